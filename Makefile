@@ -1,0 +1,46 @@
+# Each goal does its own set-up in .venv, on a machine that has CPython >= 3.11, make, gcc and git.
+#
+#   make nightly ARGS="--profile smoke"   measure, judge and write the report
+#   make test                             lint, types and tests
+#   make lint                             lint and types alone
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+# As root, Debian's packages fill the two gaps that pip cannot: ensurepip and a browser.
+APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y
+
+.PHONY: nightly test lint chromium clean
+
+# The verdict is the report's to tell, so 1 (a limit exceeded) and 3 (incomplete) are successes
+# here. `accuracy nightly` itself prints verdict and path last, and exits with the verdict.
+nightly: $(INSTALLED)
+	@$(VENV)/bin/accuracy nightly $(ARGS) || case $$? in 1|3) ;; *) exit $$? ;; esac
+
+test: lint chromium
+	$(VENV)/bin/pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+# --no-build-isolation: else pip would build with the newest setuptools and not with the pinned one.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), wanted Python >= 3.11: try make PYTHON=python3.11" >&2; \
+	  exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && $(APT_INSTALL) python3-venv; } || { \
+	  echo "$(PYTHON) cannot make virtual environments: install Debian's python3-venv" >&2; exit 2; }
+	@[ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt setuptools
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && $(APT_INSTALL) chromium fonts-liberation; } || { \
+	  echo "the browser tests need chromium: install Debian's package chromium" >&2; exit 2; }
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
