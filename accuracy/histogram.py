@@ -1,0 +1,88 @@
+"""Log-binned histograms of float32 magnitudes: edges, quantiles and merging, on sparse (bin, count) pairs.
+
+A bin is the upper 14 bits of a non-negative float32 (sign, exponent, five bits of mantissa), so one
+bin spans 2**-5 of its binade, merging is adding, and no result depends on the order of the rows.
+Bin 0 holds exact zeros (and subnormals below 2**-131); the bins from `INFINITY_BIN` on hold
+infinities and NaN.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+SHIFT = 18
+"""Bits of a float32 that a bin drops: 23 bits of mantissa less the 5 that are kept."""
+
+INFINITY_BIN = 0x7F800000 >> SHIFT
+"""The bin of +inf; every bin above it is NaN."""
+
+Counts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def lower_edge(bin_index: int) -> float:
+    """The smallest value that falls into the bin; +inf for `INFINITY_BIN`, NaN above it."""
+    return _value_of_bits(bin_index << SHIFT)
+
+
+def centre(bin_index: int) -> float:
+    """The middle of the bin: no value in it is farther away than 2**-6 of itself.
+
+    Bin 0 is 0, `INFINITY_BIN` +inf, and every bin above it NaN.
+    """
+    if bin_index == 0 or bin_index >= INFINITY_BIN:
+        return lower_edge(bin_index)
+    return _value_of_bits((bin_index << SHIFT) | (1 << (SHIFT - 1)))
+
+
+def quantile(bins: ArrayLike, counts: ArrayLike, q: float) -> float:
+    """The q-quantile: centre of the first bin, in rising order, that at least q of the mass reaches.
+
+    NaN counts as larger than +inf, so a histogram with NaN never has a finite maximum. NaN for a
+    histogram without mass.
+
+    Raises:
+        ValueError: if q lies outside 0 .. 1, or a count is negative.
+    """
+    if not 0 <= q <= 1:
+        raise ValueError(f"quantile {q!r} asked for; q must lie within 0 .. 1")
+    index, count = merge([(bins, counts)])
+    if len(index) == 0:
+        return math.nan
+    reached = np.cumsum(count)
+    needed = max(1, math.ceil(q * int(reached[-1])))
+    return centre(int(index[np.searchsorted(reached, needed)]))
+
+
+def merge(histograms: Iterable[tuple[ArrayLike, ArrayLike]]) -> Counts:
+    """One histogram with the counts of all: bins rising, no bin twice, no empty bin.
+
+    Raises:
+        ValueError: if a histogram has not one count per bin, or a negative count.
+    """
+    pairs = [(_integers(bins), _integers(counts)) for bins, counts in histograms]
+    for bins, counts in pairs:
+        if bins.shape != counts.shape:
+            raise ValueError(f"{bins.size} bins but {counts.size} counts; each bin needs one count")
+    index, place = np.unique(_joined([bins for bins, _ in pairs]), return_inverse=True)
+    added = _joined([counts for _, counts in pairs])
+    if (added < 0).any():
+        raise ValueError(f"count {int(added.min())} in a histogram; counts are never negative")
+    total = np.zeros(len(index), dtype=np.int64)
+    np.add.at(total, place, added)
+    occupied = total > 0
+    return index[occupied], total[occupied]
+
+
+def _value_of_bits(bits: int) -> float:
+    return float(np.uint32(bits).view(np.float32))
+
+
+def _integers(values: ArrayLike) -> NDArray[np.int64]:
+    return np.asarray(values, dtype=np.int64).reshape(-1)
+
+
+def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
