@@ -1,0 +1,87 @@
+"""The inputs of a case as columns: what a condition, a chart or the filter can speak about."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+Value = str | int | float | bool
+
+LABELS = {
+    "rows": "rows",
+    "rank": "input rank",
+    "nested": "double quantization",
+    "has_fp16_weights": "fp16 weights",
+    "weight": "weights",
+    "activation": "activations",
+    "lookups": "rows looked up",
+    "whole_rows": "in_features a multiple of blocksize",
+    "whole_blocks": "weight made of whole blocks",
+}
+"""Names for readers, where the field's own name is not the best."""
+
+FILTER_NAMES = {"in_features": "k", "out_features": "n", "embedding_dim": "dim", "num_embeddings": "n"}
+"""Short names the filter takes: K is the inner dimension of the product, N the outer."""
+
+
+def label(feature: str) -> str:
+    """What a feature is called on the page."""
+    return LABELS.get(feature, feature)
+
+
+def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
+    """A config as flat features: leading dimensions become their product and their number.
+
+    A config of an embedding calls its table's height `rows`; here it is `num_embeddings`, so that
+    `rows` always means rows of the input.
+    """
+    flat: dict[str, Value] = {}
+    for name, value in config.items():
+        if name == "batch":
+            flat["rows"] = math.prod(value)
+            flat["rank"] = len(value) + 1
+        elif name == "index":
+            flat["lookups"] = math.prod(value)
+        elif "index" in config and name in ("rows", "dim"):
+            flat[{"rows": "num_embeddings", "dim": "embedding_dim"}[name]] = value
+        else:
+            flat[name] = "not set" if value is None else value
+    if {"in_features", "out_features", "blocksize"} <= flat.keys():
+        blocksize = int(flat["blocksize"])
+        flat["whole_rows"] = int(flat["in_features"]) % blocksize == 0
+        flat["whole_blocks"] = int(flat["in_features"]) * int(flat["out_features"]) % blocksize == 0
+    return flat
+
+
+def table(observations: pd.DataFrame) -> pd.DataFrame:
+    """Features of every case in the observations, one row an id, NaN where a layer has no such input."""
+    unique = observations.drop_duplicates("id")
+    rows = [of_config(json.loads(config)) for config in unique["config"]]
+    return pd.DataFrame(rows, index=pd.Index(unique["id"], name="id"), dtype=object)
+
+
+def value_text(feature: str, value: Value) -> str:
+    """A value as the page writes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if feature in ("dtype", "compute_dtype") and isinstance(value, str):
+        return value.replace("bfloat", "bf").replace("float", "fp")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sentence(config: Mapping[str, Any], *, without: Iterable[str] = ()) -> str:
+    """A config in one line, as its author wrote the fields: `batch 2×3, in_features 64, no bias`."""
+    left_out = set(without)
+    parts = []
+    for name, value in config.items():
+        if name in left_out:
+            continue
+        if isinstance(value, bool):
+            parts.append(label(name) if value else f"no {label(name)}")
+        elif isinstance(value, list):
+            parts.append(f"{name} {'×'.join(map(str, value)) or 'none'}")
+        elif value is not None:
+            parts.append(f"{label(name)} {value_text(name, value)}")
+    return ", ".join(parts)

@@ -1,0 +1,153 @@
+"""How numbers, verdicts and names are written on the page: one place for rounding, units and wording."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from accuracy.case import Stage, Verdict
+
+MINUS = "−"
+
+SYMBOLS = {
+    Verdict.PASS: "✓",
+    Verdict.WARN: "!",
+    Verdict.FAIL: "✗",
+    Verdict.NOT_RUN: "○",
+    Verdict.NOT_SUPPORTED: "–",
+}
+"""Beside every colour stands one of these, so that no verdict is told by colour alone."""
+
+VERDICTS = {
+    Verdict.PASS: "pass",
+    Verdict.WARN: "near limit",
+    Verdict.FAIL: "fail",
+    Verdict.NOT_RUN: "not run",
+    Verdict.NOT_SUPPORTED: "not supported",
+}
+
+SEVERITY = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.PASS, Verdict.NOT_SUPPORTED)
+"""Worst first. What did not run outranks a warning: nobody has looked there."""
+
+DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+STAGES = tuple(stage.value for stage in Stage)
+
+QUANTITIES = {
+    ("contract", "completes"): "Completion",
+    ("contract", "output_form"): "Form of the output",
+    ("encode", "scales"): "Stored scales",
+    ("encode", "codes"): "Stored codes",
+    ("decode", "weight"): "Decoded weight",
+    ("compute", "output"): "Output",
+    ("compute", "grad_input"): "Input gradient",
+    ("compute", "grad_weight"): "Weight gradient",
+    ("compute", "grad_bias"): "Bias gradient",
+    ("quantization", "weight"): "Quantization error of the weight",
+    ("quantization", "output"): "Quantization error of the output",
+}
+
+_SMALLEST_PLAIN = 1e-3
+_LARGEST_PLAIN = 1e5
+
+
+def number(value: float) -> str:
+    """Three significant digits: `0.0123`, `1.5e-6`, `0`, `∞`, `NaN`."""
+    if math.isnan(value):
+        return "NaN"
+    sign = MINUS if value < 0 else ""
+    size = abs(value)
+    if math.isinf(size):
+        return f"{sign}∞"
+    if size == 0:
+        return "0"
+    if _SMALLEST_PLAIN <= size < _LARGEST_PLAIN:
+        digits = max(0, 2 - math.floor(math.log10(size)))
+        text = f"{size:.{digits}f}"
+        return sign + (text.rstrip("0").rstrip(".") if "." in text else text)
+    mantissa, exponent = f"{size:.2e}".split("e")
+    power = int(exponent)
+    return f"{sign}{mantissa.rstrip('0').rstrip('.')}e{MINUS if power < 0 else ''}{abs(power)}"
+
+
+def count(value: int) -> str:
+    """A count with its thousands apart: `840,000`."""
+    return f"{value:,}"
+
+
+def counted(value: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: `1 case`, `1,024 cases`."""
+    return f"{count(value)} {noun if value == 1 else plural or noun + 's'}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as per cent, two significant digits: `2 %`, `0.31 %`."""
+    return f"{float(f'{100 * fraction:.2g}'):g} %".replace("-", MINUS)
+
+
+def margin(ratio: float) -> str:
+    """log2(limit ÷ worst error) in bits, signed; `exact` for no error at all.
+
+    A ratio above 1 never reads as positive, however it rounds; NaN and infinite errors keep their name.
+    """
+    if math.isnan(ratio):
+        return "NaN"
+    if ratio == 0:
+        return "exact"
+    if math.isinf(ratio):
+        return f"{MINUS}∞"
+    sign = MINUS if ratio > 1 else "+"
+    return f"{sign}{abs(math.log2(ratio)):.1f}"
+
+
+def times_limit(ratio: float) -> str:
+    """How large the worst error is, beside its limit: `1.7 × the limit`."""
+    if math.isnan(ratio):
+        return "not a number"
+    if math.isinf(ratio):
+        return "wrong where it must be exact, or infinite"
+    return f"{number(ratio)} × the limit"
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `4 min 12 s`, `1 h 03 min`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02d} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def dtype(name: str) -> str:
+    """`fp32`, `fp16`, `bf16`; an unknown name as it is."""
+    return DTYPES.get(name, name)
+
+
+def quantity(stage: str, name: str) -> str:
+    """What a quantity is called in a sentence: `Input gradient`."""
+    return QUANTITIES.get((stage, name)) or name.replace("_", " ").capitalize()
+
+
+def stage_rank(stage: str) -> int:
+    """The place of a stage in the flow; unknown stages come last."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+
+
+def listed(items: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *head, last = items
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def verdict_order(verdict: str, ratio: float) -> tuple[int, float]:
+    """A sort key, worst first: severity, then the smallest margin; NaN before any number."""
+    return SEVERITY.index(Verdict(verdict)), -math.inf if math.isnan(ratio) else -ratio
+
+
+def worst(verdicts: Sequence[str]) -> Verdict:
+    """The most severe of some verdicts."""
+    return min((Verdict(verdict) for verdict in verdicts), key=SEVERITY.index)
+
+
+def clipped(text: str, longest: int = 400) -> str:
+    """A text from outside, cut so that one message cannot bury the page."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
