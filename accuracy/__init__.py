@@ -1,0 +1,1 @@
+"""Differential numerical accuracy of bitsandbytes' quantized layers: draw, plan, measure, judge, store."""

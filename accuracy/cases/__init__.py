@@ -1,0 +1,6 @@
+"""Every experiment, by name, in the order in which reports show them."""
+
+from accuracy.case import Case
+from accuracy.cases import embedding, linear_4bit, linear_8bit
+
+CASES: dict[str, Case] = {case.name: case for case in (*linear_4bit.CASES, *linear_8bit.CASES, *embedding.CASES)}

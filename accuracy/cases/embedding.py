@@ -1,0 +1,88 @@
+"""Embedding8bit and Embedding4bit: tables of quantized rows, looked up and decoded."""
+
+from functools import partial
+
+from hypothesis.strategies import just, sampled_from
+
+from accuracy.case import Case, Embedding4bitConfig, Embedding8bitConfig, Stratum
+from accuracy.strategies import embedding_4bit, embedding_8bit, multiples_of, non_multiples_of, odd
+
+STRATA = (
+    Stratum(name="one row", holds=lambda c: c.rows == 1, fixed={"rows": just(1)}),
+    Stratum(
+        name="dim a multiple of the blocksize",
+        holds=lambda c: c.dim % 64 == 0,
+        fixed={"dim": multiples_of(64, 512)},
+    ),
+    Stratum(
+        name="dim off the blocksize",
+        holds=lambda c: c.dim % 64 != 0,
+        fixed={"dim": non_multiples_of(64, 300)},
+    ),
+    Stratum(name="odd dim", holds=lambda c: c.dim % 2 == 1, fixed={"dim": odd}),
+    Stratum(
+        name="repeated rows",
+        holds=lambda c: len(c.index) > 1,
+        fixed={"rows": just(3), "index": sampled_from(((10, 10), (4, 5, 5)))},
+    ),
+    Stratum(name="lossless weights", holds=lambda c: c.weight == "signs", fixed={"weight": just("signs")}),
+)
+
+INDICES = ((10,), (10, 10), (10, 10, 10))
+
+EMBEDDING_8BIT = Case(
+    name="embedding8bit",
+    layer="Embedding8bit",
+    claim="A looked-up row is its int8 codes times its scale, bit for bit.",
+    config=Embedding8bitConfig,
+    draw=embedding_8bit,
+    subject="accuracy.subjects:embedding_8bit",
+    checks=(
+        "accuracy.checks.int8:encode",
+        "accuracy.checks.embedding:compute_8bit",
+        "accuracy.checks.embedding:quantization_8bit",
+    ),
+    strata=STRATA,
+    published=tuple(
+        Embedding8bitConfig(dtype="float32", rows=128, dim=dim, index=index, weight=weight)
+        for dim in (64, 65)
+        for index in INDICES
+        for weight in ("signs", "all_positive")
+    ),
+)
+
+EMBEDDINGS_4BIT = tuple(
+    Case(
+        name=f"embedding4bit-{quant_type}",
+        layer="Embedding4bit",
+        claim=f"A looked-up row is its {quant_type.upper()} codes times their block scales, bit for bit.",
+        config=Embedding4bitConfig,
+        draw=partial(embedding_4bit, quant_type=just(quant_type)),
+        subject="accuracy.subjects:embedding_4bit",
+        checks=(
+            "accuracy.checks.four_bit:encode",
+            "accuracy.checks.four_bit:decode",
+            "accuracy.checks.embedding:compute_4bit",
+            "accuracy.checks.embedding:quantization_4bit",
+        ),
+        strata=STRATA,
+        published=tuple(
+            Embedding4bitConfig(
+                dtype="float32",
+                rows=128,
+                dim=dim,
+                index=index,
+                weight=weight,
+                quant_type=quant_type,
+                quant_storage=storage,
+            )
+            for dim in (64, 65)
+            for index in INDICES
+            for weight in ("signs", "all_positive")
+            for storage in ("uint8", "float32")
+        ),
+    )
+    for quant_type in ("nf4", "fp4")
+)
+
+CASES = (EMBEDDING_8BIT, *EMBEDDINGS_4BIT)

@@ -1,0 +1,111 @@
+"""Linear8bitLt: a dense layer with int8 rows, and outlier columns of the input in higher precision."""
+
+from functools import partial
+
+from hypothesis.strategies import just, sampled_from
+
+from accuracy.case import Case, Linear8bitConfig, Mode, Stratum
+from accuracy.strategies import linear_8bit, multiples_of, non_multiples_of, odd
+
+CHECKS = (
+    "accuracy.checks.int8:encode",
+    "accuracy.checks.int8:decode",
+    "accuracy.checks.int8:compute",
+    "accuracy.checks.int8:quantization",
+)
+
+SHAPES = (
+    Stratum(name="odd in_features", holds=lambda c: c.in_features % 2 == 1, fixed={"in_features": odd}),
+    Stratum(
+        name="in_features off the multiple of 4",
+        holds=lambda c: c.in_features % 4 != 0,
+        fixed={"in_features": non_multiples_of(4, 300)},
+    ),
+    Stratum(
+        name="in_features above 1040",
+        holds=lambda c: c.in_features > 1040,  # noqa: PLR2004 - up to here float32 holds every sum of int8 products
+        fixed={"in_features": sampled_from((1041, 2048, 4096)), "out_features": multiples_of(8, 256)},
+    ),
+    Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
+    Stratum(name="rank 1", holds=lambda c: c.batch == (), fixed={"batch": just(())}),
+    Stratum(
+        name="rank 3",
+        holds=lambda c: len(c.batch) == 2,  # noqa: PLR2004 - and the features
+        fixed={"batch": sampled_from(((2, 3), (1, 1), (4, 8)))},
+    ),
+    Stratum(
+        name="rank 4",
+        holds=lambda c: len(c.batch) == 3,  # noqa: PLR2004 - and the features
+        fixed={"batch": sampled_from(((2, 3, 4), (1, 5, 1)))},
+    ),
+    Stratum(
+        name="rows of zeros in the weight",
+        holds=lambda c: c.weight == "zero_blocks" and c.in_features <= 64,  # noqa: PLR2004 - so that a run of zeros covers a row
+        fixed={"weight": just("zero_blocks"), "in_features": sampled_from((16, 32, 64))},
+    ),
+)
+
+THRESHOLDS = (
+    Stratum(name="threshold off", holds=lambda c: c.threshold == 0, fixed={"threshold": just(0.0)}),
+    Stratum(
+        name="threshold on, outlier columns",
+        holds=lambda c: c.threshold > 0 and c.activation == "outlier_columns",
+        fixed={"threshold": sampled_from((2.0, 3.0, 6.0)), "activation": just("outlier_columns")},
+    ),
+    Stratum(
+        name="threshold on, no value reaches it",
+        holds=lambda c: c.threshold >= 1 and c.activation == "uniform",
+        fixed={"threshold": sampled_from((2.0, 3.0, 6.0)), "activation": just("uniform")},
+    ),
+    Stratum(
+        name="threshold on, every value above it",
+        holds=lambda c: c.threshold > 0 and c.activation == "huge_scale",
+        fixed={"threshold": just(0.25), "activation": just("huge_scale")},
+    ),
+)
+
+CLAIMS: dict[tuple[Mode, bool], str] = {
+    (
+        "eval",
+        False,
+    ): "In inference, int8 rows, activations and outlier columns give the exact int8 product, save rounding.",
+    ("train", False): "In training, frozen int8 rows add no more than rounding to output and gradients.",
+    (
+        "eval",
+        True,
+    ): "In inference with fp16 weights, each forward pass quantizes afresh and adds no more than rounding.",
+    (
+        "train",
+        True,
+    ): "In training with fp16 weights, each forward pass quantizes afresh, and the weight has its gradient.",
+}
+
+CASES = tuple(
+    Case(
+        name=f"linear8bitlt-{'fp16-weights-' if fp16 else ''}{mode}",
+        layer="Linear8bitLt",
+        claim=claim,
+        config=Linear8bitConfig,
+        draw=partial(linear_8bit, mode=just(mode), has_fp16_weights=just(fp16)),
+        subject="accuracy.subjects:linear_8bit",
+        checks=CHECKS,
+        strata=SHAPES + THRESHOLDS,
+        published=tuple(
+            Linear8bitConfig(
+                mode=mode,
+                dtype="float16",
+                batch=(16, 8),
+                in_features=32,
+                out_features=64,
+                bias=True,
+                weight="normal",
+                weight_dtype="float32",
+                activation="normal",
+                threshold=threshold,
+                has_fp16_weights=fp16,
+            )
+            for threshold in (0.0, 2.0, 3.0)
+        ),
+    )
+    for (mode, fp16), claim in CLAIMS.items()
+)

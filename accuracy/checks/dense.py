@@ -1,0 +1,82 @@
+"""Comparisons that every dense layer shares: output and gradients against the product of the decoded weight."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from accuracy.case import Stage
+from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
+from accuracy.comparison import Comparison, Model
+from accuracy.oracles import linear
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma
+
+
+def forward(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:
+    """The output that `weight` (float64, as decoded in the compute dtype) gives, and its error bound."""
+    compute = compute_dtype(setting.config)
+    exact = linear.affine(
+        linear.operand(setting.inputs.x, compute),
+        weight,
+        None if setting.inputs.bias is None else linear.operand(setting.inputs.bias, compute),
+    )
+    output = torch_dtype(setting.config.dtype)
+    return exact, linear.accumulated(exact, compute, output, setting.bounds.confidence)
+
+
+def backward_input(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:
+    """The gradient of the input that `weight` (float64, as decoded for the backward pass) gives."""
+    compute = compute_dtype(setting.config)
+    exact = linear.affine(linear.operand(setting.inputs.grad_output, compute), weight.T, None)
+    output = torch_dtype(setting.config.dtype)
+    return exact, linear.accumulated(exact, compute, output, setting.bounds.confidence)
+
+
+def bias_gradient(setting: Setting) -> Iterator[Comparison]:
+    """Gradient of the bias against the float64 sum of the output's gradient."""
+    if not setting.has("grad_bias"):
+        return
+    compute = compute_dtype(setting.config)
+    actual = setting.parts["grad_bias"]
+    yield Comparison(
+        stage=Stage.COMPUTE,
+        quantity="grad_bias",
+        actual=actual,
+        dtype=actual.dtype,
+        model=linear.column_sums(linear.operand(setting.inputs.grad_output, compute), compute, actual.dtype),
+        basis="accumulation",
+    )
+
+
+def against_reference(
+    setting: Setting, quantity: str, model: Model, weight: Tensor, weight_error: Tensor
+) -> Comparison:
+    """Output or input gradient against the fp32 layer that the quantized one replaces.
+
+    `model` is the compute stage's; `weight` float64 [N, K] the original weight and `weight_error` a
+    bound of |decoded - original|. By the triangle inequality the decoded weight may move the result
+    by |x|·weight_error, and rounding the operands by |x - x_c||W| + |b - b_c|.
+    """
+    inputs, compute = setting.inputs, compute_dtype(setting.config)
+    forwards = quantity == "output"
+    operand = (inputs.x if forwards else inputs.grad_output).double()
+    bias = inputs.bias if forwards else None
+    matrix, error = (weight, weight_error) if forwards else (weight.T, weight_error.T)
+    seen = linear.operand(operand, compute)
+    reference = linear.reference(operand, matrix, bias)
+    magnitude = operand.abs() @ matrix.abs().T
+    moved = seen.abs() @ error.T + (operand - seen).abs() @ matrix.abs().T
+    if bias is not None:
+        moved = moved + (bias.double() - linear.operand(bias, compute)).abs()
+        magnitude = magnitude + bias.double().abs()
+    own = gamma(operand.shape[-1] + 1, UNIT_ROUNDOFF[torch.float32]) * magnitude
+    actual = setting.parts[quantity]
+    return Comparison(
+        stage=Stage.QUANTIZATION,
+        quantity=quantity,
+        actual=actual,
+        dtype=actual.dtype,
+        model=Model(expected=reference, bound=model.bound + moved + own, scale=model.scale),
+        basis="propagated",
+        oracle=model.expected,
+    )

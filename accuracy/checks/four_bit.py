@@ -1,0 +1,203 @@
+"""Checks of the 4-bit layers: what was stored, how it is read back, and what is computed from it."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from accuracy.case import Stage
+from accuracy.checks import dense
+from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
+from accuracy.comparison import Comparison, Model, exact
+from accuracy.oracles import codes, four_bit, linear
+from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+
+FLOAT32 = torch.float32
+
+
+def encode(setting: Setting) -> Iterator[Comparison]:
+    """Stored codes and scales against those a float64 quantizer makes of the original weight."""
+    if not setting.has("stored"):
+        return
+    stored: Stored4bit = setting.parts["stored"]
+    scales = four_bit.block_maxima(setting.inputs.weight.float(), stored.blocksize)
+    if isinstance(stored.scales, Tensor):
+        yield _scales(stored.scales, scales, setting.bounds.zero_block_scale)
+    else:
+        yield from _nested_scales(stored.scales, scales, setting)
+    per_element = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape)).double()
+    weight = setting.inputs.weight.double().reshape(-1)
+    yield _codes("codes", weight, per_element, four_bit.unpack(stored), codes.four_bit(stored.quant_type), setting)
+
+
+def decode(setting: Setting) -> Iterator[Comparison]:
+    """The library's dequantized weight against our own decoding of its bytes: equal, bit for bit."""
+    if not setting.has("weight"):
+        return
+    stored: Stored4bit = setting.parts["stored"]
+    yield Comparison(
+        stage=Stage.DECODE,
+        quantity="weight",
+        actual=setting.parts["weight"],
+        dtype=stored.dtype,
+        model=exact(four_bit.decode(stored, stored.dtype)),
+        basis="exact",
+    )
+
+
+def compute(setting: Setting) -> Iterator[Comparison]:
+    """Output and gradients of `Linear4bit` against float64 products of the decoded weight."""
+    if setting.has("output"):
+        _, model = dense.forward(setting, _operand(setting))
+        yield Comparison(
+            stage=Stage.COMPUTE,
+            quantity="output",
+            actual=setting.parts["output"],
+            dtype=torch_dtype(setting.config.dtype),
+            model=model,
+            basis="accumulation",
+            lower=None if setting.config.mode == "train" else lambda: ("bfloat16", _packed_bfloat16(setting)),
+        )
+    if setting.has("grad_input"):
+        _, model = dense.backward_input(setting, _backward_operand(setting))
+        yield Comparison(
+            stage=Stage.COMPUTE,
+            quantity="grad_input",
+            actual=setting.parts["grad_input"],
+            dtype=torch_dtype(setting.config.dtype),
+            model=model,
+            basis="accumulation",
+        )
+    yield from dense.bias_gradient(setting)
+
+
+def quantization(setting: Setting) -> Iterator[Comparison]:
+    """Decoded weight, output and input gradient against the layer that was quantized."""
+    if not setting.has("weight"):
+        return
+    stored: Stored4bit = setting.parts["stored"]
+    original = setting.inputs.weight.double()
+    error = weight_error(stored, original)
+    decoded = four_bit.decode_float32(stored)
+    yield Comparison(
+        stage=Stage.QUANTIZATION,
+        quantity="weight",
+        actual=setting.parts["weight"],
+        dtype=stored.dtype,
+        model=Model(expected=original, bound=error + rounding_error(decoded, stored.dtype), scale=original.abs()),
+        basis="half-gap",
+    )
+    error = error + rounding_error(decoded, compute_dtype(setting.config))
+    if setting.has("output"):
+        _, model = dense.forward(setting, _operand(setting))
+        yield dense.against_reference(setting, "output", model, original, error)
+    if setting.has("grad_input"):
+        _, model = dense.backward_input(setting, _backward_operand(setting))
+        error = error + rounding_error(decoded, stored.dtype)
+        yield dense.against_reference(setting, "grad_input", model, original, error)
+
+
+def weight_error(stored: Stored4bit, original: Tensor) -> Tensor:
+    """Bound of |decoded - original| in float64, of the weight's shape: half a gap of the code times the scale.
+
+    |w - ŵ| ≤ h(code)·s·(1 + 3u) and, double-quantized, + |code|·|s' - s| with the stored scale s', whose
+    own error is the encode stage's to judge (docs/method.md, "quantization").
+    """
+    count = original.numel()
+    maxima = four_bit.block_maxima(original.float(), stored.blocksize).double()
+    scale = four_bit.per_element(maxima, stored.blocksize, count)
+    chosen = four_bit.unpack(stored)
+    normalized = (original.reshape(-1) / scale).nan_to_num(0.0)
+    u = UNIT_ROUNDOFF[FLOAT32]
+    bound = four_bit.half_gap(chosen, normalized, stored.quant_type) * scale * (1 + 3 * u) + 3 * u * scale
+    if isinstance(stored.scales, NestedScales):
+        moved = (four_bit.block_scales(stored).double() - maxima).abs()
+        values = codes.four_bit(stored.quant_type).double()[chosen].abs()
+        bound = bound + values * four_bit.per_element(moved, stored.blocksize, count)
+    return bound.reshape(original.shape)
+
+
+def _operand(setting: Setting) -> Tensor:
+    return four_bit.decode(setting.parts["stored"], compute_dtype(setting.config))
+
+
+def _backward_operand(setting: Setting) -> Tensor:
+    """The backward pass decodes in the dtype of the original weight and casts that to the gradient's."""
+    stored: Stored4bit = setting.parts["stored"]
+    return rounded(four_bit.decode(stored, stored.dtype), compute_dtype(setting.config))
+
+
+def _packed_bfloat16(setting: Setting) -> Model:
+    """What the library's packed CPU kernel computes, whatever dtype was asked for.
+
+    Inputs, code values and block scales are rounded to bfloat16; float32 sums of each block are
+    scaled and added; the result is rounded to bfloat16, and the bias added after that in the
+    compute dtype (bitsandbytes `csrc/cpu_ops.cpp`, `tinygemm_kernel_nn`).
+    """
+    stored: Stored4bit = setting.parts["stored"]
+    config, inputs, bfloat16 = setting.config, setting.inputs, torch.bfloat16
+    compute, output = compute_dtype(config), torch_dtype(config.dtype)
+    table = linear.operand(codes.four_bit(stored.quant_type), bfloat16)
+    scales = linear.operand(four_bit.block_scales(stored), bfloat16)
+    scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
+    weight = (table[four_bit.unpack(stored)] * scale).reshape(stored.shape)
+    x = linear.operand(linear.operand(inputs.x, compute), bfloat16)
+    product = linear.affine(x, weight, None)
+    model = linear.accumulated(product, bfloat16, compute, setting.bounds.confidence)
+    expected, bound = model.expected, model.bound
+    if inputs.bias is not None:
+        expected = expected + linear.operand(inputs.bias, compute)
+        bound = bound + rounding_error(expected.abs() + bound, compute)
+    if output != compute:
+        bound = bound + rounding_error(expected.abs() + bound, output)
+    return Model(expected=expected, bound=bound, scale=model.scale)
+
+
+def _scales(stored: Tensor, expected: Tensor, zero_block_scale: float) -> Comparison:
+    free = torch.where(expected == 0, zero_block_scale, 0.0).double()
+    model = Model(expected=expected.double(), bound=free, scale=expected.double())
+    return Comparison(stage=Stage.ENCODE, quantity="scales", actual=stored, dtype=FLOAT32, model=model, basis="exact")
+
+
+def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> Iterator[Comparison]:
+    mean = scales.double().mean().reshape(1)
+    growth = probabilistic_gamma(scales.numel(), UNIT_ROUNDOFF[FLOAT32], setting.bounds.confidence)
+    yield Comparison(
+        stage=Stage.ENCODE,
+        quantity="offset",
+        actual=stored.offset.reshape(1),
+        dtype=FLOAT32,
+        model=Model(expected=mean, bound=growth * mean.abs() + 2 * rounding_error(mean, FLOAT32), scale=mean),
+        basis="mean",
+    )
+    centred = scales - stored.offset
+    second = four_bit.block_maxima(centred, NESTED_BLOCKSIZE)
+    yield Comparison(
+        stage=Stage.ENCODE,
+        quantity="nested_scales",
+        actual=stored.scales,
+        dtype=FLOAT32,
+        model=exact(second.double()),
+        basis="exact",
+    )
+    per_block = four_bit.per_element(second, NESTED_BLOCKSIZE, centred.numel()).double()
+    yield _codes("nested_codes", centred.double(), per_block, stored.codes.long(), codes.dynamic_8bit(), setting)
+
+
+def _codes(  # noqa: PLR0917 - one comparison needs all of these
+    quantity: str, values: Tensor, scale: Tensor, chosen: Tensor, table: Tensor, setting: Setting
+) -> Comparison:
+    """How much farther each chosen code is than the nearest, in units of the scale. A block of zeros has no choice."""
+    coded = scale > 0
+    excess = four_bit.excess_distance((values / scale)[coded], chosen[coded], table)
+    zeros = torch.zeros_like(excess)
+    return Comparison(
+        stage=Stage.ENCODE,
+        quantity=quantity,
+        actual=excess,
+        dtype=FLOAT32,
+        model=Model(expected=zeros, bound=zeros + setting.bounds.code_slack, scale=zeros + 1),
+        basis="nearest-code",
+    )

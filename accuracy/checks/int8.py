@@ -1,0 +1,207 @@
+"""Checks of `Linear8bitLt`: row-wise codes, the int8 product with outlier columns, and the gradients."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from accuracy.case import Stage
+from accuracy.checks import dense
+from accuracy.checks.setting import Setting, torch_dtype
+from accuracy.comparison import Comparison, Model, exact
+from accuracy.oracles import int8, linear
+from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+
+FLOAT32 = torch.float32
+FLOAT16 = torch.float16
+DEQUANTIZES_IN_TRAINING = ("cpu", "xpu")
+"""Devices on which training multiplies by the dequantized weight and leaves activations alone (`MatMul8bitFp`)."""
+
+DEQUANTIZES_TO_FLOAT16 = ("cuda",)
+"""Devices whose int8 product is written in float16 whatever the input (`cdequant_mm_int32_fp16`)."""
+
+
+def encode(setting: Setting) -> Iterator[Comparison]:
+    """Stored codes and scales against our own row-wise quantizer: equal, bit for bit."""
+    if not setting.has("stored"):
+        return
+    stored: Stored8bit = setting.parts["stored"]
+    expected = int8.encode_rows(setting.inputs.weight)
+    for quantity, actual, wanted in (
+        ("scales", stored.scales, expected.scales),
+        ("codes", stored.codes, expected.codes),
+    ):
+        yield Comparison(
+            stage=Stage.ENCODE,
+            quantity=quantity,
+            actual=actual,
+            dtype=FLOAT32,
+            model=exact(wanted.double()),
+            basis="exact",
+        )
+
+
+def decode(setting: Setting) -> Iterator[Comparison]:
+    """The library's dequantized weight against q·S/127 from its own codes: equal, bit for bit."""
+    if not setting.has("weight"):
+        return
+    yield Comparison(
+        stage=Stage.DECODE,
+        quantity="weight",
+        actual=setting.parts["weight"],
+        dtype=FLOAT32,
+        model=exact(int8.decode_float32(setting.parts["stored"])),
+        basis="exact",
+    )
+
+
+def compute(setting: Setting) -> Iterator[Comparison]:
+    """Output and gradients against float64 products of the stored codes."""
+    dtype = torch_dtype(setting.config.dtype)
+    if setting.has("output", "stored"):
+        yield Comparison(
+            stage=Stage.COMPUTE,
+            quantity="output",
+            actual=setting.parts["output"],
+            dtype=dtype,
+            model=_output(setting),
+            basis="int8-product" if _quantizes_activations(setting) else "accumulation",
+            lower=(lambda: ("float16", _through_float16(setting))) if _ends_in_float16(setting) else None,
+        )
+    if setting.has("grad_input"):
+        _, model = dense.backward_input(setting, int8.decode(setting.parts["stored"], dtype))
+        yield Comparison(
+            stage=Stage.COMPUTE,
+            quantity="grad_input",
+            actual=setting.parts["grad_input"],
+            dtype=dtype,
+            model=model,
+            basis="accumulation",
+        )
+    if setting.has("grad_weight"):
+        yield _weight_gradient(setting)
+    yield from dense.bias_gradient(setting)
+
+
+def quantization(setting: Setting) -> Iterator[Comparison]:
+    """Decoded weight, output and input gradient against the layer that was quantized."""
+    if not setting.has("weight"):
+        return
+    stored: Stored8bit = setting.parts["stored"]
+    original = setting.inputs.weight.double()
+    error = weight_error(stored, original)
+    yield Comparison(
+        stage=Stage.QUANTIZATION,
+        quantity="weight",
+        actual=setting.parts["weight"],
+        dtype=FLOAT32,
+        model=Model(expected=original, bound=error, scale=original.abs()),
+        basis="half-gap",
+    )
+    error = error + rounding_error(int8.decode_float32(stored), torch_dtype(setting.config.dtype))
+    if setting.has("output"):
+        model = _output(setting)
+        if _quantizes_activations(setting):
+            model = Model(expected=model.expected, bound=model.bound + _activation_error(setting), scale=model.scale)
+        yield dense.against_reference(setting, "output", model, original, error)
+    if setting.has("grad_input"):
+        _, model = dense.backward_input(setting, int8.decode(stored, torch_dtype(setting.config.dtype)))
+        yield dense.against_reference(setting, "grad_input", model, original, error)
+
+
+def weight_error(stored: Stored8bit, original: Tensor) -> Tensor:
+    """Bound of |decoded - original|, float64 [N, K]: half a step, the cast to float16, and float32 roundings."""
+    u = UNIT_ROUNDOFF[FLOAT32]
+    step = stored.scales.double().unsqueeze(1) / LARGEST_CODE
+    return step * (0.5 + 4 * u * LARGEST_CODE) + rounding_error(original, FLOAT16)
+
+
+def _quantizes_activations(setting: Setting) -> bool:
+    return setting.config.mode == "eval" or setting.device_type not in DEQUANTIZES_IN_TRAINING
+
+
+def _ends_in_float16(setting: Setting) -> bool:
+    return _quantizes_activations(setting) and setting.device_type in DEQUANTIZES_TO_FLOAT16
+
+
+def _output(setting: Setting) -> Model:
+    dtype = torch_dtype(setting.config.dtype)
+    if not _quantizes_activations(setting):
+        return dense.forward(setting, int8.decode(setting.parts["stored"], dtype))[1]
+    return _int8_product(setting, dtype)[0]
+
+
+def _through_float16(setting: Setting) -> Model:
+    """The int8 product when it passes through float16 before the output dtype (`cdequant_mm_int32_fp16`)."""
+    model, inner = _int8_product(setting, torch_dtype(setting.config.dtype))
+    extra = rounding_error(inner, FLOAT16)
+    if setting.inputs.bias is not None:
+        extra = extra + rounding_error(inner + setting.inputs.bias.double().abs(), FLOAT16)
+    return Model(expected=model.expected, bound=model.bound + extra, scale=model.scale)
+
+
+def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
+    """y* = acc·s·S/127² + b + Σ_o x_o·Ŵ_o and its bound; also |acc·s·S/127²|, what is rounded first.
+
+    |y - y*| ≤ u|y1*| + u|y*| + 5u32(|y1* - b| + |b|) + γ~(λ)|x_o||Ŵ_o| + ties + half subnormals
+    (docs/method.md, "int8 product"); the sums of codes are exact in int32, so K does not enter.
+    """
+    config, inputs, bounds = setting.config, setting.inputs, setting.bounds
+    stored: Stored8bit = setting.parts["stored"]
+    x = inputs.x.reshape(-1, config.in_features)
+    rows = int8.quantize_rows(x, config.threshold, bounds.tie_slack)
+    scale = rows.scales.unsqueeze(1) * stored.scales.double() / LARGEST_CODE**2
+    inner = (rows.codes @ stored.codes.double().T) * scale
+    ambiguous = (rows.ties.double() @ stored.codes.double().abs().T) * scale
+    bias = torch.zeros(1, dtype=torch.float64) if inputs.bias is None else inputs.bias.double()
+    first = inner + bias
+    outliers = linear.affine(
+        x[:, rows.outliers].double(), rounded(int8.decode_float32(stored), dtype)[:, rows.outliers], None
+    )
+    expected = first + outliers.total
+    u = UNIT_ROUNDOFF[FLOAT32]
+    growth = probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
+    bound = (
+        rounding_error(first, dtype)
+        + rounding_error(expected, dtype)
+        + 5 * u * (inner.abs() + bias.abs())
+        + growth * outliers.magnitude
+        + ambiguous
+    )
+    shape = (*config.batch, config.out_features)
+    model = Model(
+        expected=expected.reshape(shape),
+        bound=bound.reshape(shape),
+        scale=(inner.abs() + bias.abs() + outliers.magnitude).reshape(shape) * u,
+    )
+    return model, inner.abs().reshape(shape)
+
+
+def _activation_error(setting: Setting) -> Tensor:
+    """What rounding activations to int8 may move: |x̂ - x||Ŵ| with the codes our own quantizer chose."""
+    config = setting.config
+    stored: Stored8bit = setting.parts["stored"]
+    x = setting.inputs.x.reshape(-1, config.in_features)
+    rows = int8.quantize_rows(x, config.threshold, setting.bounds.tie_slack)
+    decoded = rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE
+    decoded[:, rows.outliers] = x.double()[:, rows.outliers]
+    moved: Tensor = (decoded - x.double()).abs() @ int8.decode_float32(stored).abs().T
+    return moved.reshape(*config.batch, config.out_features)
+
+
+def _weight_gradient(setting: Setting) -> Comparison:
+    """Straight through the quantizer: dW = gᵀ·x, accumulated in float32, rounded to input and weight dtype."""
+    config, inputs = setting.config, setting.inputs
+    gradient = inputs.grad_output.double().reshape(-1, config.out_features)
+    x = inputs.x.double().reshape(-1, config.in_features)
+    product = linear.affine(gradient.T, x.T, None)
+    actual = setting.parts["grad_weight"]
+    return Comparison(
+        stage=Stage.COMPUTE,
+        quantity="grad_weight",
+        actual=actual,
+        dtype=actual.dtype,
+        model=linear.accumulated(product, torch_dtype(config.dtype), actual.dtype, setting.bounds.confidence),
+        basis="accumulation",
+    )

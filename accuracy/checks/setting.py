@@ -1,0 +1,42 @@
+"""What a check is told besides the config: the tensors it started from, what the layer did, and where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from accuracy.case import Config
+from accuracy.limits import Bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One run of one layer. `parts` holds what the subject yielded before it ended or raised."""
+
+    config: Any
+    inputs: Any
+    parts: Mapping[str, Any]
+    device_type: str
+    bounds: Bounds
+
+    def has(self, *names: str) -> bool:
+        """Whether the layer got as far as all of these parts."""
+        return all(name in self.parts for name in names)
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The dtype of this name, as configs carry it.
+
+    Raises:
+        TypeError: if torch has no such dtype.
+    """
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"torch.{name} is no dtype")
+    return dtype
+
+
+def compute_dtype(config: Config) -> torch.dtype:
+    """The dtype a dense layer multiplies in: the one asked for, else that of the input."""
+    return torch_dtype(getattr(config, "compute_dtype", None) or config.dtype)

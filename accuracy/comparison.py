@@ -1,0 +1,48 @@
+"""What a check hands to the metrics: what the library gave, what the oracle says, and how far apart they may be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accuracy.case import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What an arithmetic predicts: `expected` and the largest error it explains, elementwise, float64.
+
+    `scale` is the magnitude below which |expected| is rounding noise (u·Σ|x||w| for a product);
+    it is the floor of the relative error, so that cancellation does not make it explode.
+    """
+
+    expected: Tensor
+    bound: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One quantity of one stage. `actual` has the library's dtype, the shape must be that of the model.
+
+    `basis` names the entry of the limits file that says why the bound is what it is. `lower`
+    predicts the result of a named, lower precision than the one asked for; it is tried only when
+    the bound of `model` is exceeded. `reference` is the fp32 layer's value and `oracle` the
+    float64 product of the decoded operands; with both the total error is split.
+    """
+
+    stage: Stage
+    quantity: str
+    actual: Tensor
+    dtype: torch.dtype
+    model: Model
+    basis: str
+    lower: Callable[[], tuple[str, Model]] | None = None
+    oracle: Tensor | None = None
+
+
+def exact(expected: Tensor) -> Model:
+    """The model of a value that has to be met bit for bit (zeros of either sign are equal)."""
+    zeros = torch.zeros_like(expected)
+    return Model(expected=expected, bound=zeros, scale=zeros)

@@ -1,0 +1,130 @@
+"""Config and 64-bit seed to tensors. Everything is drawn in float32 on the CPU and cast to the dtype it has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Generator, Tensor
+
+from accuracy.case import Embedding8bitConfig, LinearConfig
+
+Distribution = Callable[[tuple[int, ...], Generator], Tensor]
+
+OUTLIER_FACTOR: Final = 20.0
+TINY: Final = 2.0e-3
+HUGE: Final = 150.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearInputs:
+    """Tensors of one dense layer: weight [N, K], bias [N] or None, x [*batch, K], grad_output [*batch, N]."""
+
+    weight: Tensor
+    bias: Tensor | None
+    x: Tensor
+    grad_output: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingInputs:
+    """Tensors of one embedding: weight [rows, dim] and row numbers, the first and the last row among them."""
+
+    weight: Tensor
+    index: Tensor
+
+
+def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1)."""
+    return torch.randn(shape, generator=generator)
+
+
+def uniform(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Uniform on [-1, 1)."""
+    return torch.rand(shape, generator=generator) * 2 - 1
+
+
+def heavy_tailed(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Student's t with 3 degrees of freedom: N(0, 1) / sqrt(chi²₃ / 3)."""
+    chi_squared = torch.randn((3, *shape), generator=generator).square().mean(dim=0)
+    return torch.randn(shape, generator=generator) / chi_squared.sqrt()
+
+
+def outlier_columns(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) with about one column in 32, and at least one, 20 times as large (LLM.int8(), section 4)."""
+    values = torch.randn(shape, generator=generator)
+    columns = torch.randint(shape[-1], (max(1, shape[-1] // 32),), generator=generator)
+    values[..., columns] *= OUTLIER_FACTOR
+    return values
+
+
+def constant(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """One value of N(0, 1) everywhere."""
+    return torch.randn((), generator=generator).expand(shape).clone()
+
+
+def zero_blocks(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) with about a third of the runs of 64 elements, in row-major order, exactly zero."""
+    values = torch.randn(shape, generator=generator)
+    flat = values.reshape(-1)
+    kept = torch.rand(-(-flat.numel() // 64), generator=generator) > 1 / 3
+    return (flat * kept.repeat_interleave(64)[: flat.numel()]).reshape(shape)
+
+
+def all_positive(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Uniform on [0, 1): sums do not cancel."""
+    return torch.rand(shape, generator=generator)
+
+
+def tiny_scale(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) scaled by 2e-3: products reach the subnormals of float16."""
+    return torch.randn(shape, generator=generator) * TINY
+
+
+def huge_scale(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) scaled by 150: long sums come near the largest float16."""
+    return torch.randn(shape, generator=generator) * HUGE
+
+
+def signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """±1 with equal probability: every format here stores it without loss."""
+    return torch.randint(2, shape, generator=generator).float() * 2 - 1
+
+
+DISTRIBUTIONS: Final[dict[str, Distribution]] = {
+    draw.__name__: draw
+    for draw in (
+        normal, uniform, heavy_tailed, outlier_columns, constant, zero_blocks, all_positive, tiny_scale,
+        huge_scale, signs,
+    )
+}  # fmt: skip
+
+
+def dense(config: LinearConfig, seed: int) -> LinearInputs:
+    """The tensors of a dense layer. Each has its own generator, so a change of one shape moves no other."""
+    dtype = getattr(torch, config.dtype)
+    rows, columns = config.out_features, config.in_features
+    bias = DISTRIBUTIONS["normal"]((rows,), _generator(seed, 1)) if config.bias else None
+    return LinearInputs(
+        weight=DISTRIBUTIONS[config.weight]((rows, columns), _generator(seed, 0)).to(
+            getattr(torch, config.weight_dtype)
+        ),
+        bias=None if bias is None else bias.to(dtype),
+        x=DISTRIBUTIONS[config.activation]((*config.batch, columns), _generator(seed, 2)).to(dtype),
+        grad_output=DISTRIBUTIONS["normal"]((*config.batch, rows), _generator(seed, 3)).to(dtype),
+    )
+
+
+def embedding(config: Embedding8bitConfig, seed: int) -> EmbeddingInputs:
+    """The tensors of an embedding. The first two row numbers drawn are the last row and row 0."""
+    weight = DISTRIBUTIONS[config.weight]((config.rows, config.dim), _generator(seed, 0))
+    index = torch.randint(config.rows, config.index, generator=_generator(seed, 1))
+    flat = index.view(-1)
+    flat[:1] = config.rows - 1
+    flat[1:2] = 0
+    return EmbeddingInputs(weight=weight.to(getattr(torch, config.dtype)), index=index)
+
+
+def _generator(seed: int, stream: int) -> Generator:
+    """An independent stream of a 64-bit seed: torch mixes the seed, a large odd step keeps the streams apart."""
+    return Generator().manual_seed((seed + stream * 0x9E3779B97F4A7C15) % 2**64)

@@ -1,0 +1,134 @@
+"""One task in a worker: draw the tensors, run the layer, compare stage by stage, return rows."""
+
+import math
+import pkgutil
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accuracy import inputs, metrics
+from accuracy.case import Case, Embedding8bitConfig, Observation, Stage, Status, canonical_json
+from accuracy.cases import CASES
+from accuracy.checks.setting import Setting
+from accuracy.comparison import Comparison
+from accuracy.limits import Bounds
+
+
+def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
+    """The observations of one planned case on one device, as dictionaries with the fields of `Observation`.
+
+    A layer that raises is a result: a `contract` row says so, and what was built before is still
+    compared. A check of ours that raises is not: its row is `not_run`, which is never green.
+    """
+    case = CASES[task["case"]]
+    config = parse_config(case, task["config"])
+    target = torch.device("cpu" if device.startswith("cpu") else device)
+    seed = int(task["seed"])
+    drawn = inputs.embedding(config, seed) if isinstance(config, Embedding8bitConfig) else inputs.dense(config, seed)
+    started = time.perf_counter()
+    parts, failure = _run(case, config, drawn, target)
+    seconds = time.perf_counter() - started
+    setting = Setting(
+        config=config, inputs=drawn, parts=parts, device_type=target.type, bounds=Bounds(**task["bounds"])
+    )
+    identity = {
+        "id": task["id"],
+        "case": case.name,
+        "config": canonical_json(task["config"]),
+        "seed": str(seed),
+        "origin": task["origin"],
+        "device": device,
+        "device_name": device_name(target.type),
+        "dtype": config.dtype,
+        "mode": config.mode,
+        "seconds": seconds,
+        "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
+    }
+    rows = [_contract(failure), *_form(parts, config), *_compared(case, setting)]
+    return [asdict(Observation(**{**identity, **row})) for row in rows]
+
+
+def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
+    """The config of `case` from its JSON object: lists become the tuples that configs hold."""
+    return case.config(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@cache
+def device_name(device_type: str) -> str:
+    """The name of the hardware, as its vendor gives it."""
+    if device_type == "cuda":
+        return torch.cuda.get_device_name()
+    if device_type == "cpu":
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        return names[0] if names else platform.processor() or platform.machine()
+    return device_type
+
+
+def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dict[str, Any], Exception | None]:
+    """What the layer did, part by part, up to its end or to the exception that ended it."""
+    parts: dict[str, Any] = {}
+    try:
+        for name, value in pkgutil.resolve_name(case.subject)(config, drawn, device):
+            parts[name] = value  # noqa: PERF403 - the parts before an exception are kept
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # the machine's limit, not the library's answer
+    except Exception as failure:  # noqa: BLE001 - whatever the library raises is what was measured
+        return parts, failure
+    return parts, None
+
+
+def _contract(failure: Exception | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"stage": Stage.CONTRACT.value, "quantity": "completes", "count": 1, "basis": "contract"}
+    if failure is None:
+        return row | {"ratio": 0.0}
+    lines = str(failure).strip().splitlines()
+    reason = f"{type(failure).__name__}: {lines[0] if lines else ''}"[:300]
+    if isinstance(failure, NotImplementedError):
+        return row | {"status": Status.NOT_SUPPORTED.value, "count": 0, "observed": reason}
+    return row | {"ratio": math.inf, "observed": reason}
+
+
+def _form(parts: Mapping[str, Any], config: Any) -> Iterator[dict[str, Any]]:
+    """The output has the dtype of the input and the shape of the layer that was replaced."""
+    if "output" not in parts:
+        return
+    shape = (
+        (*config.index, config.dim) if isinstance(config, Embedding8bitConfig) else (*config.batch, config.out_features)
+    )
+    wanted = f"{config.dtype} {shape}"
+    seen = f"{str(parts['output'].dtype).removeprefix('torch.')} {tuple(parts['output'].shape)}"
+    yield {
+        "stage": Stage.CONTRACT.value,
+        "quantity": "output_form",
+        "count": 1,
+        "basis": "contract",
+        "ratio": 0.0 if seen == wanted else math.inf,
+        "observed": "" if seen == wanted else f"output is {seen}, expected {wanted}",
+    }
+
+
+def _compared(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
+    for reference in case.checks:
+        try:
+            comparisons: list[Comparison] = list(pkgutil.resolve_name(reference)(setting))
+            rows = [
+                {"stage": each.stage.value, "quantity": each.quantity} | metrics.describe(each) for each in comparisons
+            ]
+        except Exception as error:  # noqa: BLE001 - a fault of a check must not pass for a fault of the library
+            reason = f"the check {reference} raised {type(error).__name__}: {error}"[:300]
+            rows = [
+                {
+                    "stage": reference.rpartition(":")[2].partition("_")[0],
+                    "quantity": "check",
+                    "status": Status.NOT_RUN.value,
+                    "observed": reason,
+                }
+            ]
+        yield from rows

@@ -1,0 +1,85 @@
+"""Dense products in float64 from rounded operands, with bounds on what any summation order may cost.
+
+The model (docs/method.md, "compute"): operands are rounded to the compute dtype c, products are
+accumulated in float32 or better, the sum is rounded to c, and to the input dtype where that differs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accuracy.comparison import Model
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma, probabilistic_gamma, rounded, rounding_error
+
+ACCUMULATOR = torch.float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """x·Wᵀ (+ b): `product` without bias, `total` with it, `magnitude` = |x||W|ᵀ + |b|, `terms` in each sum."""
+
+    product: Tensor
+    total: Tensor
+    magnitude: Tensor
+    terms: int
+    biased: bool
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
+    """Product of x [*batch, K] and weight [N, K] transposed, plus bias [N]; all float64."""
+    product = x @ weight.T
+    magnitude = x.abs() @ weight.abs().T
+    if bias is None:
+        return Product(product=product, total=product, magnitude=magnitude, terms=x.shape[-1], biased=False)
+    return Product(
+        product=product,
+        total=product + bias,
+        magnitude=magnitude + bias.abs(),
+        terms=x.shape[-1] + 1,
+        biased=True,
+    )
+
+
+def accumulated(exact: Product, compute: torch.dtype, output: torch.dtype, confidence: float) -> Model:
+    """The result of accumulating `exact` in float32 and rounding it to `compute`, then to `output`.
+
+    |y - y*| ≤ u_c|y*| + [u_c|y* - b| where a bias may be added after a rounding] + G·magnitude·(1 + u_c)
+    + [u_out|y*| where the dtypes differ] + half the smallest subnormals, G = γ~(λ) of K + 1 terms.
+    """
+    u = UNIT_ROUNDOFF[compute]
+    growth = probabilistic_gamma(exact.terms, UNIT_ROUNDOFF[ACCUMULATOR], confidence)
+    bound = rounding_error(exact.total, compute) + growth * exact.magnitude * (1 + u)
+    if exact.biased:
+        bound += rounding_error(exact.product, compute)
+    if output != compute:
+        bound += rounding_error(exact.total.abs() + bound, output)
+    return Model(expected=exact.total, bound=bound, scale=exact.magnitude * UNIT_ROUNDOFF[ACCUMULATOR])
+
+
+def column_sums(gradient: Tensor, compute: torch.dtype, output: torch.dtype) -> Model:
+    """Gradient of the bias: `gradient` [*batch, N] (float64) summed over the batch.
+
+    |db - db*| ≤ u|db*| + γ_M·Σ|g| + [u·Σ_s|Σ_b g| where an input of rank 3 or 4 is summed in two steps].
+    """
+    columns = gradient.shape[-1]
+    rows = gradient.reshape(-1, columns)
+    total = rows.sum(dim=0)
+    magnitude = rows.abs().sum(dim=0)
+    bound = rounding_error(total, compute) + gamma(rows.shape[0], UNIT_ROUNDOFF[ACCUMULATOR]) * magnitude
+    if gradient.dim() > 2:  # noqa: PLR2004 - rank 2 is one sum
+        first = gradient.sum(dim=0).reshape(-1, columns)
+        bound += rounding_error(first, compute).sum(dim=0)
+    if output != compute:
+        bound += rounding_error(total.abs() + bound, output)
+    return Model(expected=total, bound=bound, scale=magnitude * UNIT_ROUNDOFF[ACCUMULATOR])
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The fp32 layer that the quantized one replaces: float32 operands, float32 arithmetic, returned in float64."""
+    return torch.nn.functional.linear(x.float(), weight.float(), None if bias is None else bias.float()).double()
+
+
+def operand(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """`values` as the product sees them: rounded to `dtype`, in float64."""
+    return rounded(values.double(), dtype)

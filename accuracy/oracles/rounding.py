@@ -1,0 +1,69 @@
+"""Rounding to a dtype, and bounds on what rounding and summation in it can cost.
+
+Sources: N. J. Higham, Accuracy and Stability of Numerical Algorithms (2002), section 2.2 and
+lemma 3.1; N. J. Higham and T. Mary, A new approach to probabilistic rounding error analysis
+(SIAM J. Sci. Comput. 41, 2019), theorem 2.4.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+SMALLEST_SUBNORMAL = {torch.float32: 2.0**-149, torch.float16: 2.0**-24, torch.bfloat16: 2.0**-133}
+SMALLEST_NORMAL = {torch.float32: 2.0**-126, torch.float16: 2.0**-14, torch.bfloat16: 2.0**-126}
+MANTISSA_BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
+
+
+def overflow_threshold(dtype: torch.dtype) -> float:
+    """The magnitude from which rounding to nearest gives infinity: the largest finite plus half its ulp."""
+    largest = torch.finfo(dtype).max
+    return largest + largest * UNIT_ROUNDOFF[dtype] / (2 - 2 * UNIT_ROUNDOFF[dtype])
+
+
+def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """`values` (float64) rounded once, to nearest even, to `dtype`; returned in float64.
+
+    Correct for values that are exact in float64: torch rounds float64 to a 16-bit type through
+    float32, so a second rounding is avoided by rounding to odd first.
+    """
+    if dtype == torch.float32:
+        return values.float().double()
+    return _round_to_odd_float32(values).to(dtype).double()
+
+
+def _round_to_odd_float32(values: Tensor) -> Tensor:
+    """Float64 to float32 such that a later rounding to 16 bits equals a direct one (Boldo, Melquiond 2008)."""
+    nearest = values.float()
+    inexact = (nearest.double() != values) & nearest.isfinite() & values.isfinite()
+    toward_zero = torch.where(
+        nearest.double().abs() > values.abs(), torch.nextafter(nearest, torch.zeros_like(nearest)), nearest
+    )
+    odd = (toward_zero.view(torch.int32) | 1).view(torch.float32)
+    return torch.where(inexact, odd, nearest)
+
+
+def rounding_error(exact: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bound of one rounding of `exact` to `dtype`: u·|exact|, and half the smallest subnormal below normals."""
+    return UNIT_ROUNDOFF[dtype] * exact.abs() + SMALLEST_SUBNORMAL[dtype] / 2
+
+
+def gamma(n: int, u: float) -> float:
+    """Deterministic constant of an n-term sum, n·u/(1-n·u); infinite once n·u reaches 1 (Higham, lemma 3.1)."""
+    return n * u / (1 - n * u) if n * u < 1 else math.inf
+
+
+def probabilistic_gamma(n: int, u: float, confidence: float) -> float:
+    """Constant of an n-term sum that fails with probability at most 2·exp(-confidence²·(1-u)²/2).
+
+    exp(λ·√n·u + n·u²/(1-u)) - 1 (Higham and Mary 2019, theorem 2.4), never above the
+    deterministic constant.
+    """
+    return min(math.expm1(confidence * math.sqrt(n) * u + n * u * u / (1 - u)), gamma(n, u))
+
+
+def ulp(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Spacing of `dtype` in the binade of each of `values` (float64), not below the smallest subnormal."""
+    exponent = torch.frexp(values.abs().clamp_min(SMALLEST_NORMAL[dtype])).exponent - 1
+    return torch.ldexp(torch.ones_like(values), exponent - MANTISSA_BITS[dtype])

@@ -1,0 +1,119 @@
+"""Strategies to plan: which configs run, each with a data seed.
+
+Every draw is one call of Hypothesis' `fuzz_one_input` with bytes that are a hash of (seed, case,
+origin, number). So draws are independent and exchangeable, a longer profile begins with the shorter
+one, and adding a case or a stratum moves no other draw.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy, just, tuples
+
+from accuracy.case import Case, Task, canonical_json, short_hash
+from accuracy.strategies import DTYPES, seeds
+
+LARGEST_SEED = 2**63 - 1
+_BYTES_A_DRAW = 4096
+_TRIES = 1000
+
+
+class PlanError(ValueError):
+    """The plan asked for cannot be made; the message says what was seen, what was wanted and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How long a plan is: draws of each case at large, and in each of its strata for each dtype."""
+
+    samples: int
+    per_stratum: int
+
+
+PROFILES = {
+    "smoke": Profile(samples=12, per_stratum=1),
+    "nightly": Profile(samples=300, per_stratum=4),
+    "release": Profile(samples=4000, per_stratum=40),
+}
+
+
+def make(cases: Sequence[Case], profile: Profile, seed: int) -> list[Task]:
+    """The plan: for each case its published points, then each stratum, then the sample at large.
+
+    Raises:
+        PlanError: if the seed is out of range or a stratum cannot be drawn.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise PlanError(f"seed {seed} is out of range; give one from 0 to {LARGEST_SEED}")
+    unique: dict[str, Task] = {}
+    for case in cases:
+        for task in _tasks(case, profile, seed):
+            unique.setdefault(task.id, task)
+    return list(unique.values())
+
+
+def select(cases: dict[str, Case], globs: Sequence[str]) -> list[Case]:
+    """The cases whose name matches one of the globs, in their own order; all when there is no glob.
+
+    Raises:
+        PlanError: if a glob matches nothing.
+    """
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in cases):
+            raise PlanError(f"no case matches {glob!r}; `accuracy cases` lists them: {', '.join(cases)}")
+    return [case for name, case in cases.items() if not globs or any(fnmatchcase(name, glob) for glob in globs)]
+
+
+def plan_hash(tasks: Sequence[Task]) -> str:
+    """Sixteen hex digits that name the plan: its task ids in order."""
+    return short_hash([task.id for task in tasks])
+
+
+def rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """The plan as rows of `plan.parquet`: id, case, origin, config (JSON text), seed (decimal text)."""
+    return [
+        {
+            "id": task.id,
+            "case": task.case,
+            "origin": task.origin,
+            "config": canonical_json(asdict(task.config)),
+            "seed": str(task.seed),
+        }
+        for task in tasks
+    ]
+
+
+def _tasks(case: Case, profile: Profile, seed: int) -> Iterator[Task]:
+    for config in case.published:
+        name = short_hash(asdict(config))
+        yield Task(case=case.name, config=config, seed=int(name, 16), origin="published")
+    for stratum in case.strata:
+        origin = f"stratum:{stratum.name}"
+        for dtype in DTYPES:
+            strategy = case.draw(**{"dtype": just(dtype), **stratum.fixed}).filter(stratum.holds)
+            for config, data_seed in _draws(strategy, f"{seed}/{case.name}/{origin}/{dtype}", profile.per_stratum):
+                yield Task(case=case.name, config=config, seed=data_seed, origin=origin)
+    for config, data_seed in _draws(case.draw(), f"{seed}/{case.name}/sample", profile.samples):
+        yield Task(case=case.name, config=config, seed=data_seed, origin="sample")
+
+
+def _draws(strategy: SearchStrategy[Any], label: str, count: int) -> Iterator[tuple[Any, int]]:
+    """The first `count` independent draws of (config, data seed) under this label."""
+    drawn: list[tuple[Any, int]] = []
+
+    @settings(database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(tuples(strategy, seeds))
+    def record(value: tuple[Any, int]) -> None:
+        drawn.append(value)
+
+    for number in range(count + _TRIES):
+        if len(drawn) == count:
+            break
+        record.hypothesis.fuzz_one_input(hashlib.shake_256(f"{label}/{number}".encode()).digest(_BYTES_A_DRAW))  # type: ignore[attr-defined]  # set by @given
+    if len(drawn) < count:
+        raise PlanError(f"{label}: only {len(drawn)} of {count} configs could be drawn; widen the strategy")
+    yield from drawn

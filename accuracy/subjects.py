@@ -1,0 +1,162 @@
+"""The layers under test. The only module that imports bitsandbytes.
+
+A subject is a generator of named parts, in the order in which the library produces them. When the
+library raises, the parts before it are kept, so that what was built can still be compared. Parts
+that a layer changes later are copied when they are seen.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import bitsandbytes as bnb
+import torch
+from torch import Tensor, nn
+
+from accuracy.case import Embedding4bitConfig, Embedding8bitConfig, Linear4bitConfig, Linear8bitConfig, LinearConfig
+from accuracy.inputs import EmbeddingInputs, LinearInputs
+from accuracy.oracles.four_bit import NestedScales, Stored4bit
+from accuracy.oracles.int8 import Stored8bit
+
+Part = tuple[str, Any]
+
+
+def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
+    """`Linear4bit`: yields stored, weight, output and, in training, grad_input and grad_bias."""
+    layer = bnb.nn.Linear4bit(
+        config.in_features,
+        config.out_features,
+        bias=config.bias,
+        compute_dtype=config.compute_dtype and getattr(torch, config.compute_dtype),
+        compress_statistics=config.nested,
+        quant_type=config.quant_type,
+        quant_storage=getattr(torch, config.quant_storage),
+        device="meta",
+    )
+    layer.weight = bnb.nn.Params4bit(
+        inputs.weight.clone(),
+        requires_grad=False,
+        blocksize=config.blocksize,
+        compress_statistics=config.nested,
+        quant_type=config.quant_type,
+        quant_storage=getattr(torch, config.quant_storage),
+        module=layer,
+    )
+    _set_bias(layer, inputs)
+    layer = layer.to(device)
+    yield "stored", stored_4bit(layer.weight)
+    yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
+    yield from _run(layer, config, inputs, device)
+
+
+def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
+    """`Linear8bitLt`: yields output, stored, weight and, in training, grad_input, grad_weight and grad_bias.
+
+    With fp16 weights the layer quantizes afresh in each forward pass, so codes exist only after it.
+    """
+    layer = bnb.nn.Linear8bitLt(
+        config.in_features,
+        config.out_features,
+        bias=config.bias,
+        has_fp16_weights=config.has_fp16_weights,
+        threshold=config.threshold,
+        device="meta",
+    )
+    layer.weight = bnb.nn.Int8Params(
+        inputs.weight.clone(),
+        requires_grad=config.has_fp16_weights,
+        has_fp16_weights=config.has_fp16_weights,
+    )
+    _set_bias(layer, inputs)
+    layer = layer.to(device)
+    if not config.has_fp16_weights:
+        stored = Stored8bit(codes=layer.weight.CB.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
+        yield "stored", stored
+        yield "weight", _dequantize_rows(layer.weight.CB, layer.weight.SCB)
+    for part in _run(layer, config, inputs, device):
+        if part[0] == "output" and config.has_fp16_weights:
+            yield "stored", Stored8bit(codes=layer.state.CB.clone().cpu(), scales=layer.state.SCB.clone().cpu())
+            yield "weight", _dequantize_rows(layer.state.CB, layer.state.SCB)
+        yield part
+
+
+def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
+    """`Embedding4bit`: yields stored, weight and output."""
+    layer = bnb.nn.Embedding4bit(
+        config.rows,
+        config.dim,
+        dtype=inputs.weight.dtype,
+        quant_type=config.quant_type,
+        quant_storage=getattr(torch, config.quant_storage),
+        device="cpu",
+    )
+    layer.load_state_dict({"weight": inputs.weight.clone()})
+    layer = layer.to(device).eval()
+    yield "stored", stored_4bit(layer.weight)
+    yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
+    with torch.no_grad():
+        yield "output", layer(inputs.index.to(device)).cpu()
+
+
+def embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
+    """`Embedding8bit`: yields stored and output."""
+    layer = bnb.nn.Embedding8bit(config.rows, config.dim, dtype=inputs.weight.dtype, device="cpu")
+    layer.load_state_dict({"weight": inputs.weight.clone()})
+    layer = layer.to(device).eval()
+    yield "stored", Stored8bit(codes=layer.weight.data.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
+    with torch.no_grad():
+        yield "output", layer(inputs.index.to(device)).cpu()
+
+
+def stored_4bit(weight: Any) -> Stored4bit:
+    """A copy of the bytes and scales of a `Params4bit`, on the CPU."""
+    state = weight.quant_state
+    scales: Tensor | NestedScales = state.absmax.clone().cpu()
+    if state.nested:
+        scales = NestedScales(
+            codes=state.absmax.clone().cpu(),
+            scales=state.state2.absmax.clone().cpu(),
+            offset=state.offset.clone().cpu(),
+        )
+    return Stored4bit(
+        packed=weight.data.contiguous().cpu().view(torch.uint8).reshape(-1).clone(),
+        scales=scales,
+        blocksize=state.blocksize,
+        quant_type=state.quant_type,
+        shape=tuple(state.shape),
+        dtype=state.dtype,
+    )
+
+
+def _set_bias(layer: Any, inputs: LinearInputs) -> None:
+    if inputs.bias is not None:
+        layer.bias = nn.Parameter(inputs.bias.clone())
+
+
+def _dequantize_rows(codes: Tensor, scales: Tensor) -> Any:
+    return bnb.functional.int8_vectorwise_dequant(codes, scales).cpu()
+
+
+def _run(layer: Any, config: LinearConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
+    """One forward pass and, in training, one backward pass from `inputs.grad_output`."""
+    training = config.mode == "train"
+    layer.train(training)
+    x = inputs.x.clone().to(device).requires_grad_(training)
+    gradients: AbstractContextManager[Any] = nullcontext() if training else torch.no_grad()
+    with gradients:
+        output = layer(x)
+    yield "output", output.detach().cpu()
+    if not training:
+        return
+    output.backward(inputs.grad_output.clone().to(device))
+    yield "grad_input", _gradient(x)
+    if layer.weight.requires_grad:
+        yield "grad_weight", _gradient(layer.weight)
+    if inputs.bias is not None:
+        yield "grad_bias", _gradient(layer.bias)
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    if leaf.grad is None:
+        raise RuntimeError("the backward pass left no gradient")
+    return leaf.grad.detach().cpu()

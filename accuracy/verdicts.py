@@ -1,0 +1,258 @@
+"""Judged rows to one verdict a cell, and cells to the verdict of the run. Everything shown comes from these."""
+
+import datetime
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import pandas as pd
+
+from accuracy.case import Stage, Status, Verdict
+from accuracy.waivers import Waiver
+
+EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
+WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
+STAGE_ORDER = {stage.value: number for number, stage in enumerate(Stage)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What a verdict needs of one judged row of observations."""
+
+    id: str
+    case: str
+    device: str
+    dtype: str
+    stage: str
+    quantity: str
+    status: str
+    ratio: float
+    basis: str
+    reason: str
+    broken: str
+    warned: str
+    explained: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether the library was seen to fail, by a number, a crash or a hang."""
+        return self.status in {Status.FAIL, Status.CRASH, Status.TIMEOUT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The verdict of one (case, device, dtype, stage, quantity).
+
+    `n` counts the rows that ran, `failing` those that failed. `caused_by` names the earlier
+    stage/quantity that fails in each of the failing cases, "" when the cell stands for itself.
+    """
+
+    case: str
+    device: str
+    dtype: str
+    stage: str
+    quantity: str
+    verdict: Verdict
+    worst_ratio: float
+    worst_id: str
+    n: int
+    failing: int
+    caused_by: str
+    limit_id: str
+    basis: str
+    reason: str
+
+
+def cells(judged: pd.DataFrame) -> list[Cell]:
+    """One cell for each (case, device, dtype, stage, quantity) that occurs, in order of occurrence.
+
+    A cell fails with one failing row, unless a lower precision explains all of them (a warning).
+    A row that did not run makes the cell NOT RUN: it never counts as a pass.
+    """
+    names = [field.name for field in fields(Row)]
+    rows = [Row(**dict(zip(names, values, strict=True))) for values in judged[names].itertuples(index=False)]
+    roots = _roots(rows)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.case, row.device, row.dtype, row.stage, row.quantity), []).append(row)
+    return [_cell(group, roots) for group in groups.values()]
+
+
+def waive(judged: Sequence[Cell], waivers: Sequence[Waiver], today: datetime.date) -> list[Cell]:
+    """Cells with known deviations taken into account.
+
+    A failing cell inside a valid waiver's interval is a warning; outside it, or after its last
+    day, it fails and says so. A waiver that meets cells but no failure is a warning: remove it.
+    """
+    waived = list(judged)
+    for waiver in waivers:
+        covered = [
+            number
+            for number, cell in enumerate(waived)
+            if waiver.covers(cell.case, cell.device, cell.dtype, cell.stage, cell.quantity)
+        ]
+        failing = [number for number in covered if waived[number].verdict is Verdict.FAIL]
+        for number in failing:
+            waived[number] = _waived(waived[number], waiver, today)
+        passing = [number for number in covered if waived[number].verdict is Verdict.PASS]
+        if passing and not failing:
+            gone = f"waiver {waiver.id} is not needed any more: remove it ({waiver.link})"
+            waived[passing[0]] = replace(waived[passing[0]], verdict=Verdict.WARN, reason=gone)
+    return waived
+
+
+def frame(judged: Iterable[Cell]) -> pd.DataFrame:
+    """Cells as the table that `verdicts.parquet` holds, one row a cell."""
+    columns = [field.name for field in fields(Cell)]
+    return pd.DataFrame([asdict(cell) | {"verdict": cell.verdict.value} for cell in judged], columns=columns)
+
+
+def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
+    """The content of `verdict.json`: verdict, exit code, counts, reasons worst first, and every cell.
+
+    No cell that passes or warns makes an incomplete run: nothing was shown to be right.
+    """
+    counts = {verdict.value: sum(cell.verdict is verdict for cell in verdicts) for verdict in Verdict}
+    if counts["fail"]:
+        verdict = "do-not-release"
+    elif counts["not_run"] or not counts["pass"] + counts["warn"]:
+        verdict = "incomplete"
+    else:
+        verdict = "release"
+    return {
+        "schema": 1,
+        "verdict": verdict,
+        "exit_code": EXIT_CODES[verdict],
+        "counts": {
+            "cells": len(verdicts),
+            **counts,
+            "cases": len(judged[["id", "device"]].drop_duplicates()),
+            "observations": len(judged),
+            "elements": int(judged["count"].sum()),
+        },
+        "reasons": _reasons(verdicts),
+        "cells": [
+            {
+                "case": cell.case,
+                "device": cell.device,
+                "dtype": cell.dtype,
+                "stage": cell.stage,
+                "quantity": cell.quantity,
+                "verdict": cell.verdict.value,
+                "worst_ratio": json_number(cell.worst_ratio),
+                "worst_id": cell.worst_id,
+                "n": cell.n,
+            }
+            for cell in verdicts
+        ],
+    }
+
+
+def json_number(value: float) -> float | str:
+    """`value` as strict JSON can carry it: infinities and NaN as the words "inf", "-inf" and "nan"."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """For each failing (id, device): stage/quantity of its first failing row, in the order of the stages.
+
+    A layer that raised is left out: the exception ends the case, what came before stands for itself.
+    """
+    first: dict[tuple[str, str], tuple[int, str]] = {}
+    for row in rows:
+        if row.status == Status.FAIL and not row.explained and row.stage != Stage.CONTRACT:
+            candidate = (STAGE_ORDER[row.stage], f"{row.stage}/{row.quantity}")
+            first[row.id, row.device] = min(first.get((row.id, row.device), candidate), candidate)
+    return {key: name for key, (_, name) in first.items()}
+
+
+def _cell(group: Sequence[Row], roots: dict[tuple[str, str], str]) -> Cell:
+    failed = [row for row in group if row.failed]
+    unexplained = [row for row in failed if not row.explained]
+    ran = [row for row in group if row.status not in {Status.NOT_RUN, Status.NOT_SUPPORTED}]
+    idle = [row for row in group if row.status == Status.NOT_RUN]
+    warned = [row for row in group if row.warned]
+    if unexplained:
+        verdict, shown = Verdict.FAIL, unexplained
+    elif idle:
+        verdict, shown = Verdict.NOT_RUN, idle
+    elif failed:
+        verdict, shown = Verdict.WARN, failed
+    elif warned:
+        verdict, shown = Verdict.WARN, warned
+    elif ran:
+        verdict, shown = Verdict.PASS, ran
+    else:
+        verdict, shown = Verdict.NOT_SUPPORTED, list(group)
+    worst = max(shown, key=lambda row: math.inf if math.isnan(row.ratio) else row.ratio)
+    own = f"{worst.stage}/{worst.quantity}"
+    causes = {roots.get((row.id, row.device), own) for row in unexplained}
+    return Cell(
+        case=worst.case,
+        device=worst.device,
+        dtype=worst.dtype,
+        stage=worst.stage,
+        quantity=worst.quantity,
+        verdict=verdict,
+        worst_ratio=worst.ratio,
+        worst_id=worst.id,
+        n=len(ran),
+        failing=len(failed),
+        caused_by="" if own in causes or not causes else min(causes),
+        limit_id=worst.broken or worst.warned,
+        basis=worst.basis,
+        reason="" if verdict is Verdict.PASS else worst.reason or f"outside the warning limit {worst.warned!r}",
+    )
+
+
+def _waived(cell: Cell, waiver: Waiver, today: datetime.date) -> Cell:
+    if today > waiver.expires:
+        return replace(cell, reason=f"waiver {waiver.id} expired on {waiver.expires}; {cell.reason}")
+    if not waiver.at_least <= cell.worst_ratio <= waiver.at_most:
+        expected = f"{waiver.at_least:g} to {waiver.at_most:g}"
+        note = f"ratio {cell.worst_ratio:.3g} is outside waiver {waiver.id}, which expects {expected}"
+        return replace(cell, reason=f"{note}; {cell.reason}")
+    note = f"waived by {waiver.owner} until {waiver.expires}: {waiver.reason} ({waiver.link})"
+    return replace(cell, verdict=Verdict.WARN, reason=f"{note}; {cell.reason}")
+
+
+def _reasons(verdicts: Sequence[Cell]) -> list[dict[str, Any]]:
+    """One reason for each (verdict, case, device, stage, quantity) at the root of a verdict, worst first.
+
+    Cells that fail only because an earlier stage of the same cases fails are left to that stage.
+    """
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in verdicts:
+        if cell.verdict in WORST_FIRST[:3] and not cell.caused_by:
+            groups.setdefault((cell.verdict, cell.case, cell.device, cell.stage, cell.quantity), []).append(cell)
+    return [_reason(group) for group in sorted(groups.values(), key=_rank)]
+
+
+def _rank(group: Sequence[Cell]) -> tuple[int, float, int]:
+    worst = max(math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio for cell in group)
+    return WORST_FIRST.index(group[0].verdict), -worst, -sum(cell.failing for cell in group)
+
+
+def _reason(group: Sequence[Cell]) -> dict[str, Any]:
+    worst = max(group, key=lambda cell: math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio)
+    failing, n = sum(cell.failing for cell in group), sum(cell.n for cell in group)
+    where = f"{worst.case} on {worst.device} in {', '.join(cell.dtype for cell in group)}"
+    what = (
+        f"did not run: {worst.reason}"
+        if worst.verdict is Verdict.NOT_RUN
+        else f"{worst.stage}/{worst.quantity} is off in {failing} of {n} cases; {worst.reason}"
+    )
+    return {
+        "verdict": worst.verdict.value,
+        "case": worst.case,
+        "device": worst.device,
+        "dtype": worst.dtype,
+        "stage": worst.stage,
+        "quantity": worst.quantity,
+        "worst_id": worst.worst_id,
+        "worst_ratio": json_number(worst.worst_ratio),
+        "failing": failing,
+        "n": n,
+        "text": f"{where}: {what}",
+    }

@@ -1,0 +1,87 @@
+"""Known deviations: cells that are allowed to fail, for a stated reason, by a stated amount, until a stated day."""
+
+import datetime
+import tomllib
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+
+class WaiverError(ValueError):
+    """The waivers file cannot be used; the message says what was seen, what was wanted and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """One known deviation.
+
+    The patterns are globs over the cell; `at_least` and `at_most` enclose the worst ratio that is
+    expected, `expires` is the last day on which the waiver holds, `owner` answers for it and
+    `link` names the finding or the upstream issue.
+    """
+
+    id: str
+    case: str
+    stage: str
+    quantity: str
+    owner: str
+    reason: str
+    link: str
+    expires: datetime.date
+    at_most: float
+    at_least: float = 1.0
+    device: str = "*"
+    dtype: str = "*"
+
+    def covers(self, case: str, device: str, dtype: str, stage: str, quantity: str) -> bool:
+        """Whether the cell is one that this waiver speaks of."""
+        pairs = (
+            (case, self.case), (device, self.device), (dtype, self.dtype), (stage, self.stage),
+            (quantity, self.quantity),
+        )  # fmt: skip
+        return all(fnmatchcase(name, pattern) for name, pattern in pairs)
+
+
+def load(path: Path) -> tuple[Waiver, ...]:
+    """Read a waivers file: TOML with one `[[waiver]]` table for each known deviation.
+
+    Raises:
+        WaiverError: if the file is missing, is not TOML, or an entry is unknown, missing or ill-typed.
+    """
+    try:
+        raw = tomllib.loads(path.read_bytes().decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WaiverError(f"cannot read waivers from {path}: {error}; give a TOML file of [[waiver]] tables") from error
+    unknown = set(raw) - {"waiver"}
+    if unknown:
+        raise WaiverError(f"{path}: unknown section {min(unknown)!r}; only [[waiver]] is known")
+    return tuple(
+        _waiver(entry, f"{path}: [[waiver]] {number}") for number, entry in enumerate(raw.get("waiver", []), start=1)
+    )
+
+
+def _waiver(entry: dict[str, Any], where: str) -> Waiver:
+    known: dict[str, Any] = {field.name: field for field in fields(Waiver)}
+    for key in entry:
+        if key not in known:
+            raise WaiverError(f"{where}: unknown key {key!r}; known are {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for name, field in known.items():
+        if name not in entry:
+            if field.default is field.default_factory:
+                raise WaiverError(f"{where}: {name!r} is missing; add it")
+            continue
+        value = entry[name]
+        if field.type is float and isinstance(value, int | float) and not isinstance(value, bool):
+            value = float(value)
+        if not _fits(value, field.type):
+            wanted = {float: "a number", datetime.date: "a date like 2027-01-31"}
+            raise WaiverError(f"{where}: {name} is {value!r}; {wanted.get(field.type, 'text')} is wanted")
+        values[name] = value
+    return Waiver(**values)
+
+
+def _fits(value: object, kind: type) -> bool:
+    """Whether a TOML value is of this type; a date with a time of day is not a date."""
+    return isinstance(value, kind) and not isinstance(value, datetime.datetime)
