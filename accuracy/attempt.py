@@ -1,0 +1,77 @@
+"""One attempt at a task: the terms on which it runs, and the ways in which it can end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accuracy.case import Status
+from accuracy.rows import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How workers are run.
+
+    `memory` is in bytes a worker on top of what it starts with, 0 for no limit; `deadline` is a moment of
+    `time.monotonic`; `measure` and `check` are references `module:function`.
+    """
+
+    jobs: int
+    accelerator_jobs: int
+    timeout_s: float
+    start_timeout_s: float
+    memory: int
+    recycle_after: int
+    deadline: float | None
+    interpreter: str
+    overlay: Sequence[Path]
+    modules: Sequence[str]
+    measure: str
+    check: str
+    bounds: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How one attempt at a task ended without an answer. `kind` is the first word of the row's reason."""
+
+    status: Status
+    kind: str
+    text: str
+    seconds: float
+
+    def settled(self, *, kind: str = "", note: str = "", final: bool = True) -> "Settled":
+        """The record of this failure."""
+        reason = f"{kind or self.kind}: {self.text}{f' ({note})' if note else ''}"
+        return Settled(status=self.status, reason=reason, seconds=self.seconds, final=final)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What became of one task on one device: rows, or the status and reason of the row that stands for them.
+
+    `final` is false where a resumed run should try again.
+    """
+
+    rows: Sequence[Row] = ()
+    status: Status = Status.OK
+    reason: str = ""
+    seconds: float = float("nan")
+    final: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """What a lane asks of the run it is part of.
+
+    `task_id(task)` names a task, `message(task)` is what a worker is sent; `settle(task, device, outcome)`
+    records; `hello(device, facts)` tells what a worker runs on; `incident(text)` what happened on the
+    way and changed no row.
+    """
+
+    task_id: Callable[[int], str]
+    message: Callable[[int], Mapping[str, Any]]
+    settle: Callable[[int, str, Settled], None]
+    hello: Callable[[str, Mapping[str, Any]], None]
+    incident: Callable[[str], None]

@@ -1,0 +1,63 @@
+"""What a worker runs on: versions, device, threads, and the switches that change how numbers come out."""
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def facts(device: str) -> dict[str, Any]:
+    """The environment of this process, as far as the modules that are loaded can tell.
+
+    Only a fixed list of facts: no environment variables, host names or paths, since the report is shared.
+    """
+    known: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "device_name": processor(),
+    }
+    library = sys.modules.get("bitsandbytes")
+    if library is not None:
+        known["bitsandbytes"] = str(getattr(library, "__version__", "unknown"))
+    if "torch" in sys.modules:
+        known.update(_torch_facts(device))
+    return known
+
+
+def processor() -> str:
+    """The CPU's name as the system gives it."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _torch_facts(device: str) -> dict[str, Any]:
+    torch = sys.modules["torch"]
+    configuration = torch.__config__.show()
+    known = {
+        "torch": str(torch.__version__),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda or "",
+        "hip": torch.version.hip or "",
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cuda_matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "fp16_reduced_precision_reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+        "bf16_reduced_precision_reduction": torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+        "mkldnn": torch.backends.mkldnn.is_available(),
+        "mkl": torch.backends.mkl.is_available(),
+        "torch_configuration": hashlib.sha256(configuration.encode()).hexdigest()[:16],
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        capability = os.environ.get("ATEN_CPU_CAPABILITY")
+        known["device_name"] = f"{processor()} limited to {capability}" if capability else processor()
+    elif kind in ("cuda", "xpu", "hpu"):
+        known["device_name"] = getattr(torch, kind).get_device_name(device)
+    return known

@@ -1,0 +1,378 @@
+"""One device's share of a run: what is to be done there, who does it, and what becomes of it.
+
+What goes wrong in a worker is a fact to record. What goes wrong in the caller's own `settle`, a full
+disk for one, is raised at once: the two never share an `except`.
+
+The first failure of a task is a suspicion: a neighbour may have loaded the machine, or a task before
+it may have spoilt the process. It becomes a suspect, runs again alone in a fresh process when all
+else is done, and what it does then counts.
+"""
+
+import selectors
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from accuracy.attempt import Calls, Failure, Settled, Terms
+from accuracy.case import Status
+from accuracy.devices import Device
+from accuracy.launch import Server, Worker, cut, resident, start_server, start_worker, tail
+from accuracy.rows import RowError, checked, exit_reason, last_words
+from accuracy.wire import WireError, decode
+
+START_ATTEMPTS: Final = 2
+"""Starts in a row that may fail before a device is given up."""
+
+DEATHS: Final = 64
+"""Deaths in a row, without one answer between them, before a device is given up."""
+
+GRACE: Final = 2.0
+"""Seconds between a worker's last word, or its killing, and the report that it is gone."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Lane:
+    """A device with its queue of tasks, its fork server and its workers.
+
+    `slots` is the number of workers it may have; `closed` says why nothing more can be done here.
+    """
+
+    device: Device
+    queue: deque[int]
+    terms: Terms
+    calls: Calls
+    selector: selectors.BaseSelector
+    suspects: deque[tuple[int, Failure]] = field(default_factory=deque)
+    slots: int = 0
+    server: Server | None = None
+    workers: list[Worker] = field(default_factory=list)
+    imports_in_worker: int = 0
+    failed_starts: int = 0
+    deaths: int = 0
+    answered: bool = False
+    closed: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether its workers take processors from other lanes; an accelerator has workers of its own."""
+        return self.device.kind == "cpu"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is with a worker."""
+        return any(worker.assigned for worker in self.workers)
+
+    # Staff
+
+    def hire(self, *, alone: bool = False) -> None:
+        """Starts one more worker, or the server that will make it."""
+        if self.server is None:
+            self.server = self._start_server()
+        elif self.server.ready:
+            try:
+                worker = start_worker(self.server, alone=alone)
+            except OSError:
+                return  # the server is dying, and its socket will say so
+            self.workers.append(worker)
+            self.selector.register(worker.wire, selectors.EVENT_READ, lambda: self._hear(worker))
+
+    def _start_server(self) -> Server:
+        terms = self.terms
+        setup = {
+            "name": self.device.name,
+            "device": self.device.torch_name,
+            "preload": self._preload(),
+            "modules": list(terms.modules),
+            "measure": terms.measure,
+            "check": "" if self.shared else terms.check,
+            "memory": terms.memory if self.shared else 0,
+            "bounds": dict(terms.bounds),
+        }
+        server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
+        self.selector.register(server.wire, selectors.EVENT_READ, lambda: self._hear_server(server))
+        return server
+
+    def _preload(self) -> list[str]:
+        """What the server imports for its workers: the more, the faster they start.
+
+        Importing the library may initialise an accelerator or start threads, and a process that has done so
+        cannot be forked: then its workers import it themselves.
+        """
+        everything = [*self.terms.modules, self.terms.measure.partition(":")[0]]
+        torch_only = [name for name in self.terms.modules if name == "torch"]
+        choices = (everything, torch_only, []) if self.shared else (torch_only, [])
+        return choices[min(self.imports_in_worker, len(choices) - 1)]
+
+    def hand_out(self) -> None:
+        """Gives each worker one task to do and one to follow, so that it never waits for its parent."""
+        depth = 2 if len(self.queue) > 2 * self.slots else 1
+        for worker in self.workers:
+            if worker.alone and worker.usable and not worker.assigned and self.suspects:
+                index, worker.first = self.suspects.popleft()
+                self._give(worker, index)
+            while not worker.alone and worker.usable and self.queue and len(worker.assigned) < depth:
+                self._give(worker, self.queue.popleft())
+
+    def _give(self, worker: Worker, index: int) -> None:
+        if not worker.assigned:
+            worker.begin()
+        worker.assigned.append(index)
+        try:
+            worker.wire.send(self.calls.message(index))
+        except OSError:
+            self._kill(worker)
+
+    def release(self) -> None:
+        """Lets workers go that nothing waits for, or that have done their share."""
+        for worker in list(self.workers):
+            done = worker.ready and not worker.assigned and not worker.killed_at and not worker.silent_since
+            if done and (worker.retiring or (not self.queue and not worker.alone)):
+                self.retire(worker)
+
+    def retire(self, worker: Worker) -> None:
+        """Ends a worker that has nothing to do."""
+        self._kill(worker)
+        self._forget(worker)
+
+    def give_up(self, reason: str) -> None:
+        """Settles what waits here as not run, and suspects by their first failure. What is under way goes on."""
+        while self.queue:
+            outcome = Settled(status=Status.NOT_RUN, reason=reason, final=False)
+            self.calls.settle(self.queue.popleft(), self.device.name, outcome)
+        while self.suspects:
+            index, first = self.suspects.popleft()
+            self.calls.settle(index, self.device.name, first.settled(note="not confirmed", final=False))
+
+    def dismiss(self) -> int:
+        """Ends the server and every worker; what they had not done waits again. Returns the server's exit code."""
+        for worker in list(self.workers):
+            self._take_back(worker)
+            self._forget(worker)
+        server, self.server = self.server, None
+        if server is None:
+            return 0
+        self.selector.unregister(server.wire)
+        server.close()
+        return server.process.returncode
+
+    def _close(self, reason: str) -> None:
+        """Gives the device up."""
+        self.closed = f"device {'lost' if self.answered else 'unusable'}: {reason}"
+        self.dismiss()
+        self.give_up(self.closed)
+
+    def _kill(self, worker: Worker) -> None:
+        worker.killed_at = time.monotonic()
+        if self.server is not None:
+            self.server.kill(worker.pid)
+
+    def _forget(self, worker: Worker) -> None:
+        if not worker.silent_since:
+            self.selector.unregister(worker.wire)
+        worker.close()
+        self.workers.remove(worker)
+
+    def _take_back(self, worker: Worker) -> None:
+        """Puts what a worker was given back where it came from, blaming no task."""
+        if worker.first is not None:
+            self.suspects.extendleft((index, worker.first) for index in worker.assigned)
+        else:
+            self.queue.extendleft(reversed(worker.assigned))
+        worker.assigned.clear()
+
+    # What workers say
+
+    def _hear(self, worker: Worker) -> None:
+        """Takes in what a worker has sent. One that says anything unexpected is ended, and what it does blamed."""
+        try:
+            for line in worker.wire.receive():
+                if worker.wire.open or not worker.killed_at:
+                    self._take(worker, decode(line))
+        except (WireError, RowError) as error:
+            self._end(worker, "crash", str(error))
+        if worker in self.workers and not worker.wire.open and not worker.silent_since:
+            worker.silent_since = time.monotonic()
+            self.selector.unregister(worker.wire)
+
+    def _take(self, worker: Worker, message: dict[str, Any]) -> None:
+        current = self.calls.task_id(worker.assigned[0]) if worker.assigned else None
+        match message:
+            case _ if worker.killed_at:
+                pass
+            case {"hello": dict(facts)} if not worker.ready:
+                worker.ready = True
+                worker.held_at_first = resident(worker.pid)
+                self.failed_starts = 0
+                self.calls.hello(self.device.name, facts)
+            case {"unusable": str(reason)} if not worker.ready:
+                self.retire(worker)
+                self._failed_start(reason)
+            case {"started": str(key), "log": int(start)} if key == current and not worker.under_way:
+                worker.under_way = True
+                worker.begin()
+                worker.log_start = start
+            case {"done": str(key)} if key == current and worker.under_way:
+                self._done(worker, key, message)
+            case _:
+                raise WireError(f"an answer that nobody waits for: {str(message)[:60]}")
+
+    def _done(self, worker: Worker, key: str, message: dict[str, Any]) -> None:
+        """Takes the answer to the task under way."""
+        seconds = float(message.get("seconds", time.monotonic() - worker.since))
+        outcome: Settled | Failure
+        if "poisoned" in message:
+            outcome = Failure(
+                status=Status.CRASH, kind="crash", text=f"device error: {message['poisoned']}", seconds=seconds
+            )
+        elif message.get("oom"):
+            outcome = Failure(
+                status=Status.CRASH, kind="oom", text=f"out of memory: {message['error']}", seconds=seconds
+            )
+        elif "error" in message:
+            outcome = Settled(status=Status.CRASH, reason=f"exception: {message['error']}", seconds=seconds)
+        else:
+            outcome = Settled(rows=checked(message.get("rows"), task_id=key, device=self.device.name))
+        index = worker.assigned.popleft()
+        worker.under_way = False
+        worker.answered += 1
+        worker.retiring |= isinstance(outcome, Failure) or worker.answered >= self.terms.recycle_after
+        worker.begin()
+        self.answered = True
+        self.deaths = 0
+        self._conclude(worker, index, outcome)
+        if isinstance(outcome, Failure):
+            self._take_back(worker)
+            self.retire(worker)
+
+    def _conclude(self, worker: Worker, index: int, outcome: Settled | Failure) -> None:
+        """Records an outcome, or makes the task a suspect if this was a first failure."""
+        first, worker.first = worker.first, None
+        worker.retiring |= worker.alone
+        if isinstance(outcome, Failure):
+            if first is None:
+                self.suspects.append((index, outcome))
+                return
+            outcome = outcome.settled()
+        elif first is not None and first.kind == "crash":
+            outcome = first.settled(kind="crash_once", note="not again when run alone")
+        elif first is not None:
+            name = self.calls.task_id(index)
+            self.calls.incident(f"{name} on {self.device.name}: {first.kind}: {first.text}; not again when run alone")
+        self.calls.settle(index, self.device.name, outcome)
+
+    # What the server says
+
+    def _hear_server(self, server: Server) -> None:
+        """Takes in what the server has sent; nothing more once it is replaced."""
+        if self.server is not server:
+            return
+        for line in server.wire.receive():
+            self._take_from_server(server, decode(line))
+            if self.server is not server:
+                return
+        if not server.wire.open:
+            self._server_lost(server)
+
+    def _take_from_server(self, server: Server, message: dict[str, Any]) -> None:
+        match message:
+            case {"ready": dict(state)}:
+                self._server_ready(server, state)
+            case {"unusable": str(reason)}:
+                self.dismiss()
+                self._failed_start(reason)
+            case {"forked": int(number), "pid": int(pid)}:
+                for worker in self.workers:
+                    worker.pid = pid if worker.number == number else worker.pid
+            case {"exited": int(pid), "code": int(code)}:
+                for worker in [worker for worker in self.workers if worker.pid == pid]:
+                    self._lost(worker, code)
+
+    def _server_ready(self, server: Server, state: dict[str, Any]) -> None:
+        server.ready = True
+        if (state["threads"] != 1 or state["initialised"]) and self._preload():
+            self.imports_in_worker += 1
+            self.dismiss()
+
+    def _server_lost(self, server: Server) -> None:
+        """A server that ends takes its workers with it; their tasks are not to blame."""
+        late = time.monotonic() - server.born > self.terms.start_timeout_s
+        words = last_words(tail(server.log))
+        was_ready = server.ready
+        code = self.dismiss()
+        if was_ready:
+            reason = f"the fork server ended with {exit_reason(code)}"
+        elif late:
+            reason = f"no answer within {self.terms.start_timeout_s:g} s of starting"
+        else:
+            reason = f"{exit_reason(code)} while importing {', '.join(self._preload())}"
+        self._failed_start(f"{reason}; {words}" if words else reason)
+
+    def _failed_start(self, reason: str) -> None:
+        self.failed_starts += 1
+        if self.failed_starts >= START_ATTEMPTS:
+            self._close(reason)
+        else:
+            self.calls.incident(f"{self.device.name}: a start failed: {reason}")
+
+    # Clocks and ends
+
+    def watch(self) -> None:
+        """Ends what takes too long or too much, and forgets what does not end."""
+        now = time.monotonic()
+        server = self.server
+        if server is not None:
+            cut(server.log)
+            if not server.ready and now - server.born > self.terms.start_timeout_s:
+                server.process.kill()
+        for worker in list(self.workers):
+            cut(worker.log)
+            if worker.killed_at:
+                if now - worker.killed_at > GRACE:
+                    self._lost(worker, -9)
+            elif worker.silent_since:
+                if now - worker.silent_since > GRACE:
+                    self._end(worker, "crash", "closed its socket and went on")
+            elif not worker.ready:
+                if now - worker.born > self.terms.start_timeout_s:
+                    self._end(worker, "timeout", f"no answer within {self.terms.start_timeout_s:g} s of starting")
+            else:
+                self._watch_task(worker)
+
+    def _watch_task(self, worker: Worker) -> None:
+        held = resident(worker.pid) - worker.held_at_first
+        if worker.assigned and worker.worked() > self.terms.timeout_s:
+            self._end(worker, "timeout", f"no answer within {self.terms.timeout_s:g} s of starting")
+        elif self.terms.memory and held > self.terms.memory:
+            self._end(worker, "oom", f"out of memory: more than {self.terms.memory >> 20} MiB")
+        elif self.terms.memory and held > self.terms.memory // 2:
+            worker.retiring = True  # what it keeps from task to task must not add up
+
+    def _end(self, worker: Worker, kind: str, text: str) -> None:
+        """Kills a worker for a reason, which falls on its task."""
+        status = Status.TIMEOUT if kind == "timeout" else Status.CRASH
+        worker.fate = Failure(status=status, kind=kind, text=text, seconds=time.monotonic() - worker.since)
+        self._kill(worker)
+
+    def _lost(self, worker: Worker, code: int) -> None:
+        """A worker is gone: its task under way is blamed, what it had not begun goes back."""
+        self._hear(worker)
+        if worker not in self.workers:
+            return
+        failure = worker.fate or self._exit(worker, code)
+        if not worker.ready:
+            self._forget(worker)
+            self._failed_start(failure.text)
+            return
+        if worker.assigned and (worker.under_way or worker.fate):
+            self._conclude(worker, worker.assigned.popleft(), failure)
+        self._take_back(worker)
+        self._forget(worker)
+        self.deaths += 1
+        if self.deaths >= DEATHS:
+            self._close(f"{self.deaths} workers in a row ended without an answer, the last with {failure.text}")
+
+    def _exit(self, worker: Worker, code: int) -> Failure:
+        words = worker.words()
+        text = f"{exit_reason(code)}; {words}" if words else exit_reason(code)
+        return Failure(status=Status.CRASH, kind="crash", text=text, seconds=time.monotonic() - worker.since)

@@ -1,0 +1,259 @@
+"""Run folders: what a run leaves behind, complete and provably unchanged, or not at all.
+
+Each file is written under another name, synced and then renamed; the manifest comes last and holds
+the SHA-256 of every other. So a folder without a manifest is an unfinished run, and one whose hashes
+disagree was damaged or was being rewritten. Parquet alone would not do: without page checksums two
+of three flipped bits read back as other numbers. Nothing here is ever unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from accuracy.case import Task, canonical_json
+from accuracy.files import JOURNAL, StoreError, read_file, write_file
+from accuracy.rows import NAMES, TYPES
+
+MANIFEST: Final = "manifest.json"
+PLAN, OBSERVATIONS, VERDICTS, SUMMARY = "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json"
+SCHEMA: Final = 1
+
+LARGEST_TEXT: Final = 64 << 20
+LARGEST_TABLE: Final = 2 << 30
+LARGEST_UNPACKED: Final = 16 << 30
+MOST_ROWS: Final = 50_000_000
+"""Caps on what is read, so that a stranger's folder cannot fill the memory."""
+
+_ARROW: Final[Mapping[Any, pa.DataType]] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    tuple[str, ...]: pa.list_(pa.string()),
+    tuple[int, ...]: pa.list_(pa.int64()),
+}
+OBSERVATION_SCHEMA: Final = pa.schema([pa.field(name, _ARROW[TYPES[name]], nullable=False) for name in NAMES])
+PLAN_SCHEMA: Final = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("id", "case", "config", "seed", "origin")]
+)
+JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
+"""Columns of observations that judging may change; the rest is as measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run as it is stored. Frames have the columns of their files, `summary` is `verdict.json`."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    plan: pd.DataFrame
+    observations: pd.DataFrame
+    verdicts: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def plan_frame(tasks: Sequence[Task]) -> pd.DataFrame:
+    """The plan as a table: `id, case, config` (canonical JSON), `seed` (text, since it has 64 bits), `origin`."""
+    columns = {
+        "id": [task.id for task in tasks],
+        "case": [task.case for task in tasks],
+        "config": [canonical_json(asdict(task.config)) for task in tasks],
+        "seed": [str(task.seed) for task in tasks],
+        "origin": [task.origin for task in tasks],
+    }
+    return _frame(pa.table(columns, schema=PLAN_SCHEMA))
+
+
+def observations_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Observations from columns, as `Execution.columns` gives them, with the types that they have when stored."""
+    return _frame(pa.table({name: columns[name] for name in NAMES}, schema=OBSERVATION_SCHEMA))
+
+
+def prepare(folder: Path, *, resume: bool = False) -> None:
+    """Makes the folder of a run, or checks that it can be used.
+
+    Raises:
+        StoreError: if it holds anything and `resume` is false, if it is not a folder, or if `resume` is
+            true and there is nothing to resume.
+    """
+    try:
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        held = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be the folder of a run: {error.strerror}; name another") from error
+    if resume and JOURNAL not in held:
+        what = "a finished run" if MANIFEST in held else "no journal"
+        raise StoreError(
+            f"{folder} holds {what}: there is nothing to resume; leave --resume out or name another folder"
+        )
+    if held and not resume:
+        what = "another run" if {MANIFEST, JOURNAL} & set(held) else f"other files ({held[0]})"
+        raise StoreError(f"{folder} holds {what}; an empty or new folder is wanted: name another, or --resume")
+
+
+def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
+    folder: Path,
+    manifest: Mapping[str, Any],
+    plan: pd.DataFrame,
+    observations: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    summary: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Stores a run and returns its manifest with the hashes of its files under `files`.
+
+    Raises:
+        StoreError: if a frame has other columns than its schema, or a file cannot be written.
+    """
+    data = {
+        PLAN: _parquet(PLAN, plan, PLAN_SCHEMA),
+        OBSERVATIONS: _parquet(OBSERVATIONS, observations, OBSERVATION_SCHEMA),
+        **_judgement(verdicts, summary),
+    }
+    return _write_all(folder, manifest, data)
+
+
+def rewrite_verdicts(
+    run: Run, observations: pd.DataFrame, verdicts: pd.DataFrame, summary: Mapping[str, Any], **changed: Any
+) -> dict[str, Any]:
+    """Stores another judgement of the same measurements; `changed` are entries of the manifest, as `limits_hash`.
+
+    A crash between two files leaves hashes that disagree, which `read` says.
+
+    Raises:
+        StoreError: if `observations` differs from the stored ones elsewhere than in the columns `JUDGED`.
+    """
+    measured = pa.schema([field for field in OBSERVATION_SCHEMA if field.name not in JUDGED])
+    if not _same(_typed(run.observations, measured), _typed(observations, measured)):
+        raise StoreError(f"{run.folder}: judging changed what was measured; only {', '.join(JUDGED)} may change")
+    data = {
+        OBSERVATIONS: _parquet(OBSERVATIONS, observations, OBSERVATION_SCHEMA),
+        **_judgement(verdicts, summary),
+    }
+    return _write_all(run.folder, {**run.manifest, **changed}, data)
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`, every byte of it checked against the manifest.
+
+    Raises:
+        StoreError: if anything is missing, damaged, too large or of another version.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is no folder; the folder of a run is wanted")
+    manifest = _json(folder / MANIFEST, read_file(folder / MANIFEST, LARGEST_TEXT))
+    if manifest.get("schema") != SCHEMA:
+        seen = manifest.get("schema")
+        raise StoreError(f"{folder} has format {seen!r}, and {SCHEMA} is wanted: use the version that wrote it")
+    hashes = manifest.get("files")
+    if not isinstance(hashes, dict):
+        raise StoreError(f"{folder / MANIFEST} has no hashes of files; it is damaged: run again")
+    data = {name: _checked(folder / name, hashes.get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)}
+    return Run(
+        folder=folder,
+        manifest=manifest,
+        plan=_frame(_table(folder / PLAN, data[PLAN], PLAN_SCHEMA)),
+        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], OBSERVATION_SCHEMA)),
+        verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], None)),
+        summary=_json(folder / SUMMARY, data[SUMMARY]),
+    )
+
+
+def _write_all(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, bytes]) -> dict[str, Any]:
+    hashes = {
+        **manifest.get("files", {}),
+        **{name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
+    }
+    whole = {**manifest, "schema": SCHEMA, "files": hashes}
+    for name, content in data.items():
+        write_file(folder / name, content)
+    write_file(folder / MANIFEST, json.dumps(whole, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
+    return whole
+
+
+def _judgement(verdicts: pd.DataFrame, summary: Mapping[str, Any]) -> dict[str, bytes]:
+    return {
+        VERDICTS: _parquet(VERDICTS, verdicts, None),
+        SUMMARY: json.dumps(summary, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n",
+    }
+
+
+def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema | None) -> bytes:
+    """The frame as a file. `schema` None takes the types the frame has."""
+    if schema is not None and list(frame.columns) != schema.names:
+        differ = sorted(set(frame.columns) ^ set(schema.names)) or "in another order"
+        raise StoreError(f"{name} would have other columns than it must: {differ}")
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False) if schema is None else _typed(frame, schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise StoreError(f"{name} would have values of another type than it must: {error}") from error
+    table = table.replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _typed(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`. NaN stays NaN: a number that was not measured is not a missing cell."""
+    arrays = [pa.array(frame[field.name].tolist(), type=field.type, from_pandas=False) for field in schema]
+    empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count]
+    if empty:
+        raise ValueError(f"columns {empty} have cells without a value")
+    return pa.table(arrays, schema=schema)
+
+
+def _checked(path: Path, wanted: object) -> bytes:
+    data = read_file(path, LARGEST_TABLE)
+    seen = hashlib.sha256(data).hexdigest()
+    if seen != wanted:
+        raise StoreError(
+            f"{path} is damaged or was being rewritten: its SHA-256 is {seen[:16]}…, the manifest has "
+            f"{str(wanted)[:16]}…; run again or restore the folder"
+        )
+    return data
+
+
+def _json(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is not JSON: {error}; it is damaged: restore the folder or run again") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} is not a JSON object; it is damaged: restore the folder or run again")
+    return value
+
+
+def _table(path: Path, data: bytes, schema: pa.Schema | None) -> pa.Table:
+    """The table in `data`, after a look at its size and schema."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
+        if file.metadata.num_rows > MOST_ROWS or sum(groups) > LARGEST_UNPACKED:
+            raise StoreError(f"{path} unpacks to {file.metadata.num_rows} rows, {sum(groups)} bytes: too many to read")
+        if schema is not None and not file.schema_arrow.equals(schema):
+            differ = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or "types"
+            raise StoreError(f"{path} has another schema ({differ}): use the version that wrote it")
+        return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas()
+
+
+def _same(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables hold the same, NaN being equal to NaN."""
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()

@@ -1,0 +1,100 @@
+"""JSON lines over a private socket, the only words that pass between the supervisor and its processes.
+
+JSON and not pickle: a process whose memory a kernel has overwritten can then say something wrong,
+but cannot make its parent run code. A socket of its own and not stdin or stdout: what C code prints
+cannot be taken for an answer.
+"""
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+LONGEST_LINE: Final = 64 * 1024 * 1024
+"""Bytes after which a line without an end is refused, so that a runaway writer cannot fill the parent."""
+
+CHUNK: Final = 1 << 18
+
+
+class WireError(Exception):
+    """What came is not what was agreed. The text says what was seen, in one line."""
+
+
+class Wire:
+    """One end of a socket pair that carries JSON objects, one a line.
+
+    Numbers may be NaN or infinite: they are written as Python's JSON does, for Python to read.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        self.open = True
+        self._left = b""
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """The descriptor, so that a selector takes the wire itself."""
+        return self.socket.fileno()
+
+    def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Sends one message, and with it open files to share.
+
+        Raises:
+            OSError: if the other end is gone or, on a non-blocking socket, reads too slowly.
+        """
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        if descriptors:
+            sent = socket.send_fds(self.socket, [data], list(descriptors))
+            data = data[sent:]
+        if data:
+            self.socket.sendall(data)
+
+    def receive(self) -> list[bytes]:
+        """The whole lines that have come, none if the socket has nothing now. Sets `open` at the end.
+
+        Raises:
+            WireError: if a line is longer than `LONGEST_LINE`.
+        """
+        lines: list[bytes] = []
+        while self.open:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK, 4)
+            except BlockingIOError:
+                break
+            except OSError:
+                data, descriptors = b"", []
+            self._descriptors += descriptors
+            self.open = bool(data)
+            head, *rest = (self._left + data).split(b"\n") if b"\n" in data else (self._left + data,)
+            self._left = rest[-1] if rest else head
+            lines += [head, *rest[:-1]] if rest else []
+            if len(self._left) > LONGEST_LINE:
+                raise WireError(f"an answer longer than {LONGEST_LINE >> 20} MiB")
+            if self.socket.getblocking() and (lines or not self.open):
+                break
+        return lines
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """The first `count` open files that came and were not taken yet."""
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return taken
+
+    def close(self) -> None:
+        """Closes the socket. Closing twice does nothing."""
+        self.open = False
+        self.socket.close()
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The message in `line`.
+
+    Raises:
+        WireError: if it is not one JSON object.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"an answer that is not JSON: {line[:40]!r}") from error
+    if not isinstance(message, dict):
+        raise WireError(f"an answer that is not a JSON object: {line[:40]!r}")
+    return message
