@@ -247,9 +247,7 @@ def _thresholds(name: str, values: NDArray[np.object_], present: Mask, failing: 
 
 
 def _candidate(condition: Condition, mask: Mask, failing: Mask) -> _Candidate:
-    return _Candidate(
-        conditions=(condition,), mask=mask, hits=int((mask & failing).sum()), size=int(mask.sum())
-    )
+    return _Candidate(conditions=(condition,), mask=mask, hits=int((mask & failing).sum()), size=int(mask.sum()))
 
 
 def _upward(name: str, low: float, high: float) -> Condition:
@@ -268,9 +266,7 @@ def _upward(name: str, low: float, high: float) -> Condition:
 def _downward(name: str, low: float, high: float, *, lowest: bool) -> Condition:
     """Values up to `low`: said as `= low` where it is the smallest, as `< high` where that is rounder."""
     if lowest:
-        return Condition(
-            feature=name, relation="=", value=_exact(low), passes=_exact(high), fails=_exact(low)
-        )
+        return Condition(feature=name, relation="=", value=_exact(low), passes=_exact(high), fails=_exact(low))
     strict = _is_power_of_two(high) and not _is_power_of_two(low)
     return Condition(
         feature=name,
@@ -285,9 +281,7 @@ def _chance(candidate: _Candidate, bad: int, total: int) -> float:
     """Probability that `bad` rows drawn at random hit the condition at least as often (hypergeometric)."""
     highest = min(bad, candidate.size)
     logs = [
-        _log_choose(candidate.size, hits)
-        + _log_choose(total - candidate.size, bad - hits)
-        - _log_choose(total, bad)
+        _log_choose(candidate.size, hits) + _log_choose(total - candidate.size, bad - hits) - _log_choose(total, bad)
         for hits in range(candidate.hits, highest + 1)
         if bad - hits <= total - candidate.size
     ]

@@ -1,6 +1,7 @@
 """How numbers, verdicts and names are written on the page: one place for rounding, units and wording."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from accuracy.case import Stage, Verdict
@@ -18,7 +19,7 @@ SYMBOLS = {
 
 VERDICTS = {
     Verdict.PASS: "pass",
-    Verdict.WARN: "near limit",
+    Verdict.WARN: "warning",
     Verdict.FAIL: "fail",
     Verdict.NOT_RUN: "not run",
     Verdict.NOT_SUPPORTED: "not supported",
@@ -44,6 +45,9 @@ QUANTITIES = {
     ("quantization", "weight"): "Quantization error of the weight",
     ("quantization", "output"): "Quantization error of the output",
 }
+
+FARTHEST = 9999.0
+"""Beyond every finite margin of float64, in bits."""
 
 _SMALLEST_PLAIN = 1e-3
 _LARGEST_PLAIN = 1e5
@@ -96,6 +100,13 @@ def margin(ratio: float) -> str:
         return f"{MINUS}∞"
     sign = MINUS if ratio > 1 else "+"
     return f"{sign}{abs(math.log2(ratio)):.1f}"
+
+
+def margin_value(ratio: float) -> float:
+    """The margin as a number for sorting and filtering in the page; exact and broken at the far ends."""
+    if math.isnan(ratio) or math.isinf(ratio):
+        return -FARTHEST
+    return FARTHEST if ratio == 0 else round(-math.log2(ratio), 3)
 
 
 def times_limit(ratio: float) -> str:
@@ -151,3 +162,18 @@ def worst(verdicts: Sequence[str]) -> Verdict:
 def clipped(text: str, longest: int = 400) -> str:
     """A text from outside, cut so that one message cannot bury the page."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def visible(text: str) -> str:
+    r"""Text with what a reader cannot see made visible, so that no string can hide or reorder the page.
+
+    Control, format (among them those that turn the direction of text) and surrogate characters
+    become `\u202e` and the like; newlines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(f"\\u{ord(letter):04x}" if _hidden(letter) else letter for letter in text)
+
+
+def _hidden(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in "\n\t"

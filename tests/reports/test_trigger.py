@@ -56,9 +56,7 @@ def meaning(text: str) -> set[str]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("condition", "holds"), PLANTED, ids=[text for text, _ in PLANTED])
-def test_a_planted_condition_is_named(
-    condition: str, holds: Callable[[pd.DataFrame], pd.Series], seed: int
-) -> None:
+def test_a_planted_condition_is_named(condition: str, holds: Callable[[pd.DataFrame], pd.Series], seed: int) -> None:
     """Rows fail exactly where the condition holds, so the sentence must be that condition."""
     inputs = drawn(seed)
     found = trigger.find(inputs, holds(inputs).to_numpy(dtype=bool))
@@ -113,9 +111,7 @@ def test_nothing_fails_and_everything_fails() -> None:
 
 def test_an_input_that_some_layers_lack_never_matches_there() -> None:
     """Rows without the feature are outside of every condition on it."""
-    inputs = pd.DataFrame(
-        {"threshold": [None] * 50 + [0.0] * 50 + [6.0] * 50, "rows": [4] * 150}, dtype=object
-    )
+    inputs = pd.DataFrame({"threshold": [None] * 50 + [0.0] * 50 + [6.0] * 50, "rows": [4] * 150}, dtype=object)
     failing = np.arange(150) >= 100
     found = trigger.find(inputs, failing)
 

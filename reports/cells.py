@@ -1,0 +1,152 @@
+"""One section a cell: its quantities with their distributions, what the error depends on, its worst cases."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from accuracy import histogram
+from accuracy.case import Verdict
+from accuracy.histogram import Counts
+from reports import caselist, causes, charts, drivers, links, words
+from reports.axes import LogAxis
+from reports.caselist import CaseRow
+from reports.causes import Cause
+from reports.charts import Chart, Strip
+from reports.drivers import StratumRow
+from reports.frames import CELL, Cell, Frames, records
+from reports.matrix import Standing
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantityRow:
+    """One (stage, quantity) of a cell."""
+
+    anchor: str
+    stage: str
+    quantity: str
+    name: str
+    kind: str
+    symbol: str
+    word: str
+    margin: str
+    margin_value: float
+    failing: str
+    basis: str
+    limit_id: str
+    reason: str
+    worst_id: str
+    worst_href: str
+    strip: Strip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSection:
+    """A cell, ready to show."""
+
+    anchor: str
+    cell: Cell
+    layer: str
+    place: str
+    kind: str
+    symbol: str
+    word: str
+    margin: str
+    margin_value: float
+    focus: str
+    strip: Strip
+    said: tuple[tuple[str, str], ...]
+    quantities: tuple[QuantityRow, ...]
+    distribution: tuple[Chart, ...]
+    drivers: tuple[Chart, ...]
+    strata: tuple[StratumRow, ...]
+    cases: tuple[CaseRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What every section is made from."""
+
+    frames: Frames
+    histograms: Mapping[tuple[str, ...], Counts]
+    causes: Sequence[Cause]
+    axis: LogAxis
+    run: str
+
+
+def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSection, ...]:
+    """All cells, worst first."""
+    verdicts = _by_cell(material.frames.verdicts)
+    observed = _by_cell(material.frames.observations)
+    nothing = material.frames.observations.iloc[:0]
+
+    def badness(cell: Cell) -> tuple[int, float, Cell]:
+        return *words.verdict_order(standing[cell].verdict, standing[cell].ratio), cell
+
+    return tuple(
+        _section(material, cell, standing[cell], verdicts[cell], observed.get(cell, nothing))
+        for cell in sorted(standing, key=badness)
+    )
+
+
+def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+    return {Cell(*map(str, key)): rows for key, rows in frame.groupby(CELL, sort=False, observed=True)}
+
+
+def _section(
+    material: Material, cell: Cell, standing: Standing, verdicts: pd.DataFrame, observations: pd.DataFrame
+) -> CellSection:
+    counts = material.histograms.get((*cell, standing.stage, standing.quantity), histogram.merge([]))
+    name = words.quantity(standing.stage, standing.quantity)
+    worst = drivers.per_case(observations)
+    return CellSection(
+        anchor=links.cell(cell),
+        cell=cell,
+        layer=material.frames.layers[cell.case],
+        place=f"{cell.device} {words.dtype(cell.dtype)}",
+        kind=standing.verdict.value,
+        symbol=words.SYMBOLS[standing.verdict],
+        word=words.VERDICTS[standing.verdict],
+        margin=standing.margin,
+        margin_value=words.margin_value(standing.ratio),
+        focus=name,
+        strip=charts.strip(counts, material.axis),
+        said=tuple(
+            (f"#cause-{place}", causes.sentence(cause))
+            for place, cause in enumerate(material.causes, start=1)
+            if cell in cause.cells
+        ),
+        quantities=tuple(_quantity(row, cell, material) for row in records(verdicts)),
+        distribution=charts.distribution(counts, name) if counts[0].any() else (),
+        drivers=drivers.drawn(material.frames, worst),
+        strata=drivers.strata(material.frames, worst),
+        cases=caselist.worst_of(observations, material.run),
+    )
+
+
+def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> QuantityRow:
+    stage, name = str(row["stage"]), str(row["quantity"])
+    verdict = Verdict(row["verdict"])
+    ratio = float(row["worst_ratio"])
+    judged = verdict not in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED)
+    identity = str(row["worst_id"] or "")
+    counts = material.histograms.get((*cell, stage, name), histogram.merge([]))
+    return QuantityRow(
+        anchor=links.quantity(cell, stage, name),
+        stage=stage,
+        quantity=name,
+        name=words.quantity(stage, name),
+        kind=verdict.value,
+        symbol=words.SYMBOLS[verdict],
+        word=words.VERDICTS[verdict],
+        margin=words.margin(ratio) if judged else "–",
+        margin_value=words.margin_value(ratio),
+        failing=f"{row['failing']} of {row['n']}",
+        basis=words.clipped(str(row["basis"])),
+        limit_id=str(row["limit_id"]),
+        reason=words.clipped(str(row["reason"])),
+        worst_id=identity,
+        worst_href="#" + links.case(identity) if identity else "",
+        strip=charts.strip(counts, material.axis),
+    )

@@ -1,0 +1,229 @@
+"""Geometry of the charts: from histograms and numbers to places and paths, which the macros only draw.
+
+Strips are placed in per cent of their width, so that they stretch with the page and nothing is
+distorted; the other charts have a fixed drawing of `WIDTH` by `HEIGHT` units.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accuracy import histogram
+from accuracy.histogram import Counts
+from reports.axes import LinearAxis, LogAxis, Tick, covering, fitted
+from reports.words import count, number, times_limit
+
+WIDTH, HEIGHT = 320.0, 170.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 308.0, 14.0, 134.0
+
+QUANTILES = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """One distribution on a shared axis; places in per cent. Empty `note` where there is a drawing."""
+
+    note: str
+    description: str
+    p1: str = ""
+    p25: str = ""
+    p50: str = ""
+    p75: str = ""
+    p99: str = ""
+    largest: str = ""
+    whisker: str = ""
+    box: str = ""
+    limit: str = ""
+    beyond: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a chart: an SVG path, its class and its name in the legend."""
+
+    path: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A point of a chart with the sentence that a pointer or a screen reader gets."""
+
+    x: str
+    y: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A small chart with two axes. Places are numbers as text; `limit_x` and `limit_y` may be empty."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    limit_x: str = ""
+    limit_y: str = ""
+
+
+def strip_axis(histograms: Sequence[Counts]) -> LogAxis:
+    """The axis that all strips share: error ÷ limit from the smallest 1 % to the largest, with 1 on it."""
+    ends = [
+        value
+        for bins, counts in histograms
+        for value in (histogram.quantile(bins, counts, 0.01), histogram.quantile(bins, counts, 1.0))
+    ]
+    axis = covering(ends, start=3, end=97, always=(0.1, 2.0))
+    return LogAxis(low=max(axis.low, 1e-6), high=min(axis.high, 1e6), start=axis.start, end=axis.end)
+
+
+def strip(counts: Counts, axis: LogAxis) -> Strip:
+    """The quantile strip of error ÷ limit: whisker p1 to p99, box p25 to p75, median, maximum, limit."""
+    total = int(counts[1].sum())
+    if total == 0:
+        return Strip(note="nothing was compared element by element", description="no distribution")
+    values = {name: histogram.quantile(*counts, q) for name, q in QUANTILES.items()}
+    if values["max"] == 0:
+        return Strip(
+            note=f"exact: all {count(total)} elements without error",
+            description=f"all {count(total)} elements are exact",
+        )
+    places = {name: axis.place(value) for name, value in values.items()}
+    spoken = ", ".join(f"{name} {number(value)}" for name, value in values.items())
+    return Strip(
+        note="",
+        description=f"error ÷ limit of {count(total)} elements: {spoken}; the limit is 1",
+        **{name: _text(place) for name, place in places.items() if name != "max"},
+        largest=_text(places["max"]),
+        whisker=_text(places["p99"] - places["p1"]),
+        box=_text(max(0.4, places["p75"] - places["p25"])),
+        limit=_text(axis.place(1.0)),
+        beyond=not values["max"] <= 1,
+    )
+
+
+def distribution(counts: Counts, name: str) -> tuple[Chart, Chart]:
+    """ECDF and tail of error ÷ limit: F on a linear scale, and 1 − F on a log scale against the same axis."""
+    bins, number_in_bin = counts
+    total = int(number_in_bin.sum())
+    edges = np.array([histogram.centre(int(index)) for index in bins])
+    below = np.cumsum(number_in_bin) / total
+    x_axis = covering(_between(edges), start=LEFT, end=RIGHT, always=(0.5, 2.0))
+    x_axis = LogAxis(low=max(x_axis.low, 1e-6), high=min(x_axis.high, 1e6), start=LEFT, end=RIGHT)
+    rising = LinearAxis(low=0, high=1, start=BOTTOM, end=TOP)
+    falling = LogAxis(low=10.0 ** math.floor(math.log10(1 / total)), high=1.0, start=BOTTOM, end=TOP)
+    exceed = np.concatenate([[total], total - np.cumsum(number_in_bin)[:-1]]) / total
+    limit_x = _text(x_axis.place(1.0))
+    over = float(exceed[np.searchsorted(edges, 1.0)]) if not edges[-1] <= 1 else 0.0
+    said = f"{number(100 * over)} % of {count(total)} elements lie beyond the limit"
+    return (
+        Chart(
+            title="Cumulative distribution",
+            description=f"{name}: share of elements with at most this error ÷ limit; {said}",
+            x_label="error ÷ limit",
+            y_label="share of elements",
+            x_ticks=x_axis.ticks(6),
+            y_ticks=tuple(Tick(place=rising.place(share), label=f"{share:g}") for share in (0, 0.5, 1)),
+            lines=(Line(path=_steps(edges, below, x_axis, rising), kind="candidate", name="candidate"),),
+            limit_x=limit_x,
+        ),
+        Chart(
+            title="Tail",
+            description=f"{name}: share of elements with a larger error ÷ limit, log scale; {said}",
+            x_label="error ÷ limit",
+            y_label="share beyond",
+            x_ticks=x_axis.ticks(6),
+            y_ticks=falling.ticks(5),
+            lines=(Line(path=_steps(edges, exceed, x_axis, falling), kind="candidate", name="candidate"),),
+            limit_x=limit_x,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binned:
+    """Per-case worst error ÷ limit in one bin of an input."""
+
+    label: str
+    n: int
+    median: float
+    p99: float
+    largest: float
+    failing: int
+
+
+def against_input(bins: Sequence[Binned], name: str) -> Chart:
+    """Median, p99 and maximum of the worst error of a case, by an input, with the limit."""
+    values = [value for entry in bins for value in (entry.median, entry.largest)]
+    y_axis = covering(values, start=BOTTOM, end=TOP, always=(0.5, 2.0))
+    y_axis = LogAxis(low=max(y_axis.low, 1e-6), high=min(y_axis.high, 1e6), start=BOTTOM, end=TOP)
+    step = (RIGHT - LEFT) / len(bins)
+    places = [LEFT + step * (index + 1 / 2) for index in range(len(bins))]
+    room = max(1, math.ceil(len(bins) * 30 / (RIGHT - LEFT)))
+    lines = tuple(
+        Line(
+            path=_path([(x, y_axis.place(getattr(entry, field))) for x, entry in zip(places, bins, strict=True)]),
+            kind=field,
+            name=said,
+        )
+        for field, said in (("median", "median"), ("p99", "p99"), ("largest", "maximum"))
+    )
+    marks = tuple(
+        Mark(
+            x=_text(x),
+            y=_text(y_axis.place(entry.largest)),
+            kind="fail" if entry.failing else "pass",
+            text=f"{name} {entry.label}: {entry.failing} of {entry.n} fail; "
+            f"median {number(entry.median)}, worst {times_limit(entry.largest)}",
+        )
+        for x, entry in zip(places, bins, strict=True)
+    )
+    return Chart(
+        title=f"Error against {name}",
+        description=f"worst error ÷ limit of a case against {name}: median, p99 and maximum",
+        x_label=name,
+        y_label="error ÷ limit",
+        x_ticks=tuple(
+            Tick(place=round(x, 2), label=fitted(entry.label, width=step * room, size=10))
+            for index, (x, entry) in enumerate(zip(places, bins, strict=True))
+            if index % room == 0
+        ),
+        y_ticks=y_axis.ticks(5),
+        lines=lines,
+        marks=marks,
+        limit_y=_text(y_axis.place(1.0)),
+    )
+
+
+def _between(edges: NDArray[np.float64]) -> list[float]:
+    return [float(edge) for edge in (edges[0], edges[-1], *edges[edges > 0][:1])]
+
+
+def _steps(
+    edges: NDArray[np.float64], heights: NDArray[np.float64], x_axis: LogAxis, y_axis: LinearAxis | LogAxis
+) -> str:
+    """A line through (edge, height), leaving out points that would not move the pen by half a unit."""
+    points: list[tuple[float, float]] = []
+    for edge, height in zip(edges, heights, strict=True):
+        point = (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
+        if points and max(abs(point[0] - points[-1][0]), abs(point[1] - points[-1][1])) < 1.5:  # noqa: PLR2004  # pen
+            continue
+        points.append(point)
+    return _path(points)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{_text(x)} {_text(y)}" for x, y in points)
+
+
+def _text(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

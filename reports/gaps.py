@@ -1,0 +1,126 @@
+"""What the verdict does not cover: devices that were not there, checks that did not run, cases that broke."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from accuracy.case import Status, Verdict
+from reports import links, words
+from reports.frames import Cell, Frames, records
+
+MOST = 50
+
+ENDINGS = {
+    Status.CRASH.value: "crashed",
+    Status.TIMEOUT.value: "did not end in time",
+    Status.NOT_RUN.value: "not run",
+    Status.NOT_SUPPORTED.value: "not supported",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """One line: what, on what, why, and how often."""
+
+    kind: str
+    symbol: str
+    word: str
+    what: str
+    href: str
+    reason: str
+    number: str
+
+
+def build(frames: Frames, missing: Mapping[str, str]) -> tuple[tuple[Gap, ...], int]:
+    """Missing devices, then broken and unmeasured cases by reason, then elements that were not finite.
+
+    Returns:
+        At most `MOST` lines, and how many there are besides.
+    """
+    found = [
+        _gap(Verdict.NOT_RUN, "device not there", what=device, reason=why, number="all cases")
+        for device, why in missing.items()
+    ]
+    found += _ended(frames.observations)
+    found += _unmeasured(frames)
+    found += _not_finite(frames.observations)
+    return tuple(found[:MOST]), max(0, len(found) - MOST)
+
+
+def _ended(rows: pd.DataFrame) -> list[Gap]:
+    broken = rows[rows["status"].isin(list(ENDINGS))]
+    found = []
+    for (status, case, device, dtype, reason), group in broken.groupby(
+        ["status", "case", "device", "dtype", "reason"], sort=True
+    ):
+        cell = Cell(str(case), str(device), str(dtype))
+        verdict = {
+            Status.NOT_RUN.value: Verdict.NOT_RUN,
+            Status.NOT_SUPPORTED.value: Verdict.NOT_SUPPORTED,
+        }.get(str(status), Verdict.FAIL)
+        number = words.counted(group["id"].nunique(), "case")
+        found.append(
+            _gap(
+                verdict,
+                ENDINGS[str(status)],
+                what=_name(cell),
+                anchor=links.cell(cell),
+                reason=str(reason),
+                number=number,
+            )
+        )
+    return found
+
+
+def _unmeasured(frames: Frames) -> list[Gap]:
+    """Verdict rows that say "not run" or "not supported" without any row that was planned and broke."""
+    observed = set(frames.observations.groupby(["case", "device", "dtype", "stage", "quantity"]).groups)
+    silent = frames.verdicts[frames.verdicts["verdict"].isin([Verdict.NOT_RUN.value, Verdict.NOT_SUPPORTED.value])]
+    return [
+        _gap(
+            Verdict(row["verdict"]),
+            words.VERDICTS[Verdict(row["verdict"])],
+            what=f"{_name(cell)}, {words.quantity(row['stage'], row['quantity']).lower()}",
+            anchor=links.cell(cell),
+            reason=str(row["reason"]),
+            number="no observation",
+        )
+        for row in records(silent)
+        if (*(cell := Cell(row["case"], row["device"], row["dtype"])), row["stage"], row["quantity"]) not in observed
+    ]
+
+
+def _not_finite(rows: pd.DataFrame) -> list[Gap]:
+    odd = rows[rows["special_mismatch"] > 0]
+    return [
+        _gap(
+            Verdict.FAIL,
+            "NaN or infinite",
+            what=f"{_name(cell)}, {words.quantity(str(stage), str(quantity)).lower()}",
+            anchor=links.cell(cell),
+            reason="NaN or infinite where the oracle is finite, or the other way round: "
+            f"{words.counted(int(group['special_mismatch'].sum()), 'element')}",
+            number=words.counted(group["id"].nunique(), "case"),
+        )
+        for (case, device, dtype, stage, quantity), group in odd.groupby(
+            ["case", "device", "dtype", "stage", "quantity"], sort=True
+        )
+        for cell in (Cell(str(case), str(device), str(dtype)),)
+    ]
+
+
+def _gap(verdict: Verdict, word: str, *, what: str, anchor: str = "", reason: str, number: str) -> Gap:
+    return Gap(
+        kind=verdict.value,
+        symbol=words.SYMBOLS[verdict],
+        word=word,
+        what=what,
+        href=f"#{anchor}" if anchor else "",
+        reason=words.clipped(reason),
+        number=number,
+    )
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.case} on {cell.device} {words.dtype(cell.dtype)}"

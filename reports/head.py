@@ -1,0 +1,124 @@
+"""The first screen: the verdict, what was measured, and why the verdict is what it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accuracy.case import Verdict
+from reports import links, words
+from reports.frames import Cell
+
+SHOWN_REASONS = 5
+
+OVERALL = {
+    "release": ("✓", "Release", "pass"),
+    "do-not-release": ("✗", "Do not release", "fail"),
+    "incomplete": ("○", "Incomplete", "not_run"),
+}
+"""Symbol, words and colour of the verdict on the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Banner:
+    """The verdict in words, and the counts that stand beside it."""
+
+    symbol: str
+    text: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One fact of the run; `gap` is the part that did not happen."""
+
+    name: str
+    text: str
+    gap: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One line of why; `href` is empty where no cell belongs to it."""
+
+    kind: str
+    symbol: str
+    word: str
+    text: str
+    href: str
+    link: str
+
+
+def banner(summary: Mapping[str, Any]) -> Banner:
+    """The verdict of `verdict.json`, never one computed here."""
+    symbol, text, kind = OVERALL[summary["verdict"]]
+    counts = summary["counts"]
+    parts = [f"{words.count(counts['fail'])} of {words.counted(counts['cells'], 'check')} fail"]
+    parts += [
+        f"{words.count(counts[name])} {said}"
+        for name, said in (
+            ("warn", "warn"),
+            ("not_run", "not run"),
+            ("not_supported", "not supported"),
+            ("pass", "pass"),
+        )
+        if counts[name] or name == "pass"
+    ]
+    return Banner(symbol=symbol, text=text, kind=kind, detail=" · ".join(parts))
+
+
+def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> tuple[Fact, ...]:
+    """What was measured, with what, on what; what was asked for and did not run is named."""
+    versions, devices, counts = manifest["versions"], manifest["devices"], summary["counts"]
+    missing = "; ".join(f"{name} not run: {reason}" for name, reason in devices["missing"].items())
+    return (
+        Fact(name="Candidate", text=f"bitsandbytes {versions.get('bitsandbytes', 'not importable')}"),
+        Fact(name="Baseline", text=str(manifest["baseline"] or "none")),
+        Fact(
+            name="Devices",
+            text=", ".join(devices["found"]) or "none",
+            gap=missing,
+            title="; ".join(f"{name}: {what}" for name, what in devices["found"].items()),
+        ),
+        Fact(
+            name="Cases",
+            text=words.count(counts["cases"]),
+            title=f"{words.count(counts['observations'])} observations, "
+            f"{words.count(counts['elements'])} elements compared",
+        ),
+        Fact(name="Compared", text=f"{magnitude(counts['elements'])} elements"),
+        Fact(name="Seed", text=str(manifest["seed"])),
+        Fact(name="Profile", text=f"{manifest['profile']}, {words.duration(manifest['duration_s'])}"),
+        Fact(name="Limits", text=str(manifest["limits_hash"])[:8], title=str(manifest["limits_hash"])),
+        Fact(name="Run", text=str(manifest["created"])[:16].replace("T", " "), title=str(manifest["created"])),
+    )
+
+
+def magnitude(value: int) -> str:
+    """A large count in words: `2.1 million`."""
+    for size, name in ((10**9, "billion"), (10**6, "million")):
+        if value >= size:
+            return f"{value / size:.3g} {name}"
+    return words.count(value)
+
+
+def reasons(summary: Mapping[str, Any], known: set[Cell]) -> tuple[tuple[Reason, ...], int]:
+    """The first five reasons, as the judge put them, and how many there are besides."""
+    shown = tuple(_reason(entry, known) for entry in summary["reasons"][:SHOWN_REASONS])
+    return shown, max(0, len(summary["reasons"]) - SHOWN_REASONS)
+
+
+def _reason(entry: Mapping[str, Any], known: set[Cell]) -> Reason:
+    verdict = Verdict(entry["verdict"])
+    cell = Cell(*(str(entry[name] or "") for name in Cell._fields))
+    linked = cell in known
+    quantity = f"{entry['stage']}/{entry['quantity']}" if entry["stage"] else ""
+    return Reason(
+        kind=verdict.value,
+        symbol=words.SYMBOLS[verdict],
+        word=words.VERDICTS[verdict],
+        text=words.clipped(str(entry["text"]), 240),
+        href="#" + links.cell(cell) if linked else "",
+        link=" ".join((cell.case, quantity, "on", cell.device, words.dtype(cell.dtype))) if linked else "",
+    )

@@ -1,0 +1,144 @@
+"""The margin matrix: every case against every (device, dtype), with the number in each cell."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from accuracy.case import Stage, Verdict
+from reports import links, words
+from reports.frames import CELL, Cell, Frames
+
+DISTRIBUTION_STAGES = (Stage.QUANTIZATION.value,)
+"""Stages whose error is there by design. Their margin says little, and is shown only when it fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How one cell stands: its verdict, and the quantity that decides the number shown."""
+
+    verdict: Verdict
+    stage: str
+    quantity: str
+    ratio: float
+    worst_id: str
+
+    @property
+    def margin(self) -> str:
+        """The number in the matrix; a word where there is no number."""
+        if self.verdict in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED):
+            return words.VERDICTS[self.verdict]
+        if math.isinf(self.ratio):
+            return "inexact"
+        return words.margin(self.ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """One cell of the table, as text. `href` is empty where nothing was planned."""
+
+    kind: str
+    symbol: str
+    text: str
+    title: str
+    href: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixRow:
+    """One case."""
+
+    name: str
+    squares: tuple[Square, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """The table: devices over dtypes as columns, cases as rows."""
+
+    devices: tuple[tuple[str, int], ...]
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+
+
+def standings(frames: Frames) -> dict[Cell, Standing]:
+    """How each cell stands, by cell, in the order of the verdict frame.
+
+    The most severe verdict decides; among the quantities that share it, the smallest margin, with
+    the stages whose error is by design last.
+    """
+    return {
+        Cell(*map(str, key)): _standing(rows) for key, rows in frames.verdicts.groupby(CELL, sort=False, observed=True)
+    }
+
+
+def _standing(rows: pd.DataFrame) -> Standing:
+    def key(place: int) -> tuple[int, bool, float, int]:
+        severity, margin = words.verdict_order(verdicts[place], ratios[place])
+        return severity, stages[place] in DISTRIBUTION_STAGES, margin, place
+
+    verdicts, stages = list(rows["verdict"]), list(rows["stage"])
+    ratios = [float(ratio) for ratio in rows["worst_ratio"]]
+    first = min(range(len(rows)), key=key)
+    row = rows.iloc[first]
+    return Standing(
+        verdict=Verdict(row["verdict"]),
+        stage=str(row["stage"]),
+        quantity=str(row["quantity"]),
+        ratio=ratios[first],
+        worst_id=str(row["worst_id"]),
+    )
+
+
+def build(frames: Frames, standing: dict[Cell, Standing], devices: Sequence[str]) -> Matrix:
+    """The matrix. `devices` gives the order of the columns and holds those asked for but not found."""
+    cases = list(dict.fromkeys([*frames.layers, *(cell.case for cell in standing)]))
+    measured = {cell.device for cell in standing}
+    dtypes = sorted({cell.dtype for cell in standing}, key=_dtype_rank)
+    shown = [*dict.fromkeys([*devices, *sorted(measured)])]
+    columns = [
+        (device, dtype)
+        for device in shown
+        for dtype in (dtypes if device in measured else [""])
+        if not dtype or any(cell[1:] == (device, dtype) for cell in standing)
+    ]
+    spans = {device: sum(column[0] == device for column in columns) for device in shown}
+    return Matrix(
+        devices=tuple((device, span) for device, span in spans.items() if span),
+        columns=tuple(words.dtype(dtype) if dtype else "not run" for _, dtype in columns),
+        rows=tuple(
+            MatrixRow(
+                name=case,
+                squares=tuple(_square(Cell(case, *column), standing, measured) for column in columns),
+            )
+            for case in cases
+        ),
+    )
+
+
+def _square(cell: Cell, standing: dict[Cell, Standing], measured: set[str]) -> Square:
+    found = standing.get(cell)
+    if found is None:
+        gap = Verdict.NOT_RUN if cell.device not in measured else None
+        return Square(
+            kind="gap" if gap is None else gap.value,
+            symbol="" if gap is None else words.SYMBOLS[gap],
+            text="–" if gap is None else "not run",
+            title="no case of this dtype was planned" if gap is None else "the device was not there",
+            href="",
+        )
+    quantity = words.quantity(found.stage, found.quantity)
+    return Square(
+        kind=found.verdict.value,
+        symbol=words.SYMBOLS[found.verdict],
+        text=found.margin,
+        title=f"{words.VERDICTS[found.verdict]}; {quantity.lower()} ({found.stage}): "
+        f"worst error is {words.times_limit(found.ratio)}",
+        href="#" + links.cell(cell),
+    )
+
+
+def _dtype_rank(name: str) -> tuple[int, str]:
+    known = list(words.DTYPES)
+    return (known.index(name) if name in known else len(known)), name

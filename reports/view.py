@@ -1,0 +1,188 @@
+"""The page as values: every section as rows of text and places, ready for templates that compute nothing."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from accuracy import histogram
+from reports import caselist, causes, cells, charts, frames, gaps, head, links, matrix, words
+from reports.axes import Tick
+from reports.caselist import CaseRow
+from reports.cells import CellSection, Material
+from reports.gaps import Gap
+from reports.head import Banner, Fact, Reason
+from reports.matrix import Matrix
+
+AXIS_TICKS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CauseBlock:
+    """One cause: what is wrong, how that is known, and where to begin."""
+
+    anchor: str
+    stage: str
+    sentence: str
+    evidence: str
+    consequences: str
+    worst_id: str
+    worst_href: str
+    command: str
+    cells: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A plain table of text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Everything on the page. `island` is the JSON that the filter reads."""
+
+    title: str
+    banner: Banner
+    facts: tuple[Fact, ...]
+    reasons: tuple[Reason, ...]
+    more_reasons: int
+    matrix: Matrix
+    causes: tuple[CauseBlock, ...]
+    cells: tuple[CellSection, ...]
+    axis: tuple[Tick, ...]
+    cases: tuple[CaseRow, ...]
+    cases_total: str
+    gaps: tuple[Gap, ...]
+    more_gaps: int
+    claims: Table
+    limits: Table
+    environment: Table
+    versions: Table
+    hashes: tuple[tuple[str, str], ...]
+    accuracy: str
+    island: str
+
+
+def build(
+    manifest: Mapping[str, Any],
+    observations: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    summary: Mapping[str, Any],
+    *,
+    run: str,
+) -> Page:
+    """The page of one run. Depends on nothing but its arguments, and not on the order of the rows."""
+    prepared = frames.prepare(manifest, observations, verdicts)
+    standing = matrix.standings(prepared)
+    found = causes.find(prepared)
+    histograms = {
+        key: histogram.merge(zip(rows["ratio_bins"], rows["ratio_counts"], strict=True))
+        for key, rows in prepared.groups()
+    }
+    axis = charts.strip_axis(list(histograms.values()))
+    sections = cells.build(Material(frames=prepared, histograms=histograms, causes=found, axis=axis, run=run), standing)
+    worst = caselist.ranked(prepared.observations)
+    reasons, more_reasons = head.reasons(summary, set(standing))
+    gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"])
+    banner = head.banner(summary)
+    return Page(
+        title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
+        banner=banner,
+        facts=head.facts(manifest, summary),
+        reasons=reasons,
+        more_reasons=more_reasons,
+        matrix=matrix.build(prepared, standing, manifest["devices"]["requested"]),
+        causes=tuple(_cause(place, cause, run) for place, cause in enumerate(found, start=1)),
+        cells=sections,
+        axis=axis.ticks(AXIS_TICKS),
+        cases=caselist.listed(worst, _linked(sections, found), run),
+        cases_total=words.counted(len(worst), "case on a device", "cases on devices"),
+        gaps=gap_lines,
+        more_gaps=more_gaps,
+        claims=Table(
+            columns=("Case", "Layer", "Claim"),
+            rows=tuple((name, str(case["layer"]), str(case["claim"])) for name, case in manifest["cases"].items()),
+        ),
+        limits=_limits(prepared.verdicts),
+        environment=_environment(manifest["environment"]),
+        versions=Table(
+            columns=("Package", "Version"),
+            rows=tuple((name, str(version)) for name, version in manifest["versions"].items()),
+        ),
+        hashes=(("Plan", str(manifest["plan_hash"])), ("Limits", str(manifest["limits_hash"]))),
+        accuracy=str(manifest["accuracy"]),
+        island=_script_safe(caselist.island(prepared, worst, {s.cell: _about(s) for s in sections}, run)),
+    )
+
+
+def _cause(place: int, cause: causes.Cause, run: str) -> CauseBlock:
+    return CauseBlock(
+        anchor=f"cause-{place}",
+        stage=cause.stage,
+        sentence=causes.sentence(cause),
+        evidence=causes.evidence(cause),
+        consequences=causes.consequences(cause),
+        worst_id=cause.worst_id,
+        worst_href="#" + links.case(cause.worst_id),
+        command=f"accuracy replay {run} {cause.worst_id}",
+        cells=tuple(
+            ("#" + links.cell(cell), f"{cell.case} {cell.device} {words.dtype(cell.dtype)}") for cell in cause.cells
+        ),
+    )
+
+
+def _linked(sections: tuple[CellSection, ...], found: tuple[causes.Cause, ...]) -> set[str]:
+    """Every case that some part of the page links to."""
+    linked = {row.id for section in sections for row in section.cases}
+    linked |= {row.worst_id for section in sections for row in section.quantities}
+    return linked | {cause.worst_id for cause in found}
+
+
+def _about(section: CellSection) -> dict[str, Any]:
+    return {
+        "layer": section.layer,
+        "short": words.dtype(section.cell.dtype),
+        "anchor": section.anchor,
+        "verdict": section.kind,
+        "margin": section.margin_value,
+        "checks": [[row.stage, row.quantity, row.kind, row.margin_value] for row in section.quantities],
+    }
+
+
+def _limits(verdicts: pd.DataFrame) -> Table:
+    """Which limit with which basis decided how many checks; stages in the order of the flow."""
+    number = Counter(zip(verdicts["stage"], verdicts["limit_id"], verdicts["basis"], strict=True))
+    ordered = sorted(number.items(), key=lambda entry: (words.stage_rank(entry[0][0]), *entry[0]))
+    return Table(
+        columns=("Stage", "Limit", "Basis", "Checks"),
+        rows=tuple((str(stage), str(limit), str(basis), words.count(n)) for (stage, limit, basis), n in ordered),
+    )
+
+
+def _environment(environment: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Facts as rows, devices as columns."""
+    names = list(dict.fromkeys(name for facts in environment.values() for name in facts))
+    return Table(
+        columns=("", *environment),
+        rows=tuple((name, *(str(facts.get(name, "–")) for facts in environment.values())) for name in names),
+    )
+
+
+def _script_safe(value: object) -> str:
+    """JSON that cannot end the script element it stands in: ASCII, with `<`, `>` and `&` escaped."""
+    text = json.dumps(_visible(value), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _visible(value: object) -> object:
+    if isinstance(value, str):
+        return words.visible(value)
+    if isinstance(value, dict):
+        return {_visible(key): _visible(entry) for key, entry in value.items()}
+    return [_visible(entry) for entry in value] if isinstance(value, list) else value

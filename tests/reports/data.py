@@ -1,0 +1,391 @@
+"""Runs made up for the tests of the report: realistic in shape, with faults planted where a test wants them."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accuracy.case import Observation, short_hash
+from accuracy.histogram import SHIFT, merge
+
+Config = dict[str, Any]
+Row = dict[str, Any]
+
+CASES = {
+    "linear4bit-nf4-train": "Linear4bit",
+    "linear4bit-nf4-eval": "Linear4bit",
+    "linear4bit-fp4-train": "Linear4bit",
+    "linear4bit-fp4-eval": "Linear4bit",
+    "linear8bitlt-train": "Linear8bitLt",
+    "linear8bitlt-eval": "Linear8bitLt",
+    "linear8bitlt-fp16-weights-train": "Linear8bitLt",
+    "embedding8bit": "Embedding8bit",
+    "embedding4bit-nf4": "Embedding4bit",
+    "embedding4bit-fp4": "Embedding4bit",
+}
+
+EXACT = ("contract", "encode", "decode")
+ROUNDING = {"float32": 1.4e-7, "float16": 2.1e-4, "bfloat16": 1.65e-3}
+SIZES = (1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 512, 1024, 1025, 2048)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What is wrong: rows of `stage`/`quantity` where `holds` get their error multiplied, or `reason`."""
+
+    stage: str
+    quantity: str
+    holds: Callable[[Config, str], bool]
+    factor: float = 1.0
+    slope: float = 0.0
+    status: str = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What `render` takes."""
+
+    manifest: Mapping[str, Any]
+    observations: pd.DataFrame
+    verdicts: pd.DataFrame
+    summary: Mapping[str, Any]
+    plan: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def make(
+    *,
+    seed: int = 0,
+    per_case: int = 30,
+    cases: Mapping[str, str] = CASES,
+    devices: Sequence[str] = ("cpu", "cpu:avx2"),
+    missing: Mapping[str, str] | None = None,
+    faults: Sequence[Fault] = (),
+    elements: int = 400,
+) -> Run:
+    """A run of `per_case` configs of every case, each on every device."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for case in cases:
+        for _ in range(per_case):
+            config = _config(case, rng)
+            data_seed = str(int(rng.integers(1, 2**62)))
+            identity = short_hash({"case": case, "config": config, "seed": data_seed})
+            for device in devices:
+                rows += _measured(case, config, device, faults, rng, elements, identity, data_seed)
+    observations = pd.DataFrame(rows, columns=list(Observation.__dataclass_fields__))
+    verdicts = judged(observations)
+    return assemble(observations, verdicts, cases=cases, devices=devices, missing=missing or {})
+
+
+def assemble(
+    observations: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    *,
+    cases: Mapping[str, str],
+    devices: Sequence[str],
+    missing: Mapping[str, str],
+) -> Run:
+    """Manifest and summary to a pair of frames."""
+    manifest = {
+        "schema": 1,
+        "created": "2026-11-22T02:00:11+00:00",
+        "profile": "nightly",
+        "seed": 20261122,
+        "accuracy": "0.1.0",
+        "devices": {
+            "requested": [*devices, *missing],
+            "found": {device: "AMD EPYC 9R14, 2 cores" for device in devices},
+            "missing": dict(missing),
+        },
+        "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "bitsandbytes": "0.50.2", "numpy": "2.4.6"},
+        "limits_hash": "8b1f0a77c2d94e10",
+        "plan_hash": "0f0e0d0c0b0a0908",
+        "plan_size": int(observations["id"].nunique()),
+        "environment": {
+            device: {
+                "device_name": "AMD EPYC 9R14",
+                "capability": "AVX512",
+                "threads": 1,
+                "tf32": False,
+                "blas": "mkl",
+            }
+            for device in devices
+        },
+        "duration_s": 252.4,
+        "cases": {
+            case: {"layer": layer, "claim": f"{layer} stays within its bounds."} for case, layer in cases.items()
+        },
+        "baseline": None,
+    }
+    return Run(
+        manifest=manifest,
+        observations=observations,
+        verdicts=verdicts,
+        summary=summarised(observations, verdicts, missing),
+    )
+
+
+def judged(observations: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts as a judge would give them: ratio above 1, NaN or a broken row fails."""
+    rows = []
+    for key, group in observations.groupby(["case", "device", "dtype", "stage", "quantity"], sort=True):
+        ratios = group["ratio"].to_numpy(dtype=float)
+        statuses = set(group["status"])
+        bad = ~(ratios <= 1) | group["status"].isin(["fail", "crash", "timeout"]).to_numpy()
+        if statuses <= {"not_supported"}:
+            verdict, worst = "not_supported", math.nan
+        elif statuses <= {"not_run"}:
+            verdict, worst = "not_run", math.nan
+        else:
+            bad &= ~group["status"].isin(["not_run", "not_supported"]).to_numpy()
+            worst = math.nan if np.isnan(ratios[bad]).any() else float(np.nanmax(ratios))
+            verdict = "fail" if bad.any() else "warn" if worst > 0.98 else "pass"
+        place = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
+        rows.append(
+            {
+                **dict(zip(["case", "device", "dtype", "stage", "quantity"], key, strict=True)),
+                "verdict": verdict,
+                "worst_ratio": worst,
+                "worst_id": group["id"].iloc[place],
+                "n": len(group),
+                "failing": int(bad.sum()) if verdict in ("fail", "warn") else 0,
+                "limit_id": "hard",
+                "basis": group["basis"].iloc[0],
+                "reason": ""
+                if verdict == "pass"
+                else group["reason"].iloc[place] or f"worst error is {worst:.3g} x limit",
+            }
+        )
+    columns = ["case", "device", "dtype", "stage", "quantity", "verdict", "worst_ratio", "worst_id", "n",
+               "failing", "limit_id", "basis", "reason"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summarised(observations: pd.DataFrame, verdicts: pd.DataFrame, missing: Mapping[str, str]) -> dict[str, Any]:
+    """verdict.json of the frames."""
+    tally = verdicts["verdict"].value_counts()
+    names = ("pass", "warn", "fail", "not_run", "not_supported")
+    counts = {name: int(tally.get(name, 0)) for name in names}
+    gap = bool(missing) or counts["not_run"] > 0 or len(verdicts) == 0
+    overall = "do-not-release" if counts["fail"] else "incomplete" if gap else "release"
+    keys = ["case", "device", "dtype", "stage", "quantity", "worst_id"]
+    reasons = [
+        {
+            "verdict": row["verdict"],
+            "text": f"{row['case']} on {row['device']} {row['dtype']}: {row['reason']}",
+        }
+        | {key: row[key] for key in keys}
+        for severity in ("fail", "not_run", "warn")
+        for row in verdicts[verdicts["verdict"] == severity].to_dict("records")
+    ]
+    reasons += [
+        {"verdict": "not_run", "text": f"{device} did not run: {why}", "device": device}
+        | dict.fromkeys(["case", "dtype", "stage", "quantity", "worst_id"], "")
+        for device, why in missing.items()
+    ]
+    if not len(verdicts):
+        reasons.append({"verdict": "not_run", "text": "no case was measured"} | dict.fromkeys([*keys], ""))
+    return {
+        "schema": 1,
+        "verdict": overall,
+        "exit_code": {"release": 0, "do-not-release": 1, "incomplete": 3}[overall],
+        "counts": {
+            "cells": len(verdicts),
+            **counts,
+            "cases": int(observations["id"].nunique()),
+            "observations": len(observations),
+            "elements": int(observations["count"].sum()),
+        },
+        "reasons": reasons,
+        "cells": verdicts.drop(columns=["reason", "basis"]).to_dict("records"),
+    }
+
+
+def _config(case: str, rng: np.random.Generator) -> Config:
+    def one(*options: Any) -> Any:
+        return options[int(rng.integers(len(options)))]
+
+    dtype = one("float32", "float16", "bfloat16")
+    weight = one("normal", "uniform", "heavy_tailed", "outlier_columns", "zero_blocks", "tiny_scale")
+    if case.startswith("embedding"):
+        config: Config = {
+            "dtype": dtype,
+            "rows": one(*SIZES),
+            "dim": one(64, 128, 192, 256),
+            "index": [one(1, 7, 32)],
+        }
+        config |= {"weight": weight, "mode": "eval"}
+        if "4bit" in case:
+            config |= {"quant_type": case[-3:], "quant_storage": "uint8"}
+        return config
+    config = {
+        "mode": "train" if case.endswith("train") else "eval",
+        "dtype": dtype,
+        "batch": [one(*SIZES[:15]) for _ in range(one(0, 1, 1, 2))],
+        "in_features": one(*SIZES[3:]),
+        "out_features": one(*SIZES[2:]),
+        "bias": bool(one(0, 1)),
+        "weight": weight,
+        "activation": one("normal", "constant", "outlier_columns"),
+    }
+    if case.startswith("linear8bit"):
+        return config | {"threshold": one(0.0, 3.0, 6.0), "has_fp16_weights": "fp16" in case}
+    return config | {
+        "quant_type": case.split("-")[1],
+        "blocksize": one(32, 64, 128, 256, 512, 1024, 2048, 4096),
+        "nested": bool(one(0, 1)),
+        "quant_storage": one("uint8", "bfloat16"),
+        "compute_dtype": one(None, "float32"),
+    }
+
+
+def _quantities(case: str, config: Config) -> list[tuple[str, str]]:
+    found = [
+        ("contract", "completes"),
+        ("contract", "output_form"),
+        ("encode", "codes"),
+        ("encode", "scales"),
+    ]
+    found += [("decode", "weight"), ("compute", "output")]
+    if config["mode"] == "train":
+        found.append(("compute", "grad_input"))
+        found += [("compute", "grad_bias")] if config["bias"] else []
+        found += [("compute", "grad_weight")] if "fp16-weights" in case else []
+    return [*found, ("quantization", "weight"), ("quantization", "output")]
+
+
+def _measured(
+    case: str,
+    config: Config,
+    device: str,
+    faults: Sequence[Fault],
+    rng: np.random.Generator,
+    elements: int,
+    identity: str,
+    data_seed: str,
+) -> list[Row]:
+    rows: list[Row] = []
+    for stage, quantity in _quantities(case, config):
+        mine = [f for f in faults if (f.stage, f.quantity) == (stage, quantity) and f.holds(config, device)]
+        exact = stage in EXACT or case.startswith("embedding") and stage == "compute"
+        rounding = ROUNDING[config["dtype"]]
+        ratios = np.zeros(elements) if exact else np.minimum(0.97, np.abs(rng.normal(0, 0.22, elements)))
+        limit = 0.0 if exact else 8 * rounding
+        slope = 1.0
+        status, reason = "ok", ""
+        for fault in mine:
+            if exact and fault.factor != 1:
+                ratios = np.where(rng.random(elements) < 0.1, np.inf, 0.0)
+            else:
+                ratios = ratios * fault.factor
+            slope, status, reason = 1 + fault.slope, fault.status, fault.reason or reason
+        absolute = np.where(np.isinf(ratios), 0.5, ratios * (limit or 1))
+        quantization = 0.092 * float(rng.normal(1, 0.02)) if stage == "quantization" else math.nan
+        observation = Observation(
+            id=identity,
+            case=case,
+            config=json.dumps(config, sort_keys=True, separators=(",", ":")),
+            seed=data_seed,
+            origin="sample",
+            device=device,
+            device_name="AMD EPYC 9R14",
+            dtype=config["dtype"],
+            mode=config["mode"],
+            stage=stage,
+            quantity=quantity,
+            count=elements,
+            abs_mean=float(np.mean(absolute)),
+            abs_p50=float(np.median(absolute)),
+            abs_p99=float(np.quantile(absolute, 0.99)),
+            abs_max=float(np.max(absolute)),
+            rel_fro=quantization if stage == "quantization" else float(rounding * np.mean(absolute > 0)),
+            slope=slope,
+            slope_z=(slope - 1) * 1e4,
+            ratio=math.nan if status in ("crash", "timeout") else float(np.max(ratios)),
+            limit=limit,
+            basis="exact" if exact else "half-gap" if stage == "quantization" else "accumulation",
+            total_fro=math.hypot(quantization, rounding),
+            compute_fro=rounding if stage == "quantization" else math.nan,
+            quantization_fro=quantization,
+            identity_error=1e-16 if stage == "quantization" else math.nan,
+            status=status,
+            reason=reason,
+            seconds=0.01,
+            worst=json.dumps([{"index": [0, 3], "actual": 1.25, "expected": 1.2}]),
+        )
+        broken = status in ("crash", "timeout", "not_run", "not_supported")
+        bins, counts = ([], []) if broken else _histogram(ratios)
+        abs_bins, abs_counts = ([], []) if broken else _histogram(absolute)
+        rows.append(
+            asdict(observation)
+            | {"ratio_bins": bins, "ratio_counts": counts, "abs_bins": abs_bins, "abs_counts": abs_counts}
+        )
+    return rows
+
+
+def _histogram(values: np.ndarray[Any, Any]) -> tuple[list[int], list[int]]:
+    index = np.abs(values).astype(np.float32).view(np.uint32).astype(np.int64) >> SHIFT
+    bins, counts = merge([(index, np.ones_like(index))])
+    return bins.tolist(), counts.tolist()
+
+
+def all_pass(**options: Any) -> Run:
+    """Nothing is wrong."""
+    return make(**options)
+
+
+def failing(**options: Any) -> Run:
+    """Three faults: a scale fault of the input gradient, wrong codes, a crash in one shape."""
+    return make(
+        faults=[
+            Fault(
+                stage="compute",
+                quantity="grad_input",
+                holds=lambda config, device: (
+                    config["out_features"] > 512 and device == "cpu:avx2" and "nested" in config
+                ),
+                factor=12.0,
+                slope=0.02,
+            ),
+            Fault(
+                stage="encode",
+                quantity="codes",
+                holds=lambda config, _: config.get("quant_type") == "fp4" and config.get("blocksize") == 64,
+                factor=2.0,
+            ),
+            Fault(
+                stage="quantization",
+                quantity="weight",
+                holds=lambda config, _: config.get("quant_type") == "fp4" and config.get("blocksize") == 64,
+                factor=3.0,
+            ),
+            Fault(
+                stage="contract",
+                quantity="completes",
+                holds=lambda config, _: config.get("has_fp16_weights") is True and config["in_features"] == 31,
+                status="crash",
+                reason="worker died of SIGSEGV in cgemm_4bit_inference_naive",
+            ),
+        ],
+        **options,
+    )
+
+
+def missing_device(**options: Any) -> Run:
+    """A device was asked for and is not there."""
+    return make(devices=("cpu",), missing={"cuda": "torch.cuda.is_available() is False"}, **options)
+
+
+def zero_cases() -> Run:
+    """A run that measured nothing."""
+    return make(per_case=0)
+
+
+def nan_storm(**options: Any) -> Run:
+    """Every output is NaN."""
+    return make(faults=[Fault(stage="compute", quantity="output", holds=lambda *_: True, factor=math.nan)], **options)
