@@ -22,6 +22,18 @@ INFINITY_BIN = 0x7F800000 >> SHIFT
 Counts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+def count(values: ArrayLike) -> Counts:
+    """The histogram of non-negative `values`: each is rounded to float32 and falls into one bin.
+
+    -0.0 counts as zero. Values that float32 cannot hold are infinite, values below its subnormals zero.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        bits = np.abs(np.asarray(values, dtype=np.float32)).reshape(-1).view(np.uint32)
+    counts = np.bincount((bits >> SHIFT).astype(np.int64))
+    bins = np.flatnonzero(counts)
+    return bins.astype(np.int64), counts[bins].astype(np.int64)
+
+
 def lower_edge(bin_index: int) -> float:
     """The smallest value that falls into the bin; +inf for `INFINITY_BIN`, NaN above it."""
     return _value_of_bits(bin_index << SHIFT)

@@ -42,7 +42,9 @@ def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":
     """What the worker saw, if it said something, else the broken limit in words; nothing for a row that passes."""
     by_id = {limit.id: limit for limit in limits.limits}
     passing = rows["status"] == Status.OK.value
+    measured = rows["status"].isin(MEASURED)
     words = rows["observed"].where(~passing, "")
+    words = words.where(measured | (words != ""), rows["reason"])
     for index in rows.index[(rows["broken"] != "") & (words == "")]:
         limit = by_id[str(rows.at[index, "broken"])]
         words.loc[index] = f"{limit.metric} is {float(rows.at[index, limit.metric]):.3g}, {_interval(limit)}"  # type: ignore[arg-type]  # a metric is a number

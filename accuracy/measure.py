@@ -2,12 +2,10 @@
 
 import math
 import pkgutil
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from accuracy.case import Case, Embedding8bitConfig, Observation, Stage, Status,
 from accuracy.cases import CASES
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
+from accuracy.environment import facts
 from accuracy.limits import Bounds
 
 
@@ -44,7 +43,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "seed": str(seed),
         "origin": task["origin"],
         "device": device,
-        "device_name": device_name(target.type),
+        "device_name": device_name(device),
         "dtype": config.dtype,
         "mode": config.mode,
         "seconds": seconds,
@@ -60,15 +59,9 @@ def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
 
 
 @cache
-def device_name(device_type: str) -> str:
-    """The name of the hardware, as its vendor gives it."""
-    if device_type == "cuda":
-        return torch.cuda.get_device_name()
-    if device_type == "cpu":
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        return names[0] if names else platform.processor() or platform.machine()
-    return device_type
+def device_name(device: str) -> str:
+    """The name of the hardware behind a device, as its vendor gives it."""
+    return str(facts(device)["device_name"])
 
 
 def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dict[str, Any], Exception | None]:

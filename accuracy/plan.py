@@ -47,13 +47,23 @@ def make(cases: Sequence[Case], profile: Profile, seed: int) -> list[Task]:
     Raises:
         PlanError: if the seed is out of range or a stratum cannot be drawn.
     """
-    if not 0 <= seed <= LARGEST_SEED:
-        raise PlanError(f"seed {seed} is out of range; give one from 0 to {LARGEST_SEED}")
+    checked_seed(seed)
     unique: dict[str, Task] = {}
     for case in cases:
         for task in _tasks(case, profile, seed):
             unique.setdefault(task.id, task)
     return list(unique.values())
+
+
+def checked_seed(seed: int) -> int:
+    """`seed`, if a plan can have it.
+
+    Raises:
+        PlanError: if it is negative or does not fit 63 bits.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise PlanError(f"seed {seed} is out of range; give one from 0 to {LARGEST_SEED}")
+    return seed
 
 
 def select(cases: dict[str, Case], globs: Sequence[str]) -> list[Case]:

@@ -1,0 +1,138 @@
+"""The pipeline: plan, measure, judge, store. Each step takes what the last one returned."""
+
+import datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accuracy import executor, judge, limits, plan, rows, store, verdicts, waivers
+from accuracy.case import Case, Status, Task
+from accuracy.devices import Found
+
+TIMEOUT_S = 60.0
+"""Seconds of a worker's own time one case may take: some thousand times what the slowest takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one run is asked to do. `devices` empty means every device found; `deadline` is of `time.monotonic`."""
+
+    cases: Sequence[Case]
+    profile: str
+    seed: int
+    devices: Sequence[str]
+    limits: limits.Limits
+    waivers: Sequence[waivers.Waiver]
+    jobs: int | None
+    deadline: float | None
+    created: datetime.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A run that has been judged, ready to be stored."""
+
+    manifest: dict[str, Any]
+    plan: pd.DataFrame
+    observations: pd.DataFrame
+    verdicts: pd.DataFrame
+    summary: dict[str, Any]
+    interrupted: bool
+
+
+def run(request: Request, found: Found, on_progress: Callable[[executor.Progress], None]) -> Result:
+    """Plan, measure and judge. A device that is missing gets a row that says so for each planned case.
+
+    Raises:
+        PlanError: if the plan cannot be made.
+        ValueError: if a device is unknown.
+    """
+    started = time.monotonic()
+    tasks = plan.make(request.cases, plan.PROFILES[request.profile], request.seed)
+    there, missing = found.choose(request.devices)
+    execution = executor.execute(
+        tasks,
+        list(there),
+        timeout_s=TIMEOUT_S,
+        bounds=asdict(request.limits.bounds),
+        jobs=request.jobs,
+        deadline=request.deadline,
+        on_progress=on_progress,
+    )
+    measured = execution.columns()
+    for device, reason in missing.items():
+        for task in tasks:
+            for name, value in _absent(task, device, reason).items():
+                measured[name].append(value)
+    observations = store.observations_frame(measured)
+    judged = judged_run(observations, request.limits, request.waivers, request.created.date())
+    manifest = {
+        "schema": 1,
+        "created": request.created.isoformat(timespec="seconds"),
+        "profile": request.profile,
+        "seed": request.seed,
+        "accuracy": version("bitsandbytes-accuracy"),
+        "devices": {"requested": list(request.devices), "found": there, "missing": missing},
+        "versions": _versions(execution.environment, found),
+        "environment": dict(execution.environment),
+        "unusable": dict(execution.unusable),
+        "incidents": list(execution.incidents),
+        "limits_hash": request.limits.hash,
+        "plan_hash": plan.plan_hash(tasks),
+        "plan_size": len(tasks),
+        "cases": {case.name: {"layer": case.layer, "claim": case.claim} for case in request.cases},
+        "baseline": None,
+        "duration_s": round(time.monotonic() - started, 1),
+    }
+    return Result(
+        manifest=manifest,
+        plan=store.plan_frame(plan.rows(tasks)),
+        observations=judged.observations,
+        verdicts=judged.verdicts,
+        summary=judged.summary,
+        interrupted=execution.interrupted,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Observations with their status, the verdict table, and the content of `verdict.json`."""
+
+    observations: pd.DataFrame
+    verdicts: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def judged_run(
+    observations: pd.DataFrame, by: limits.Limits, known: Sequence[waivers.Waiver], today: datetime.date
+) -> Judged:
+    """Rows to statuses, statuses to cells, cells to the verdict of the run. Pure."""
+    judged = judge.judge_rows(observations, by)
+    cells = verdicts.waive(verdicts.cells(judged), known, today)
+    return Judged(
+        observations=judged[list(observations.columns)],
+        verdicts=verdicts.frame(cells),
+        summary=verdicts.summarize(judged, cells),
+    )
+
+
+def default_folder(root: Path, created: datetime.datetime, profile: str, seed: int) -> Path:
+    """Where a run goes when nobody says where: named by moment, profile and seed."""
+    return root / f"{created:%Y%m%d-%H%M%S}-{profile}-{seed}"
+
+
+def _absent(task: Task, device: str, reason: str) -> Mapping[str, Any]:
+    return rows.incomplete(task, task.id, device, status=Status.NOT_RUN, reason=reason, seconds=0.0)
+
+
+def _versions(environment: Mapping[str, Mapping[str, Any]], found: Found) -> dict[str, str]:
+    """What was measured with: as the workers say, else as the probe saw it."""
+    said = next(iter(environment.values()), {})
+    return {
+        name: str(said.get(name, found.versions.get(name, "unknown"))) for name in ("python", "torch", "bitsandbytes")
+    }

@@ -1,0 +1,261 @@
+"""The command line: parses, calls, writes, exits. No decision about accuracy is made here."""
+
+import datetime
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="Differential numerical accuracy of bitsandbytes' quantized layers.",
+    epilog="Exit codes: 0 within limits, 1 a limit exceeded, 2 usage or internal error, 3 incomplete, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+LimitsFile = Annotated[Path | None, typer.Option("--limits", help="Limits to judge by, instead of the built-in ones.")]
+WaiversFile = Annotated[Path | None, typer.Option("--waivers", help="Known deviations, as TOML.")]
+
+USAGE, INTERRUPTED = 2, 130
+
+
+@app.command()
+def nightly(
+    *,
+    profile: Annotated[str, typer.Option(help="How long: smoke, nightly or release.")] = "nightly",
+    device: Annotated[
+        list[str] | None, typer.Option(help="Device or variant; repeat for more. All by default.")
+    ] = None,
+    cases: Annotated[list[str] | None, typer.Option(help="Glob over case names; repeat for more.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the plan; the date (YYYYMMDD) by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of this run; a new one under runs/ by default.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Workers on the CPU; one a core by default.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Begin no case after this long, as 90s, 10m or 2h.")] = None,
+    limits: LimitsFile = None,
+    waivers: WaiversFile = None,
+) -> None:
+    """Draw random layers, measure them on every device, judge them and write the report."""
+    with one_line_errors():
+        from accuracy import devices, nightly, plan, store
+        from accuracy.cases import CASES
+
+        created = datetime.datetime.now(datetime.UTC)
+        if profile not in plan.PROFILES:
+            fail(f"unknown profile {profile!r}; choose one of {', '.join(plan.PROFILES)}")
+        try:
+            for name in device or ():
+                devices.parse(name)
+        except ValueError as error:
+            fail(str(error))
+        budget = seconds(time_budget) if time_budget else None
+        request = nightly.Request(
+            cases=plan.select(CASES, cases or ()),
+            profile=profile,
+            seed=int(f"{created:%Y%m%d}") if seed is None else plan.checked_seed(seed),
+            devices=device or (),
+            limits=load_limits(limits),
+            waivers=load_waivers(waivers),
+            jobs=jobs,
+            deadline=None if budget is None else time.monotonic() + budget,
+            created=created,
+        )
+        folder = out or nightly.default_folder(Path("runs"), created, profile, request.seed)
+        store.prepare(folder)
+        typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
+        with progress() as show:
+            result = nightly.run(request, devices.probe(), show)
+        manifest = store.write(
+            folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
+        )
+        write_report(folder, manifest, result.observations, result.verdicts, result.summary)
+    conclude(folder, result.summary, interrupted=result.interrupted)
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the page; report.html in the run by default.")
+    ] = None,
+) -> None:
+    """Render a stored run as one HTML page. Measures nothing and needs no torch."""
+    with one_line_errors():
+        from accuracy import store
+
+        stored = store.read(run)
+        page = write_report(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out)
+    typer.echo(page)
+
+
+@app.command()
+def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = None) -> None:
+    """Judge a stored run again, with these limits and waivers, and write its verdicts and report anew."""
+    with one_line_errors():
+        from accuracy import nightly, store
+
+        stored = store.read(run)
+        by = load_limits(limits)
+        today = datetime.datetime.now(datetime.UTC).date()
+        judged = nightly.judged_run(stored.observations, by, load_waivers(waivers), today)
+        manifest = store.rewrite_verdicts(
+            stored, judged.observations, judged.verdicts, judged.summary, limits_hash=by.hash
+        )
+        write_report(run, manifest, judged.observations, judged.verdicts, judged.summary)
+    conclude(run, judged.summary, interrupted=False)
+
+
+@app.command("cases")
+def list_cases() -> None:
+    """List the experiments: name, claim, strata and published points."""
+    from accuracy.cases import CASES
+
+    for case in CASES.values():
+        typer.echo(f"{case.name}\n    {case.claim}")
+        typer.echo(f"    {len(case.strata)} strata, {len(case.published)} published points")
+
+
+@app.command("devices")
+def list_devices() -> None:
+    """List the devices and variants found here, and why the others are not."""
+    from accuracy.devices import probe
+
+    found = probe()
+    for name, description in found.devices.items():
+        typer.echo(f"{name:12} {description}")
+    for name, reason in found.missing.items():
+        typer.echo(f"{name:12} not here: {reason}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit code 2."""
+    typer.echo(f"accuracy: {message}", err=True)
+    raise typer.Exit(USAGE)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
+    from accuracy.files import StoreError
+    from accuracy.limits import LimitsError
+    from accuracy.plan import PlanError
+    from accuracy.waivers import WaiverError
+
+    try:
+        yield
+    except (LimitsError, PlanError, StoreError, WaiverError, UsageError) as error:
+        fail(str(error))
+
+
+class UsageError(ValueError):
+    """An argument that cannot be used."""
+
+
+def seconds(text: str) -> float:
+    """A duration such as 90s, 10m or 2h, in seconds.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
+    if match is None:
+        raise UsageError(f"time budget {text!r} is no duration; write 90s, 10m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def load_limits(path: Path | None) -> Any:
+    """The limits of this file, or the built-in ones."""
+    from accuracy import limits
+
+    return limits.load(path or limits.DEFAULT_FILE)
+
+
+def load_waivers(path: Path | None) -> Any:
+    """The known deviations of this file; none by default, so that a fresh user sees the truth."""
+    from accuracy import waivers
+
+    return waivers.load(path) if path else ()
+
+
+def write_report(  # noqa: PLR0917 - the four parts of a run and where they go
+    folder: Path, manifest: Any, observations: Any, verdicts: Any, summary: Any, out: Path | None = None
+) -> Path:
+    """Render a run and write the page."""
+    from accuracy.files import write_file
+    from reports.render import render
+
+    page = out or folder / "report.html"
+    write_file(page, render(manifest, observations, verdicts, summary, run=folder.name).encode())
+    return page
+
+
+def conclude(folder: Path, summary: dict[str, Any], *, interrupted: bool) -> NoReturn:
+    """Verdict and path last, and the verdict as exit code."""
+    counts = summary["counts"]
+    typer.echo(
+        f"{summary['verdict']}: {counts['fail']} of {counts['cells']} cells fail, {counts['not_run']} did not run, "
+        f"{counts['warn']} warn; {counts['cases']} cases, {counts['observations']} observations, "
+        f"{counts['elements']:,} elements"
+    )
+    typer.echo(folder / "report.html")
+    raise typer.Exit(INTERRUPTED if interrupted else summary["exit_code"])
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """A bar with rate and time left on a terminal; elsewhere a plain line now and then. Always on stderr."""
+    from accuracy.executor import Progress
+
+    if not sys.stderr.isatty():
+        yield plain_lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f} cases/s"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate=0.0)
+
+        def show(now: Progress) -> None:
+            rate = (now.done - now.resumed) / now.seconds if now.seconds else 0.0
+            bar.update(task, completed=now.done, total=now.total, rate=rate)
+
+        yield show
+
+
+LINE_EVERY_S = 10.0
+
+
+def plain_lines() -> Any:
+    """Progress as one line every ten seconds, and at the end."""
+    last = -LINE_EVERY_S
+
+    def show(now: Any) -> None:
+        nonlocal last
+        if now.seconds - last < LINE_EVERY_S and now.done < now.total:
+            return
+        last = now.seconds
+        rate = (now.done - now.resumed) / now.seconds if now.seconds else 0.0
+        left = f"{(now.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
+        typer.echo(f"{now.done}/{now.total} cases, {rate:.0f}/s, {left}", err=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    main()
