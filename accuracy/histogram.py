@@ -19,6 +19,9 @@ SHIFT = 18
 INFINITY_BIN = 0x7F800000 >> SHIFT
 """The bin of +inf; every bin above it is NaN."""
 
+BINS = 1 << (31 - SHIFT)
+"""How many bins there are: all upper bits of a float32 without its sign."""
+
 Counts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -72,20 +75,20 @@ def merge(histograms: Iterable[tuple[ArrayLike, ArrayLike]]) -> Counts:
     """One histogram with the counts of all: bins rising, no bin twice, no empty bin.
 
     Raises:
-        ValueError: if a histogram has not one count per bin, or a negative count.
+        ValueError: if a histogram has not one count per bin, a negative count, or a bin that is none.
     """
     pairs = [(_integers(bins), _integers(counts)) for bins, counts in histograms]
     for bins, counts in pairs:
         if bins.shape != counts.shape:
             raise ValueError(f"{bins.size} bins but {counts.size} counts; each bin needs one count")
-    index, place = np.unique(_joined([bins for bins, _ in pairs]), return_inverse=True)
-    added = _joined([counts for _, counts in pairs])
+    index, added = _joined([bins for bins, _ in pairs]), _joined([counts for _, counts in pairs])
+    if len(index) and not 0 <= index.min() <= index.max() < BINS:
+        raise ValueError(f"bins {index.min()} to {index.max()} in a histogram; bins lie within 0 .. {BINS - 1}")
     if (added < 0).any():
         raise ValueError(f"count {int(added.min())} in a histogram; counts are never negative")
-    total = np.zeros(len(index), dtype=np.int64)
-    np.add.at(total, place, added)
-    occupied = total > 0
-    return index[occupied], total[occupied]
+    total = np.bincount(index, weights=added)  # sums of integers, exact in float64 up to 2**53
+    occupied = np.flatnonzero(total)
+    return occupied, total[occupied].astype(np.int64)
 
 
 def _value_of_bits(bits: int) -> float:

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from accuracy import histogram
 
-magnitudes = st.lists(
-    st.floats(min_value=0, width=32, allow_nan=False, allow_subnormal=False), min_size=1, max_size=60
-)
+magnitudes = st.lists(st.floats(min_value=0, width=32, allow_nan=False, allow_subnormal=False), min_size=1, max_size=60)
 
 
 def count(values: list[float]) -> histogram.Counts:
@@ -21,9 +19,7 @@ def count(values: list[float]) -> histogram.Counts:
     return histogram.merge([(index, np.ones_like(index))])
 
 
-@pytest.mark.parametrize(
-    ("value", "bin_index"), [(0.0, 0), (1.0, 4064), (2.0, 4096), (0.5, 4032), (math.inf, 8160)]
-)
+@pytest.mark.parametrize(("value", "bin_index"), [(0.0, 0), (1.0, 4064), (2.0, 4096), (0.5, 4032), (math.inf, 8160)])
 def test_lower_edge_of_powers_of_two(value: float, bin_index: int) -> None:
     """1.0 has the bits 0x3F800000, and 0x3F800000 >> 18 is 4064; a binade is 32 bins."""
     assert histogram.lower_edge(bin_index) == value
@@ -61,6 +57,8 @@ def test_counts_that_do_not_fit_are_refused() -> None:
         histogram.merge([([1, 2], [3])])
     with pytest.raises(ValueError, match="never negative"):
         histogram.merge([([1], [-3])])
+    with pytest.raises(ValueError, match=r"8192 .* 0 \.\. 8191"):
+        histogram.merge([([8192], [1])])
 
 
 @given(values=magnitudes, q=st.floats(0, 1))
