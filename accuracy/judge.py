@@ -49,7 +49,7 @@ def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":
         limit = by_id[str(rows.at[index, "broken"])]
         words.loc[index] = f"{limit.metric} is {float(rows.at[index, limit.metric]):.3g}, {_interval(limit)}"  # type: ignore[arg-type]  # a metric is a number
     explained = rows.index[rows["explained"]]
-    words.loc[explained] += "; explained by computing in " + rows.loc[explained, "lower"]
+    words.loc[explained] += "; explained by " + rows.loc[explained, "lower"]
     return words
 
 

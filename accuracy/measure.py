@@ -18,6 +18,11 @@ from accuracy.comparison import Comparison
 from accuracy.environment import facts
 from accuracy.limits import Bounds
 
+# Split sums in 16 bits are torch's choice for its own products, not the library's; without them a product is
+# accumulated in float32 on every device, as the bounds assume.
+torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
 
 def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     """The observations of one planned case on one device, as dictionaries with the fields of `Observation`.

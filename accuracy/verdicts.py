@@ -14,6 +14,12 @@ from accuracy.waivers import Waiver
 EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
 STAGE_ORDER = {stage.value: number for number, stage in enumerate(Stage)}
+CAN_CAUSE = {
+    Stage.COMPUTE.value: {Stage.DECODE.value},
+    Stage.QUANTIZATION.value: {Stage.ENCODE.value, Stage.DECODE.value, Stage.COMPUTE.value},
+}
+"""For each stage the earlier ones whose fault it must show too, by what it compares. Decoding starts from the
+stored bytes and the compute oracle from our own decoding, so a wrong code is no excuse for either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class Cell:
     """The verdict of one (case, device, dtype, stage, quantity).
 
     `n` counts the rows that ran, `failing` those that failed. `caused_by` names the earlier
-    stage/quantity that fails in each of the failing cases, "" when the cell stands for itself.
+    stage/quantity that fails in each of the failing cases and must show here too, "" otherwise.
     """
 
     case: str
@@ -67,8 +73,9 @@ class Cell:
 def cells(judged: pd.DataFrame) -> list[Cell]:
     """One cell for each (case, device, dtype, stage, quantity) that occurs, in order of occurrence.
 
-    A cell fails with one failing row, unless a lower precision explains all of them (a warning).
-    A row that did not run makes the cell NOT RUN: it never counts as a pass.
+    A cell fails with one failing row, unless all of them are explained, by a lower precision or
+    by the failure of an earlier stage in the same case (a warning: that stage's cell fails). A row
+    that did not run makes the cell NOT RUN: it never counts as a pass.
     """
     names = [field.name for field in fields(Row)]
     rows = [Row(**dict(zip(names, values, strict=True))) for values in judged[names].itertuples(index=False)]
@@ -154,27 +161,30 @@ def json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
-    """For each failing (id, device): stage/quantity of its first failing row, in the order of the stages.
-
-    A layer that raised is left out: the exception ends the case, what came before stands for itself.
-    """
-    first: dict[tuple[str, str], tuple[int, str]] = {}
+def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:
+    """For each failing (id, device): the stages that fail there, each with one failing quantity."""
+    failing: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        if row.status == Status.FAIL and not row.explained and row.stage != Stage.CONTRACT:
-            candidate = (STAGE_ORDER[row.stage], f"{row.stage}/{row.quantity}")
-            first[row.id, row.device] = min(first.get((row.id, row.device), candidate), candidate)
-    return {key: name for key, (_, name) in first.items()}
+        if row.status == Status.FAIL and not row.explained:
+            failing.setdefault((row.id, row.device), {}).setdefault(row.stage, f"{row.stage}/{row.quantity}")
+    return failing
 
 
-def _cell(group: Sequence[Row], roots: dict[tuple[str, str], str]) -> Cell:
+def _cause(row: Row, roots: dict[tuple[str, str], dict[str, str]]) -> str:
+    """The first failing stage/quantity of the same case that this row must show too, "" if there is none."""
+    failing = roots.get((row.id, row.device), {})
+    stages = sorted(CAN_CAUSE.get(row.stage, set()) & set(failing), key=lambda stage: STAGE_ORDER[stage])
+    return failing[stages[0]] if stages else ""
+
+
+def _cell(group: Sequence[Row], roots: dict[tuple[str, str], dict[str, str]]) -> Cell:
     failed = [row for row in group if row.failed]
-    unexplained = [row for row in failed if not row.explained]
+    own = [row for row in failed if not row.explained and not _cause(row, roots)]
     ran = [row for row in group if row.status not in {Status.NOT_RUN, Status.NOT_SUPPORTED}]
     idle = [row for row in group if row.status == Status.NOT_RUN]
     warned = [row for row in group if row.warned]
-    if unexplained:
-        verdict, shown = Verdict.FAIL, unexplained
+    if own:
+        verdict, shown = Verdict.FAIL, own
     elif idle:
         verdict, shown = Verdict.NOT_RUN, idle
     elif failed:
@@ -186,8 +196,8 @@ def _cell(group: Sequence[Row], roots: dict[tuple[str, str], str]) -> Cell:
     else:
         verdict, shown = Verdict.NOT_SUPPORTED, list(group)
     worst = max(shown, key=lambda row: math.inf if math.isnan(row.ratio) else row.ratio)
-    own = f"{worst.stage}/{worst.quantity}"
-    causes = {roots.get((row.id, row.device), own) for row in unexplained}
+    caused_by = "" if own or worst.explained else _cause(worst, roots)
+    reason = worst.reason or (f"outside the warning limit {worst.warned!r}" if worst.warned else "")
     return Cell(
         case=worst.case,
         device=worst.device,
@@ -199,10 +209,10 @@ def _cell(group: Sequence[Row], roots: dict[tuple[str, str], str]) -> Cell:
         worst_id=worst.id,
         n=len(ran),
         failing=len(failed),
-        caused_by="" if own in causes or not causes else min(causes),
+        caused_by=caused_by,
         limit_id=worst.broken or worst.warned,
         basis=worst.basis,
-        reason="" if verdict is Verdict.PASS else worst.reason or f"outside the warning limit {worst.warned!r}",
+        reason=f"only where {caused_by} fails; {reason}" if caused_by else reason,
     )
 
 

@@ -28,6 +28,24 @@ STRATA = (
     Stratum(name="lossless weights", holds=lambda c: c.weight == "signs", fixed={"weight": just("signs")}),
 )
 
+BLOCKS = (
+    Stratum(
+        name="rows end inside a block, 16 divides them",
+        holds=lambda c: c.dim % 64 != 0 and c.dim % 16 == 0,
+        fixed={
+            "dim": sampled_from((16, 32, 48, 80, 96, 112, 144)),
+            "rows": multiples_of(16, 256),
+            "weight": just("normal"),
+            "index": just((10, 10)),
+        },
+    ),
+    Stratum(
+        name="one packed element",
+        holds=lambda c: c.rows * c.dim == 2 and c.quant_storage == "uint8",
+        fixed={"dim": sampled_from((1, 2)), "rows": sampled_from((1, 2)), "quant_storage": just("uint8")},
+    ),
+)
+
 INDICES = ((10,), (10, 10), (10, 10, 10))
 
 EMBEDDING_8BIT = Case(
@@ -65,7 +83,7 @@ EMBEDDINGS_4BIT = tuple(
             "accuracy.checks.embedding:compute_4bit",
             "accuracy.checks.embedding:quantization_4bit",
         ),
-        strata=STRATA,
+        strata=STRATA + BLOCKS,
         published=tuple(
             Embedding4bitConfig(
                 dtype="float32",

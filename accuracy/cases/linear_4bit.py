@@ -2,10 +2,20 @@
 
 from functools import partial
 
-from hypothesis.strategies import just, one_of, sampled_from
+from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
-from accuracy.strategies import linear_4bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import BLOCKSIZES, DTYPES, linear_4bit, multiples_of, non_multiples_of, odd
+
+
+def _packed(config: Linear4bitConfig, blocksize: int) -> bool:
+    return config.blocksize == blocksize and config.in_features % blocksize == 0 and config.out_features % 32 == 0
+
+
+def _one_packed_element(config: Linear4bitConfig) -> bool:
+    """Two weights in one byte: the packed tensor has the shape [1, 1], which the library takes for a transposed one."""
+    return config.in_features * config.out_features == 2 and config.quant_storage == "uint8"
+
 
 CHECKS = (
     "accuracy.checks.four_bit:encode",
@@ -14,16 +24,36 @@ CHECKS = (
     "accuracy.checks.four_bit:quantization",
 )
 
-STRATA = (
+# One stratum for each boundary of the format or of a kernel. `packed` names the shapes that the library's
+# packed CPU kernel takes: whole tiles of 32 output features, whole blocks in each row.
+BLOCKS = tuple(
     Stratum(
-        name="blocks end with rows",
-        holds=lambda c: c.in_features % c.blocksize == 0,
-        fixed={"in_features": multiples_of(64, 512), "blocksize": just(64)},
+        name=f"packed shape, blocksize {blocksize}",
+        holds=partial(_packed, blocksize=blocksize),
+        fixed={
+            "blocksize": just(blocksize),
+            "in_features": multiples_of(blocksize, max(512, blocksize)),
+            "out_features": multiples_of(32, 128),
+            "quant_storage": just("uint8"),
+        },
+    )
+    for blocksize in BLOCKSIZES
+)
+ROWS_AND_BLOCKS = (
+    Stratum(
+        name="rows end inside a block, 16 divides them",
+        holds=lambda c: c.in_features % c.blocksize != 0 and c.in_features % 16 == 0,
+        fixed={
+            "in_features": sampled_from((16, 32, 48, 80, 96, 112, 144, 176, 208)),
+            "out_features": multiples_of(8, 128).filter(lambda n: n > 8),
+            "blocksize": just(64),
+            "weight": just("normal"),
+        },
     ),
     Stratum(
-        name="blocks cross rows",
-        holds=lambda c: c.in_features % c.blocksize != 0 and c.in_features > c.blocksize,
-        fixed={"in_features": non_multiples_of(64, 400).filter(lambda k: k > 64), "blocksize": just(64)},  # noqa: PLR2004 - the blocksize
+        name="rows end inside a block, 16 does not divide them",
+        holds=lambda c: c.in_features % c.blocksize != 0 and c.in_features % 16 != 0 and c.in_features % 2 == 0,
+        fixed={"in_features": non_multiples_of(16, 400).filter(lambda k: k % 2 == 0), "blocksize": just(64)},
     ),
     Stratum(
         name="partial last block",
@@ -37,46 +67,53 @@ STRATA = (
         fixed={"out_features": non_multiples_of(32, 300), "in_features": multiples_of(64, 512)},
     ),
     Stratum(
-        name="out_features on the tile of 32",
-        holds=lambda c: c.out_features % 32 == 0,
-        fixed={"out_features": multiples_of(32, 512), "in_features": multiples_of(64, 512), "blocksize": just(64)},
-    ),
-    Stratum(
-        name="blocksize 32",
-        holds=lambda c: c.blocksize == 32,  # noqa: PLR2004 - the stratum
-        fixed={"blocksize": just(32), "in_features": multiples_of(32, 512)},
-    ),
-    Stratum(
-        name="blocksize 2048 or 4096",
-        holds=lambda c: c.blocksize >= 2048,  # noqa: PLR2004 - the stratum
+        name="one packed element",
+        holds=_one_packed_element,
         fixed={
-            "blocksize": sampled_from((2048, 4096)),
-            "in_features": just(4096),
-            "out_features": multiples_of(32, 256),
+            "in_features": sampled_from((1, 2)),
+            "out_features": sampled_from((1, 2)),
+            "quant_storage": just("uint8"),
+            "batch": just((4,)),
         },
     ),
+    Stratum(
+        name="fewer weights than a block",
+        holds=lambda c: 2 < c.in_features * c.out_features < c.blocksize,
+        fixed={"in_features": sampled_from((3, 4, 6)), "out_features": sampled_from((2, 4, 8)), "blocksize": just(64)},
+    ),
+)
+NESTED = (
     Stratum(
         name="double-quantized in one block",
         holds=lambda c: c.nested and c.in_features * c.out_features <= 256 * c.blocksize,
         fixed={"nested": just(True), "in_features": multiples_of(64, 256), "out_features": multiples_of(4, 64)},
     ),
     Stratum(
-        name="double-quantized in several blocks",
-        holds=lambda c: c.nested and c.in_features * c.out_features > 256 * c.blocksize,
+        name="double-quantized in many blocks",
+        holds=lambda c: c.nested and c.in_features * c.out_features > 2048 * c.blocksize,
         fixed={
             "nested": just(True),
-            "in_features": multiples_of(64, 512).filter(lambda k: k > 128),  # noqa: PLR2004 - so that 200 rows pass 256 blocks
-            "out_features": multiples_of(40, 400).filter(lambda n: n > 160),  # noqa: PLR2004 - likewise
-            "blocksize": just(64),
+            "in_features": just(512),
+            "out_features": multiples_of(32, 512).filter(lambda n: n > 256),
+            "blocksize": just(32),
+            "weight": just("normal"),
         },
     ),
+)
+INPUTS = (
     Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
-    Stratum(name="rank 1", holds=lambda c: c.batch == (), fixed={"batch": just(())}),
+    Stratum(
+        name="rank 1, bias",
+        holds=lambda c: c.batch == () and c.bias,
+        fixed={"batch": just(()), "bias": just(True)},
+    ),
     Stratum(
         name="rank 3 or 4",
         holds=lambda c: len(c.batch) > 1,
         fixed={"batch": sampled_from(((2, 3), (1, 1), (2, 3, 4), (1, 5, 1)))},
     ),
+)
+DTYPES_AND_STORAGE = (
     Stratum(
         name="wide storage",
         holds=lambda c: c.quant_storage != "uint8",
@@ -84,24 +121,16 @@ STRATA = (
     ),
     Stratum(
         name="compute dtype differs",
-        holds=lambda c: c.compute_dtype not in (None, c.dtype),
-        fixed={"dtype": just("float16"), "compute_dtype": sampled_from(("float32", "bfloat16"))},
+        holds=lambda c: c.compute_dtype not in {None, c.dtype},
+        fixed={"compute_dtype": sampled_from(DTYPES)},
     ),
     Stratum(
         name="weight dtype differs",
         holds=lambda c: c.weight_dtype != c.dtype,
-        fixed={"dtype": just("bfloat16"), "weight_dtype": sampled_from(("float32", "float16"))},
-    ),
-    Stratum(
-        name="fewer than three weights",
-        holds=lambda c: c.in_features * c.out_features <= 2,  # noqa: PLR2004 - one packed byte
-        fixed={
-            "in_features": just(1),
-            "out_features": one_of(just(1), just(2)),
-            "quant_storage": just("uint8"),
-        },
+        fixed={"weight_dtype": sampled_from(DTYPES)},
     ),
 )
+STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *INPUTS, *DTYPES_AND_STORAGE)
 
 CLAIMS: dict[Mode, str] = {
     "eval": "In inference, a {kind} layer stores the nearest codes, decodes them exactly and adds only rounding.",

@@ -23,24 +23,50 @@ SHAPES = (
     ),
     Stratum(
         name="in_features above 1040",
-        holds=lambda c: c.in_features > 1040,  # noqa: PLR2004 - up to here float32 holds every sum of int8 products
+        holds=lambda c: c.in_features > 1040,
         fixed={"in_features": sampled_from((1041, 2048, 4096)), "out_features": multiples_of(8, 256)},
     ),
     Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
-    Stratum(name="rank 1", holds=lambda c: c.batch == (), fixed={"batch": just(())}),
+    Stratum(
+        name="one input feature",
+        holds=lambda c: c.in_features == 1,
+        fixed={"in_features": just(1), "out_features": multiples_of(16, 128), "batch": just((8,))},
+    ),
+    Stratum(
+        name="many outputs, bias",
+        holds=lambda c: c.bias and c.out_features >= 256,
+        fixed={
+            "bias": just(True),
+            "in_features": just(64),
+            "out_features": just(512),
+            "batch": just((64,)),
+            "weight": just("normal"),
+            "activation": just("normal"),
+        },
+    ),
+    Stratum(
+        name="rank 1, bias",
+        holds=lambda c: c.batch == () and c.bias,
+        fixed={"batch": just(()), "bias": just(True)},
+    ),
     Stratum(
         name="rank 3",
-        holds=lambda c: len(c.batch) == 2,  # noqa: PLR2004 - and the features
+        holds=lambda c: len(c.batch) == 2,
         fixed={"batch": sampled_from(((2, 3), (1, 1), (4, 8)))},
     ),
     Stratum(
         name="rank 4",
-        holds=lambda c: len(c.batch) == 3,  # noqa: PLR2004 - and the features
-        fixed={"batch": sampled_from(((2, 3, 4), (1, 5, 1)))},
+        holds=lambda c: len(c.batch) == 3,
+        fixed={"batch": just((2, 3, 4)), "in_features": multiples_of(16, 128)},
+    ),
+    Stratum(
+        name="rank 4, one row",
+        holds=lambda c: c.batch == (1, 1, 1),
+        fixed={"batch": just((1, 1, 1)), "in_features": multiples_of(16, 128), "threshold": just(0.0)},
     ),
     Stratum(
         name="rows of zeros in the weight",
-        holds=lambda c: c.weight == "zero_blocks" and c.in_features <= 64,  # noqa: PLR2004 - so that a run of zeros covers a row
+        holds=lambda c: c.weight == "zero_blocks" and c.in_features <= 64,
         fixed={"weight": just("zero_blocks"), "in_features": sampled_from((16, 32, 64))},
     ),
 )

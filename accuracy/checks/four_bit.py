@@ -1,7 +1,7 @@
 """Checks of the 4-bit layers: what was stored, how it is read back, and what is computed from it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ def encode(setting: Setting) -> Iterator[Comparison]:
         yield from _nested_scales(stored.scales, scales, setting)
     per_element = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape)).double()
     weight = setting.inputs.weight.double().reshape(-1)
-    yield _codes("codes", weight, per_element, four_bit.unpack(stored), codes.four_bit(stored.quant_type), setting)
+    yield from _codes("codes", weight, per_element, four_bit.unpack(stored), codes.four_bit(stored.quant_type), setting)
 
 
 def decode(setting: Setting) -> Iterator[Comparison]:
@@ -58,7 +58,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=torch_dtype(setting.config.dtype),
             model=model,
             basis="accumulation",
-            lower=None if setting.config.mode == "train" else lambda: ("bfloat16", _packed_bfloat16(setting)),
+            lower=_lower_precision(setting),
         )
     if setting.has("grad_input"):
         _, model = dense.backward_input(setting, _backward_operand(setting))
@@ -129,6 +129,29 @@ def _backward_operand(setting: Setting) -> Tensor:
     return rounded(four_bit.decode(stored, stored.dtype), compute_dtype(setting.config))
 
 
+def _lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None:
+    """The lower precision that a fused kernel of this device is known to compute in, if it has one."""
+    if setting.device_type == "cpu" and setting.config.mode == "eval":
+        return lambda: ("bfloat16 inputs, codes and scales", _packed_bfloat16(setting))
+    compute = compute_dtype(setting.config)
+    if setting.device_type == "cuda" and compute != FLOAT32:
+        return lambda: ("codes and scales rounded to the compute dtype", _rounded_scales(setting, compute))
+    return None
+
+
+def _rounded_scales(setting: Setting, compute: torch.dtype) -> Model:
+    """What the CUDA kernel for few rows computes in 16 bits: Ŵ = fl_c(fl_c(code)·fl_c(scale)).
+
+    Source: bitsandbytes `csrc/gemm_4bit_simt.cu`, `scale_x2` and `vec2_mul`.
+    """
+    stored: Stored4bit = setting.parts["stored"]
+    table = linear.operand(codes.four_bit(stored.quant_type), compute)
+    scales = linear.operand(four_bit.block_scales(stored), compute)
+    scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
+    weight = rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
+    return dense.forward(setting, weight)[1]
+
+
 def _packed_bfloat16(setting: Setting) -> Model:
     """What the library's packed CPU kernel computes, whatever dtype was asked for.
 
@@ -183,17 +206,22 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         basis="exact",
     )
     per_block = four_bit.per_element(second, NESTED_BLOCKSIZE, centred.numel()).double()
-    yield _codes("nested_codes", centred.double(), per_block, stored.codes.long(), codes.dynamic_8bit(), setting)
+    yield from _codes("nested_codes", centred.double(), per_block, stored.codes.long(), codes.dynamic_8bit(), setting)
 
 
 def _codes(  # noqa: PLR0917 - one comparison needs all of these
     quantity: str, values: Tensor, scale: Tensor, chosen: Tensor, table: Tensor, setting: Setting
-) -> Comparison:
-    """How much farther each chosen code is than the nearest, in units of the scale. A block of zeros has no choice."""
+) -> Iterator[Comparison]:
+    """How much farther each chosen code is than the nearest, in units of the scale.
+
+    A block of zeros leaves no choice of code; where all blocks are zero there is nothing to compare.
+    """
     coded = scale > 0
+    if not coded.any():
+        return
     excess = four_bit.excess_distance((values / scale)[coded], chosen[coded], table)
     zeros = torch.zeros_like(excess)
-    return Comparison(
+    yield Comparison(
         stage=Stage.ENCODE,
         quantity=quantity,
         actual=excess,

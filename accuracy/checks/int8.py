@@ -67,7 +67,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=dtype,
             model=_output(setting),
             basis="int8-product" if _quantizes_activations(setting) else "accumulation",
-            lower=(lambda: ("float16", _through_float16(setting))) if _ends_in_float16(setting) else None,
+            lower=(lambda: ("a result in float16", _through_float16(setting))) if _ends_in_float16(setting) else None,
         )
     if setting.has("grad_input"):
         _, model = dense.backward_input(setting, int8.decode(setting.parts["stored"], dtype))
