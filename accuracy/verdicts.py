@@ -165,7 +165,7 @@ def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:
     """For each failing (id, device): the stages that fail there, each with one failing quantity."""
     failing: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        if row.status == Status.FAIL and not row.explained:
+        if row.status == Status.FAIL:
             failing.setdefault((row.id, row.device), {}).setdefault(row.stage, f"{row.stage}/{row.quantity}")
     return failing
 

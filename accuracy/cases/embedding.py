@@ -39,10 +39,19 @@ BLOCKS = (
             "index": just((10, 10)),
         },
     ),
-    Stratum(
-        name="one packed element",
-        holds=lambda c: c.rows * c.dim == 2 and c.quant_storage == "uint8",
-        fixed={"dim": sampled_from((1, 2)), "rows": sampled_from((1, 2)), "quant_storage": just("uint8")},
+    *(
+        Stratum(
+            name=f"one packed element, {rows} by {dim}",
+            holds=lambda c: c.rows * c.dim == 2 and c.quant_storage == "uint8",
+            fixed={
+                "dim": just(dim),
+                "rows": just(rows),
+                "quant_storage": just("uint8"),
+                "weight": just("normal"),
+                "index": just((2, 2)),
+            },
+        )
+        for rows, dim in ((1, 2), (2, 1))
     ),
 )
 

@@ -66,15 +66,19 @@ ROWS_AND_BLOCKS = (
         holds=lambda c: c.out_features % 32 != 0,
         fixed={"out_features": non_multiples_of(32, 300), "in_features": multiples_of(64, 512)},
     ),
-    Stratum(
-        name="one packed element",
-        holds=_one_packed_element,
-        fixed={
-            "in_features": sampled_from((1, 2)),
-            "out_features": sampled_from((1, 2)),
-            "quant_storage": just("uint8"),
-            "batch": just((4,)),
-        },
+    *(
+        Stratum(
+            name=f"one packed element, {out_features} by {in_features}",
+            holds=_one_packed_element,
+            fixed={
+                "in_features": just(in_features),
+                "out_features": just(out_features),
+                "quant_storage": just("uint8"),
+                "weight": just("normal"),
+                "batch": just((4,)),
+            },
+        )
+        for out_features, in_features in ((1, 2), (2, 1))
     ),
     Stratum(
         name="fewer weights than a block",

@@ -185,6 +185,7 @@ def _scales(stored: Tensor, expected: Tensor, zero_block_scale: float) -> Compar
 
 
 def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> Iterator[Comparison]:
+    guard = setting.bounds.zero_block_scale if (scales == 0).any() else 0.0
     mean = scales.double().mean().reshape(1)
     growth = probabilistic_gamma(scales.numel(), UNIT_ROUNDOFF[FLOAT32], setting.bounds.confidence)
     yield Comparison(
@@ -192,7 +193,11 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         quantity="offset",
         actual=stored.offset.reshape(1),
         dtype=FLOAT32,
-        model=Model(expected=mean, bound=growth * mean.abs() + 2 * rounding_error(mean, FLOAT32), scale=mean),
+        model=Model(
+            expected=mean,
+            bound=growth * mean.abs() + 2 * rounding_error(mean, FLOAT32) + guard,
+            scale=mean,
+        ),
         basis="mean",
     )
     centred = scales - stored.offset
@@ -202,7 +207,7 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         quantity="nested_scales",
         actual=stored.scales,
         dtype=FLOAT32,
-        model=exact(second.double()),
+        model=Model(expected=second.double(), bound=torch.full_like(second.double(), guard), scale=second.double()),
         basis="exact",
     )
     per_block = four_bit.per_element(second, NESTED_BLOCKSIZE, centred.numel()).double()
