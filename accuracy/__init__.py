@@ -1,1 +1,3 @@
 """Differential numerical accuracy of bitsandbytes' quantized layers: draw, plan, measure, judge, store."""
+
+__version__ = "0.1.0"

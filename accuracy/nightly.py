@@ -4,13 +4,12 @@ import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from accuracy import executor, judge, limits, plan, rows, store, verdicts, waivers
+from accuracy import __version__, executor, judge, limits, plan, rows, store, verdicts, waivers
 from accuracy.case import Case, Status, Task
 from accuracy.devices import Found
 
@@ -76,7 +75,7 @@ def run(request: Request, found: Found, on_progress: Callable[[executor.Progress
         "created": request.created.isoformat(timespec="seconds"),
         "profile": request.profile,
         "seed": request.seed,
-        "accuracy": version("bitsandbytes-accuracy"),
+        "accuracy": __version__,
         "devices": {"requested": list(request.devices), "found": there, "missing": missing},
         "versions": _versions(execution.environment, found),
         "environment": dict(execution.environment),
