@@ -51,10 +51,11 @@ class Failure:
 class Settled:
     """What became of one task on one device: rows, or the status and reason of the row that stands for them.
 
-    `final` is false where a resumed run should try again.
+    `line` is the worker's own text of the rows. `final` is false where a resumed run should try again.
     """
 
     rows: Sequence[Row] = ()
+    line: bytes = b""
     status: Status = Status.OK
     reason: str = ""
     seconds: float = float("nan")

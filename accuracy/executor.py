@@ -16,35 +16,23 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from accuracy.attempt import Calls, Settled, Terms
 from accuracy.case import Status, Task
 from accuracy.devices import parse
+from accuracy.journal import Journal
 from accuracy.lane import Lane
 from accuracy.launch import available
-from accuracy.rows import NAMES, Row, incomplete
+from accuracy.rows import Row, columns, incomplete
 
 TICK: Final = 0.1
 """Seconds between two looks at the clocks."""
 
 MEMORY_SHARE: Final = 0.8
 """Share of the memory now free that all workers together may take."""
-
-
-class Journal(Protocol):
-    """Where outcomes go as they come, so that a run can be resumed. `accuracy.journal` has it."""
-
-    def outcomes(self) -> Mapping[tuple[str, str], list[Row]]:
-        """Rows by (task id, device) that an earlier part of this run has settled."""
-
-    def settle(self, task_id: str, device: str, rows: Sequence[Row]) -> None:
-        """Keeps the rows of one pair."""
-
-    def hello(self, device: str, facts: Mapping[str, Any]) -> None:
-        """Keeps what a device's workers run on; raises if an earlier part of the run had other facts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +62,7 @@ class Execution:
 
     def columns(self) -> dict[str, list[Any]]:
         """The rows by column, for a frame."""
-        return {name: [row[name] for row in self.rows] for name in NAMES}
+        return columns(self.rows)
 
 
 def cores() -> int:
@@ -163,6 +151,7 @@ def execute(
 
 def _work(lanes: Sequence[Lane], terms: Terms, selector: selectors.BaseSelector) -> bool:
     """Runs the lanes until all is settled; says whether the user stopped it."""
+    looked = 0.0
     try:
         while any(lane.queue or lane.suspects or lane.busy for lane in lanes):
             if terms.deadline is not None and time.monotonic() >= terms.deadline:
@@ -171,8 +160,10 @@ def _work(lanes: Sequence[Lane], terms: Terms, selector: selectors.BaseSelector)
             _staff(lanes, terms.jobs)
             for key, _ in selector.select(TICK):
                 key.data()
-            for lane in lanes:
-                lane.watch()
+            if time.monotonic() - looked >= TICK:
+                looked = time.monotonic()
+                for lane in lanes:
+                    lane.watch()
     except KeyboardInterrupt:
         for lane in lanes:
             lane.dismiss()
@@ -247,7 +238,7 @@ class _Run:
     def message(self, index: int) -> dict[str, Any]:
         """What a worker is sent."""
         task = self.tasks[index]
-        config = asdict(task.config)
+        config = vars(task.config)
         return {"id": self.ids[index], "case": task.case, "config": config, "seed": task.seed, "origin": task.origin}
 
     def settle(self, index: int, device: str, outcome: Settled) -> None:
@@ -266,7 +257,7 @@ class _Run:
         ]
         self._complete &= outcome.status is not Status.NOT_RUN
         if self.journal is not None and outcome.final:
-            self.journal.settle(task_id, device, rows)
+            self.journal.settle(task_id, device, rows, outcome.line)
         self._rows[task_id, device] = list(rows)
         self._report()
 

@@ -18,7 +18,7 @@ from accuracy.attempt import Calls, Failure, Settled, Terms
 from accuracy.case import Status
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident, start_server, start_worker, tail
-from accuracy.rows import RowError, checked, exit_reason, last_words
+from accuracy.rows import RowError, exit_reason, last_words, unpack
 from accuracy.wire import WireError, decode
 
 START_ATTEMPTS: Final = 2
@@ -188,14 +188,14 @@ class Lane:
         try:
             for line in worker.wire.receive():
                 if worker.wire.open or not worker.killed_at:
-                    self._take(worker, decode(line))
+                    self._take(worker, decode(line), line)
         except (WireError, RowError) as error:
             self._end(worker, "crash", str(error))
         if worker in self.workers and not worker.wire.open and not worker.silent_since:
             worker.silent_since = time.monotonic()
             self.selector.unregister(worker.wire)
 
-    def _take(self, worker: Worker, message: dict[str, Any]) -> None:
+    def _take(self, worker: Worker, message: dict[str, Any], line: bytes) -> None:
         current = self.calls.task_id(worker.assigned[0]) if worker.assigned else None
         match message:
             case _ if worker.killed_at:
@@ -213,11 +213,11 @@ class Lane:
                 worker.begin()
                 worker.log_start = start
             case {"done": str(key)} if key == current and worker.under_way:
-                self._done(worker, key, message)
+                self._done(worker, key, message, line)
             case _:
                 raise WireError(f"an answer that nobody waits for: {str(message)[:60]}")
 
-    def _done(self, worker: Worker, key: str, message: dict[str, Any]) -> None:
+    def _done(self, worker: Worker, key: str, message: dict[str, Any], line: bytes) -> None:
         """Takes the answer to the task under way."""
         seconds = float(message.get("seconds", time.monotonic() - worker.since))
         outcome: Settled | Failure
@@ -232,7 +232,7 @@ class Lane:
         elif "error" in message:
             outcome = Settled(status=Status.CRASH, reason=f"exception: {message['error']}", seconds=seconds)
         else:
-            outcome = Settled(rows=checked(message.get("rows"), task_id=key, device=self.device.name))
+            outcome = Settled(rows=unpack(message.get("rows"), task_id=key, device=self.device.name), line=line)
         index = worker.assigned.popleft()
         worker.under_way = False
         worker.answered += 1
@@ -364,8 +364,10 @@ class Lane:
             self._forget(worker)
             self._failed_start(failure.text)
             return
-        if worker.assigned and (worker.under_way or worker.fate):
+        if worker.assigned and (worker.under_way or failure.kind == "timeout"):
             self._conclude(worker, worker.assigned.popleft(), failure)
+        else:
+            self.calls.incident(f"{self.device.name}: a worker ended between two tasks: {failure.text}")
         self._take_back(worker)
         self._forget(worker)
         self.deaths += 1

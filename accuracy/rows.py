@@ -1,26 +1,39 @@
 """Rows as plain values: what a worker may send, and what stands in for a task that did not complete."""
 
+import binascii
 import signal
+import sys
 import unicodedata
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Final, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accuracy.case import Observation, Stage, Status, Task, canonical_json
 
 Row = dict[str, Any]
+"""An observation by field name. Lists of integers are any sequence, in rows that came from a worker numpy arrays."""
+
+Packed = dict[str, Any]
+"""Rows without what goes without saying: `common` holds fields that all rows share, `rows` what is left of each."""
 
 NAMES: Final = tuple(field.name for field in fields(Observation))
 """The columns of observations, in their order."""
 
 TYPES: Final[Mapping[str, Any]] = get_type_hints(Observation)
-_DEFAULTS: Final = {field.name: field.default for field in fields(Observation) if field.default is not MISSING}
-_NEEDED: Final = frozenset(NAMES) - frozenset(_DEFAULTS)
+_DEFAULTS: Final[Row] = {
+    field.name: None if field.default is MISSING else field.default for field in fields(Observation)
+}
 _LONGEST_REASON: Final = 300
+_TEXTS: Final = {str}
+_LISTS_OF_INTEGERS: Final = tuple(name for name in NAMES if TYPES[name] == tuple[int, ...])
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    return type(value) is str
 
 
 def _is_integer(value: object) -> bool:
@@ -31,18 +44,22 @@ def _is_number(value: object) -> bool:
     return type(value) is float or _is_integer(value)
 
 
-def _are(holds: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list | tuple) and all(map(holds, value))
+def _is_length(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**32
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and _TEXTS.issuperset(map(type, value))
 
 
 _HOLDS: Final[Mapping[Any, Callable[[object], bool]]] = {
     str: _is_text,
     int: _is_integer,
     float: _is_number,
-    tuple[str, ...]: _are(_is_text),
-    tuple[int, ...]: _are(_is_integer),
+    tuple[str, ...]: _are_texts,
+    tuple[int, ...]: _is_length,
 }
-_CHECKS: Final = tuple((name, _HOLDS[TYPES[name]]) for name in NAMES)
+_CHECKS: Final = {name: _HOLDS[TYPES[name]] for name in NAMES}
 _STATUSES: Final = frozenset(status.value for status in Status)
 
 
@@ -50,34 +67,121 @@ class RowError(Exception):
     """A worker's answer is not rows of its task. The text says what was seen, in one line."""
 
 
-def checked(rows: object, *, task_id: str, device: str) -> list[Row]:
-    """`rows` with defaults filled in, in the order of `NAMES`.
+def pack(rows: Sequence[Row]) -> Packed:
+    """The short form of rows: those of a task share most of their fields or leave them at the default.
+
+    Lists of integers, most of what there is, go into one text; a row keeps their lengths.
+    """
+    integers = array("q")
+    slim: list[Row] = []
+    for row in rows:
+        part = {name: value for name, value in row.items() if not _is_default(name, value)}
+        for name in _LISTS_OF_INTEGERS:
+            if name in part:
+                part[name] = len(part[name])
+                integers.extend(array("q", row[name]))
+        slim.append(part)
+    first = slim[0] if slim else {}
+    common = {name for name in first if all(name in part and part[name] == first[name] for part in slim)}
+    return {
+        "common": {name: first[name] for name in common},
+        "rows": [{name: value for name, value in part.items() if name not in common} for part in slim],
+        "integers": _text(integers),
+    }
+
+
+def _is_default(name: str, value: object) -> bool:
+    default = _DEFAULTS.get(name)
+    if default is None:
+        return False
+    return value == default or (value != value and default != default) or (default == () and not value)  # noqa: PLR0124  NaN is a default
+
+
+def _text(integers: "array[int]") -> str:
+    """Integers as base64 of their bytes, low byte first: of 32 bits if all fit, after the letter that says so."""
+    try:
+        numbers, code = array("I", integers), "I"
+    except OverflowError:
+        numbers, code = integers, "q"
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return code + binascii.b2a_base64(numbers.tobytes(), newline=False).decode()
+
+
+def _numbers(text: object) -> NDArray[np.int64]:
+    """The inverse of `_text`."""
+    if not isinstance(text, str) or text[:1] not in _WIDTHS:
+        raise RowError(f"integers that are not text: {str(text)[:40]!r}")
+    try:
+        return np.frombuffer(binascii.a2b_base64(text[1:], strict_mode=True), _WIDTHS[text[0]]).astype(np.int64)
+    except ValueError as error:
+        raise RowError(f"integers that are not base64: {error}") from error
+
+
+_WIDTHS: Final = {"I": "<u4", "q": "<i8"}
+
+
+def unpack(packed: object, *, task_id: str, device: str) -> list[Row]:
+    """The rows of a packed answer, whole, with their fields in the order of `NAMES`.
 
     Raises:
-        RowError: if they are not a list of at least one row of this task, with fields of the right types.
+        RowError: if it is not at least one row of this task, with fields of the right types.
     """
-    if not isinstance(rows, list) or not rows:
-        raise RowError("an answer without rows")
-    return [_checked(row, task_id, device) for row in rows]
+    match packed:
+        case {"common": dict(common), "rows": [_, *_] as parts, "integers": text}:
+            _check(common)
+        case _:
+            raise RowError(f"an answer without rows: {str(packed)[:60]}")
+    numbers = _numbers(text)
+    base = {**_DEFAULTS, **common}
+    rows = []
+    for part in parts:
+        row = _whole(base, part, task_id, device)
+        for name in _LISTS_OF_INTEGERS:
+            length = row[name] or 0
+            row[name], numbers = numbers[:length], numbers[length:]
+            if len(row[name]) != length:
+                raise RowError(f"a row whose {name} should have {length} integers")
+        rows.append(row)
+    return rows
 
 
-def _checked(row: object, task_id: str, device: str) -> Row:
-    if not isinstance(row, dict):
-        raise RowError(f"a row that is a {type(row).__name__}")
-    if not (_NEEDED <= row.keys() <= _TYPED):
-        raise RowError(f"a row with other fields: {sorted(row.keys() ^ _TYPED - _DEFAULTS.keys())[:3]}")
-    whole = {**_DEFAULTS, **row}
-    for name, holds in _CHECKS:
-        if not holds(whole[name]):
-            raise RowError(f"a row whose {name} is {whole[name]!r}"[:_LONGEST_REASON])
-    if (whole["id"], whole["device"]) != (task_id, device):
-        raise RowError(f"a row of another task: {whole['id']} on {whole['device']}"[:_LONGEST_REASON])
-    if whole["status"] not in _STATUSES:
-        raise RowError(f"a row whose status is {whole['status']!r}"[:_LONGEST_REASON])
-    return {name: whole[name] for name in NAMES}
+def _whole(base: Row, part: object, task_id: str, device: str) -> Row:
+    if not isinstance(part, dict):
+        raise RowError(f"a row that is a {type(part).__name__}")
+    _check(part)
+    row = {**base, **part}
+    missing = [name for name in _NEEDED if row[name] is None]
+    if missing:
+        raise RowError(f"a row without {missing[0]}")
+    if (row["id"], row["device"]) != (task_id, device):
+        raise RowError(f"a row of another task: {row['id']} on {row['device']}"[:_LONGEST_REASON])
+    if row["status"] not in _STATUSES:
+        raise RowError(f"a row whose status is {row['status']!r}"[:_LONGEST_REASON])
+    return row
 
 
-_TYPED: Final = frozenset(TYPES)
+_NEEDED: Final = tuple(name for name, default in _DEFAULTS.items() if default is None)
+
+
+def _check(part: Row) -> None:
+    """Raises unless every field is one of an observation and has its type."""
+    for name, value in part.items():
+        holds = _CHECKS.get(name)
+        if holds is None:
+            raise RowError(f"a row with a field {name!r}"[:_LONGEST_REASON])
+        if not holds(value):
+            raise RowError(f"a row whose {name} is {value!r}"[:_LONGEST_REASON])
+
+
+def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Rows by column, lists of integers as numpy arrays of int64, ready for a frame."""
+    return {
+        name: [np.asarray(row[name], dtype=np.int64) for row in rows]
+        if name in _LISTS_OF_INTEGERS
+        else [row[name] for row in rows]
+        for name in NAMES
+    }
 
 
 def incomplete(

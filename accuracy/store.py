@@ -9,7 +9,7 @@ of three flipped bits read back as other numbers. Nothing here is ever unpickled
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accuracy.case import Task, canonical_json
 from accuracy.files import JOURNAL, StoreError, read_file, write_file
 from accuracy.rows import NAMES, TYPES
 
@@ -40,7 +39,7 @@ _ARROW: Final[Mapping[Any, pa.DataType]] = {
 }
 OBSERVATION_SCHEMA: Final = pa.schema([pa.field(name, _ARROW[TYPES[name]], nullable=False) for name in NAMES])
 PLAN_SCHEMA: Final = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("id", "case", "config", "seed", "origin")]
+    [pa.field(name, pa.string(), nullable=False) for name in ("id", "case", "origin", "config", "seed")]
 )
 JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
 """Columns of observations that judging may change; the rest is as measured."""
@@ -58,16 +57,9 @@ class Run:
     summary: dict[str, Any]
 
 
-def plan_frame(tasks: Sequence[Task]) -> pd.DataFrame:
-    """The plan as a table: `id, case, config` (canonical JSON), `seed` (text, since it has 64 bits), `origin`."""
-    columns = {
-        "id": [task.id for task in tasks],
-        "case": [task.case for task in tasks],
-        "config": [canonical_json(asdict(task.config)) for task in tasks],
-        "seed": [str(task.seed) for task in tasks],
-        "origin": [task.origin for task in tasks],
-    }
-    return _frame(pa.table(columns, schema=PLAN_SCHEMA))
+def plan_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The plan as a table, from the rows that `accuracy.plan.rows` makes of it."""
+    return _frame(pa.Table.from_pylist(list(rows), schema=PLAN_SCHEMA))
 
 
 def observations_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:

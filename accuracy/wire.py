@@ -13,7 +13,7 @@ from typing import Any, Final
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Bytes after which a line without an end is refused, so that a runaway writer cannot fill the parent."""
 
-CHUNK: Final = 1 << 18
+CHUNK: Final = 1 << 16
 
 
 class WireError(Exception):

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from accuracy.rows import Row, pack
 from accuracy.wire import Wire, decode
 
 PR_SET_PDEATHSIG: Final = 1
 
-Row = dict[str, Any]
 Measure = Callable[[dict[str, Any], str], list[Row]]
 """(task, name of the device) -> rows. A task holds `id, case, config, seed, origin, device, bounds`; the name is
 the one that rows carry, `cpu:avx2` where torch says `cpu`."""
@@ -133,7 +133,7 @@ def _serve(wire: Wire, setup: Mapping[str, Any], measure: Measure, check: Check 
 def _attempt(measure: Measure, task: dict[str, Any], device: str) -> dict[str, Any]:
     """The rows of one task, or what it raised."""
     try:
-        return {"rows": measure(task, device)}
+        return {"rows": pack(measure(task, device))}
     except BaseException as error:  # noqa: BLE001  a task that raises, even SystemExit, has an answer
         return {"error": one_line(error), "oom": is_out_of_memory(error)}
 
