@@ -1,7 +1,6 @@
-"""Cases as rows: the worst of a cell, those that the page lists, and the data that the filter reads."""
+"""Cases as rows: the worst of a cell, and those that the page lists."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,10 @@ import pandas as pd
 
 from accuracy.case import Status, Verdict
 from reports import features, links, words
-from reports.frames import JUDGED, Cell, Frames, records
+from reports.frames import Cell, Frames, records
 
-WORST_OF_CELL = 5
+WORST_FAILING = 5
+WORST_PASSING = 2
 LISTED = 100
 
 
@@ -35,80 +35,41 @@ class CaseRow:
     command: str
 
 
-def ranked(observations: pd.DataFrame) -> pd.DataFrame:
-    """The worst observation of each (id, device) that was measured, worst first; NaN is worst of all."""
-    measured = observations[observations["status"].isin(JUDGED)]
-    ordered = measured.assign(badness=measured["ratio"].fillna(math.inf)).sort_values(
-        ["failing", "badness", "id", "device"], ascending=[False, False, True, True], kind="stable"
-    )
-    return ordered.drop_duplicates(["id", "device"])
+def worst_of(worst: pd.DataFrame, run: str) -> tuple[CaseRow, ...]:
+    """The worst cases of a cell, from its rows of `Frames.worst`; fewer where none fails."""
+    shown = WORST_FAILING if worst["failing"].any() else WORST_PASSING
+    return tuple(_row(row, run) for row in records(worst.head(shown)))
 
 
-def worst_of(observations: pd.DataFrame, run: str) -> tuple[CaseRow, ...]:
-    """The worst cases of a cell."""
-    return tuple(_row(row, run) for row in records(ranked(observations).head(WORST_OF_CELL)))
-
-
-def listed(worst: pd.DataFrame, linked: Iterable[str], run: str) -> tuple[CaseRow, ...]:
+def listed(frames: Frames, linked: Iterable[str], run: str) -> tuple[CaseRow, ...]:
     """The rows that the page shows without a script: the worst, and every case that it links to.
 
-    The first row of an id carries its anchor, so that a link to a case finds it on its worst device.
+    A case is listed on its worst device, and its row carries the anchor that links lead to.
     """
     wanted = set(linked)
-    shown = worst[(worst.reset_index().index < LISTED) | worst["id"].isin(list(wanted))]
-    first = ~shown["id"].duplicated()
-    return tuple(_row(row, run, anchored=anchored) for row, anchored in zip(records(shown), first, strict=True))
+    once = frames.worst.drop_duplicates("id").reset_index(drop=True)
+    shown = once[(once.index < LISTED) | once["id"].isin(list(wanted))]
+    return tuple(_row(row, run) for row in records(shown))
 
 
-def island(frames: Frames, worst: pd.DataFrame, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> dict[str, Any]:
-    """What the filter reads: every cell in the order of the page, every case and every (id, device).
-
-    A config is [id, value, ...] in the order of `features`, which names them. A row is [config, cell,
-    quantity, margin as text, whether it fails, margin as a number], worst first.
-    """
-    names = [name for name in frames.inputs.columns if name not in ("dtype", "mode")]
-    inputs = frames.inputs.loc[worst["id"].drop_duplicates(), names].sort_index()
-    place = {identity: index for index, identity in enumerate(inputs.index)}
-    numbered = {cell: index for index, cell in enumerate(cells)}
-    quantities = sorted(set(zip(worst["stage"], worst["quantity"], strict=True)))
-    quantity = {pair: index for index, pair in enumerate(quantities)}
-    return {
-        "run": run,
-        "cells": [dict(zip(cell._fields, cell, strict=True)) | dict(about) for cell, about in cells.items()],
-        "quantities": [[*pair, words.quantity(*pair)] for pair in quantities],
-        "features": [[name, features.label(name), features.FILTER_NAMES.get(name, "")] for name in names],
-        "configs": [
-            [identity, *(None if value != value else value for value in values)]  # noqa: PLR0124  # NaN: no such input
-            for identity, values in zip(inputs.index, inputs.to_numpy(dtype=object).tolist(), strict=True)
-        ],
-        "rows": [
-            [
-                place[row["id"]],
-                numbered[Cell(row["case"], row["device"], row["dtype"])],
-                quantity[row["stage"], row["quantity"]],
-                words.margin(row["ratio"]),
-                int(row["failing"]),
-                words.margin_value(row["ratio"]),
-            ]
-            for row in records(worst)
-        ],
-    }
+def ended(row: Mapping[str, Any]) -> str:
+    """How a case ended that gave no numbers."""
+    return str(row["status"]) if row["status"] in (Status.CRASH.value, Status.TIMEOUT.value) else ""
 
 
-def _row(row: Mapping[str, Any], run: str, *, anchored: bool = False) -> CaseRow:
+def _row(row: Mapping[str, Any], run: str) -> CaseRow:
     verdict = Verdict.FAIL if row["failing"] else Verdict.PASS
     identity = str(row["id"])
     cell = Cell(str(row["case"]), str(row["device"]), str(row["dtype"]))
-    ended = str(row["status"]) if row["status"] != Status.OK.value else ""
     return CaseRow(
         id=identity,
         href="#" + links.case(identity),
-        anchor=links.case(identity) if anchored else "",
+        anchor=links.case(identity),
         cell=f"{cell.case} {cell.device} {words.dtype(cell.dtype)}",
         cell_href="#" + links.cell(cell),
         config=features.sentence(json.loads(str(row["config"])), without=("dtype", "mode")),
         quantity=words.quantity(str(row["stage"]), str(row["quantity"])),
-        margin=ended or words.margin(float(row["ratio"])),
+        margin=ended(row) or words.margin(float(row["ratio"])),
         kind=verdict.value,
         symbol=words.SYMBOLS[verdict],
         word=words.VERDICTS[verdict],

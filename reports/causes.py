@@ -5,16 +5,21 @@ for the first stage that it breaks, and a cause is one quantity of one stage of 
 """
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from accuracy.case import Status
+from accuracy.case import Stage, Status
 from reports import trigger, words
-from reports.frames import Cell, Frames
-from reports.trigger import Condition, Trigger
+from reports.condition import Condition
+from reports.frames import Cell, Frames, records
+from reports.trigger import Trigger
 
 SAME_CASES = 0.9
 """Share of the failing cases from which a second quantity belongs to the cause of the first."""
@@ -22,13 +27,22 @@ SAME_CASES = 0.9
 SCALE_FAULT = 0.5
 """Share of the error's energy from which a constant factor describes it: "2 % too large"."""
 
+ENDS = {Status.CRASH.value: "crashes", Status.TIMEOUT.value: "does not end in time"}
+"""What is said of a layer that gave no answer."""
+
 PLURAL = ("codes", "scales")
-"""Quantities whose names take "are"."""
+"""Ends of the names that take "are"."""
+
+LONGEST_REASON = 110
+
+VARIABLE = re.compile(r"\([^)]*\)|\[[^]]*\]|(b?float|u?int)?[0-9]+")
+"""What differs between messages of one kind: shapes, numbers, dtypes."""
 
 FEATURE_ORDER = (
     "device", "dtype", "mode", "rows", "in_features", "out_features", "bias", "threshold", "blocksize",
     "nested", "quant_type", "compute_dtype", "quant_storage", "has_fp16_weights", "num_embeddings",
-    "embedding_dim", "lookups", "weight", "activation", "rank", "whole_rows", "whole_blocks",
+    "embedding_dim", "lookups", "weight", "activation", "rank", "even_k", "whole_tiles",
+    "whole_rows", "whole_blocks",
 )  # fmt: skip
 """Where two conditions separate equally well, the one named first is told."""
 
@@ -54,8 +68,6 @@ class Cause:
     also: tuple[tuple[str, str, int], ...]
     cells: tuple[Cell, ...]
     worst_id: str
-    worst_cell: Cell
-    worst_ratio: float
     members: frozenset[tuple[str, str]]
 
 
@@ -68,13 +80,24 @@ def find(frames: Frames) -> tuple[Cause, ...]:
     rank = failing["stage"].map(words.stage_rank)
     first = rank.groupby([failing["id"], failing["device"]]).transform("min")
     primary = failing[rank == first]
-    primary = primary.assign(layer=primary["case"].map(frames.layers))
-    causes = []
-    for _, group in primary.groupby(["layer", "stage"], sort=True):
-        for quantities in _together(group):
-            members = group[group["quantity"].isin(quantities)]
-            causes.append(_cause(frames, failing, members, quantities))
+    primary = primary.assign(
+        layer=primary["case"].map(frames.layers),
+        ending=[_ending(row) for row in records(primary[["stage", "status", "reason"]])],
+    )
+    causes = [
+        cause
+        for _, group in primary.groupby(["layer", "stage", "ending"], sort=True)
+        for quantities in _together(group)
+        for cause in _causes(frames, failing, group[group["quantity"].isin(quantities)], quantities)
+    ]
     return tuple(sorted(causes, key=lambda cause: (words.stage_rank(cause.stage), -cause.failing, cause.layer)))
+
+
+def _ending(row: Mapping[str, Any]) -> str:
+    """What sets apart causes that a quantity cannot: the message, with its numbers left out."""
+    if row["stage"] != Stage.CONTRACT.value:
+        return ""
+    return f"{row['status']} {VARIABLE.sub('…', row['reason'])}"
 
 
 def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -95,28 +118,66 @@ def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
     return [tuple(family) for family in together]
 
 
-def _cause(frames: Frames, failing: pd.DataFrame, members: pd.DataFrame, quantities: tuple[str, ...]) -> Cause:
+def _causes(frames: Frames, failing: pd.DataFrame, members: pd.DataFrame, quantities: tuple[str, ...]) -> list[Cause]:
+    """One cause, or several where a condition sets part of the failing cases apart."""
     layer, stage = str(members["layer"].iloc[0]), str(members["stage"].iloc[0])
-    pairs = frozenset(zip(members["id"], members["device"], strict=True))
     rows = frames.observations
-    compared = rows[
-        (rows["case"].map(frames.layers) == layer) & (rows["stage"] == stage) & (rows["quantity"] == quantities[0])
-    ].drop_duplicates(["id", "device"])
-    earlier = failing[failing["stage"].map(words.stage_rank) < words.stage_rank(stage)]
-    keys = pd.MultiIndex.from_frame(compared[["id", "device"]])
-    compared = compared[~keys.isin(list(zip(earlier["id"], earlier["device"], strict=True)))]
-    inputs = _inputs(frames, compared)
-    hit = pd.MultiIndex.from_frame(compared[["id", "device"]]).isin(list(pairs))
-    order = members.assign(badness=members["ratio"].fillna(math.inf)).sort_values(
-        ["badness", "id", "device"], ascending=[False, True, True]
-    )
-    worst = order.iloc[0]
+    mine = (rows["case"].map(frames.layers) == layer) & (rows["stage"] == stage)
+    measured = rows["failing"] | (rows["status"] == Status.OK.value)
+    compared = rows[mine & measured & (rows["quantity"] == quantities[0])]
+    pairs = set(zip(members["id"], members["device"], strict=True))
+    keys = list(zip(compared["id"], compared["device"], strict=True))
+    elsewhere = _failing_elsewhere(failing, stage, quantities[0]) - pairs
+    open_to_it = [key not in elsewhere for key in keys]
+    compared = compared[open_to_it]
+    keys = [key for key, kept in zip(keys, open_to_it, strict=True) if kept]
+    hit = np.array([key in pairs for key in keys])
+    parts = trigger.split(_inputs(frames, compared), hit, copies=_copies(compared, hit))
+    return [
+        _cause(
+            failing,
+            members[pd.MultiIndex.from_frame(members[["id", "device"]]).isin(part)],
+            quantities,
+            found,
+            compared,
+        )
+        for found, mask in parts
+        for part in ([key for key, inside in zip(keys, mask, strict=True) if inside],)
+    ]
+
+
+def _copies(compared: pd.DataFrame, hit: NDArray[np.bool_]) -> int:
+    """On how many devices each case says the same: where devices agree, a case is evidence once."""
+    by_id = pd.Series(hit).groupby(compared["id"].to_numpy())
+    agree = bool((by_id.min() == by_id.max()).all())
+    return int(compared["device"].nunique()) if agree else 1
+
+
+def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> set[tuple[str, str]]:
+    """(id, device) that fail earlier, or here in another way: they say nothing about this cause."""
+    rank = failing["stage"].map(words.stage_rank)
+    here = (failing["stage"] == stage) & (failing["quantity"] == quantity)
+    earlier = failing[(rank < words.stage_rank(stage)) | here]
+    return set(zip(earlier["id"], earlier["device"], strict=True))
+
+
+def _cause(
+    failing: pd.DataFrame,
+    members: pd.DataFrame,
+    quantities: tuple[str, ...],
+    found: Trigger | None,
+    compared: pd.DataFrame,
+) -> Cause:
+    stage = str(members["stage"].iloc[0])
+    pairs = frozenset(zip(members["id"], members["device"], strict=True))
+    badness = members["ratio"].fillna(math.inf)
+    worst = members.assign(descending=-badness).sort_values(["descending", "id", "device"]).iloc[0]
     own = pd.MultiIndex.from_frame(failing[["id", "device"]]).isin(list(pairs))
     other = failing[own & ~((failing["stage"] == stage) & failing["quantity"].isin(quantities))]
     also = Counter(zip(other["stage"], other["quantity"], strict=True))
     devices, dtypes = (tuple(sorted(members[name].unique())) for name in ("device", "dtype"))
     return Cause(
-        layer=layer,
+        layer=str(members["layer"].iloc[0]),
         stage=stage,
         quantities=quantities,
         manner=_manner(members),
@@ -125,12 +186,10 @@ def _cause(frames: Frames, failing: pd.DataFrame, members: pd.DataFrame, quantit
         devices=devices,
         dtypes=dtypes,
         everywhere=len(devices) == compared["device"].nunique() and len(dtypes) == compared["dtype"].nunique(),
-        trigger=trigger.find(inputs, hit),
+        trigger=found,
         also=tuple((str(later), str(name), number) for (later, name), number in also.items()),
         cells=tuple(Cell(*key) for key in sorted(set(zip(*(members[c] for c in Cell._fields), strict=True)))),
         worst_id=str(worst["id"]),
-        worst_cell=Cell(str(worst["case"]), str(worst["device"]), str(worst["dtype"])),
-        worst_ratio=float(worst["ratio"]),
         members=pairs,
     )
 
@@ -148,24 +207,21 @@ def _inputs(frames: Frames, compared: pd.DataFrame) -> pd.DataFrame:
 
 def _manner(members: pd.DataFrame) -> str:
     """What the failing rows have in common, in words: how they are wrong, or how they ended."""
-    status = members["status"].mode().iloc[0]
-    if status in (Status.CRASH.value, Status.TIMEOUT.value):
-        ended = "crashes" if status == Status.CRASH.value else "does not end in time"
-        reason = members.loc[members["reason"] != "", "reason"]
-        return f"{ended}: {words.clipped(str(reason.mode().iloc[0]), 160)}" if len(reason) else ended
+    status, stage = str(members["status"].iloc[0]), str(members["stage"].iloc[0])
+    said = members.loc[members["reason"] != "", "reason"]
+    reason = words.clipped(str(said.iloc[0]), LONGEST_REASON) if len(said) else "no reason given"
+    if status != Status.FAIL.value:
+        return f"{ENDS[status]} ({reason})"
+    if stage == Stage.CONTRACT.value:
+        return f"raises {reason}" if members["quantity"].iloc[0] == "completes" else f"is wrong ({reason})"
     ratios = members["ratio"]
     if ratios.isna().any():
         return "is not a number" if ratios.isna().all() else "is not a number in part"
-    if members["stage"].iloc[0] == "contract":
-        reason = members.loc[members["reason"] != "", "reason"]
-        return (
-            f"breaks its contract: {words.clipped(str(reason.iloc[0]), 160)}" if len(reason) else "breaks its contract"
-        )
     if math.isinf(ratios.max()):
         return "is not exact"
-    factor = members["slope"].median() - 1
-    energy = (members["slope"] - 1).pow(2) / members["rel_fro"].pow(2)
-    if energy.median() >= SCALE_FAULT and abs(factor) > 0:
+    factor = members["slope"].median()
+    energy = members["slope"].pow(2) / members["rel_fro"].pow(2)
+    if energy.median() >= SCALE_FAULT:
         return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
     return f"exceeds its limit, at worst {words.number(float(ratios.max()))} times"
 
@@ -177,12 +233,13 @@ def sentence(cause: Cause) -> str:
          for place, name in enumerate(cause.quantities)]
     )  # fmt: skip
     manner = cause.manner
-    if len(cause.quantities) > 1 or cause.quantities[0] in PLURAL:
+    if len(cause.quantities) > 1 or cause.quantities[0].endswith(PLURAL):
         manner = manner.replace("is ", "are ", 1) if manner.startswith("is ") else manner
         manner = manner.replace("exceeds its", "exceed their", 1)
     place, when = _place(cause), _when(cause)
     share = f"{cause.failing} of {words.counted(cause.total, 'case')}"
-    return f"{what} of {cause.layer}{place} {manner}{when}: {share}."
+    subject = cause.layer if cause.quantities[0] == "completes" else f"{what} of {cause.layer}"
+    return f"{subject}{place} {manner}{when}: {share}."
 
 
 def _place(cause: Cause) -> str:
@@ -209,8 +266,8 @@ def _when(cause: Cause) -> str:
         return " in every case"
     rest = [condition.text for condition in found.conditions if not _is_place(condition)]
     if not rest:
-        return "" if found.necessary else " mostly"
-    how = ("when" if found.sufficient else "only when") if found.necessary else "mostly when"
+        return ""
+    how = "when" if found.sufficient else "only when" if found.necessary else "mostly when"
     return f" {how} {' and '.join(rest)}"
 
 
@@ -223,8 +280,8 @@ def evidence(cause: Cause) -> str:
         return "Every case that was measured fails; no condition on the inputs can tell them apart."
     outside = found.failing - found.matching_failing
     text = (
-        f"{found.matching_failing} of {words.counted(found.matching, 'case')} with {found.text} fail, "
-        f"{outside} of {words.counted(found.total - found.matching, 'case')} without."
+        f"Where {found.text}, {found.matching_failing} of {words.counted(found.matching, 'case')} fail so; "
+        f"elsewhere {outside} of {words.count(found.total - found.matching)}."
     )
     edges = [condition.edge for condition in found.conditions if condition.edge]
     return f"{text} Nearest cases: {'; '.join(edges)}." if edges else text

@@ -8,7 +8,6 @@ import pandas as pd
 
 from accuracy import histogram
 from accuracy.case import Verdict
-from accuracy.histogram import Counts
 from reports import caselist, causes, charts, drivers, links, words
 from reports.axes import LogAxis
 from reports.caselist import CaseRow
@@ -17,6 +16,9 @@ from reports.charts import Chart, Strip
 from reports.drivers import StratumRow
 from reports.frames import CELL, Cell, Frames, records
 from reports.matrix import Standing
+
+LINKED = (Verdict.FAIL, Verdict.WARN)
+"""Verdicts whose worst case is worth a look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,6 @@ class Material:
     """What every section is made from."""
 
     frames: Frames
-    histograms: Mapping[tuple[str, ...], Counts]
     causes: Sequence[Cause]
     axis: LogAxis
     run: str
@@ -78,14 +79,15 @@ class Material:
 def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSection, ...]:
     """All cells, worst first."""
     verdicts = _by_cell(material.frames.verdicts)
-    observed = _by_cell(material.frames.observations)
-    nothing = material.frames.observations.iloc[:0]
+    worst = _by_cell(material.frames.worst)
+    nothing = material.frames.worst.iloc[:0]
 
-    def badness(cell: Cell) -> tuple[int, float, Cell]:
-        return *words.verdict_order(standing[cell].verdict, standing[cell].ratio), cell
+    def badness(cell: Cell) -> tuple[int, float, int, Cell]:
+        found = standing[cell]
+        return *words.verdict_order(found.verdict, found.ratio), -found.failing, cell
 
     return tuple(
-        _section(material, cell, standing[cell], verdicts[cell], observed.get(cell, nothing))
+        _section(material, cell, standing[cell], verdicts[cell], worst.get(cell, nothing))
         for cell in sorted(standing, key=badness)
     )
 
@@ -95,11 +97,11 @@ def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
 
 
 def _section(
-    material: Material, cell: Cell, standing: Standing, verdicts: pd.DataFrame, observations: pd.DataFrame
+    material: Material, cell: Cell, standing: Standing, verdicts: pd.DataFrame, worst: pd.DataFrame
 ) -> CellSection:
-    counts = material.histograms.get((*cell, standing.stage, standing.quantity), histogram.merge([]))
+    counts = material.frames.histograms.get((*cell, standing.stage, standing.quantity), histogram.merge([]))
     name = words.quantity(standing.stage, standing.quantity)
-    worst = drivers.per_case(observations)
+    drawn, strata = drivers.build(material.frames, worst)
     return CellSection(
         anchor=links.cell(cell),
         cell=cell,
@@ -119,9 +121,9 @@ def _section(
         ),
         quantities=tuple(_quantity(row, cell, material) for row in records(verdicts)),
         distribution=charts.distribution(counts, name) if counts[0].any() else (),
-        drivers=drivers.drawn(material.frames, worst),
-        strata=drivers.strata(material.frames, worst),
-        cases=caselist.worst_of(observations, material.run),
+        drivers=drawn,
+        strata=strata,
+        cases=caselist.worst_of(worst, material.run),
     )
 
 
@@ -131,7 +133,7 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
     ratio = float(row["worst_ratio"])
     judged = verdict not in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED)
     identity = str(row["worst_id"] or "")
-    counts = material.histograms.get((*cell, stage, name), histogram.merge([]))
+    counts = material.frames.histograms.get((*cell, stage, name), histogram.merge([]))
     return QuantityRow(
         anchor=links.quantity(cell, stage, name),
         stage=stage,
@@ -140,13 +142,13 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
         kind=verdict.value,
         symbol=words.SYMBOLS[verdict],
         word=words.VERDICTS[verdict],
-        margin=words.margin(ratio) if judged else "–",
+        margin=words.standing(stage, ratio) if judged else "–",
         margin_value=words.margin_value(ratio),
-        failing=f"{row['failing']} of {row['n']}",
+        failing=f"{row['failing']} of {row['n']}" if judged else "–",
         basis=words.clipped(str(row["basis"])),
         limit_id=str(row["limit_id"]),
         reason=words.clipped(str(row["reason"])),
         worst_id=identity,
-        worst_href="#" + links.case(identity) if identity else "",
+        worst_href="#" + links.case(identity) if verdict in LINKED else "",
         strip=charts.strip(counts, material.axis),
     )

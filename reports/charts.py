@@ -19,6 +19,9 @@ from reports.words import count, number, times_limit
 WIDTH, HEIGHT = 320.0, 170.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 308.0, 14.0, 134.0
 
+PEN = 2.0
+"""Points nearer than this, in units of the drawing, would not show."""
+
 QUANTILES = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
 
 
@@ -90,11 +93,11 @@ def strip(counts: Counts, axis: LogAxis) -> Strip:
     """The quantile strip of error ÷ limit: whisker p1 to p99, box p25 to p75, median, maximum, limit."""
     total = int(counts[1].sum())
     if total == 0:
-        return Strip(note="nothing was compared element by element", description="no distribution")
+        return Strip(note="no elements compared", description="no distribution")
     values = {name: histogram.quantile(*counts, q) for name, q in QUANTILES.items()}
     if values["max"] == 0:
         return Strip(
-            note=f"exact: all {count(total)} elements without error",
+            note=f"all {count(total)} elements exact",
             description=f"all {count(total)} elements are exact",
         )
     places = {name: axis.place(value) for name, value in values.items()}
@@ -182,8 +185,7 @@ def against_input(bins: Sequence[Binned], name: str) -> Chart:
             x=_text(x),
             y=_text(y_axis.place(entry.largest)),
             kind="fail" if entry.failing else "pass",
-            text=f"{name} {entry.label}: {entry.failing} of {entry.n} fail; "
-            f"median {number(entry.median)}, worst {times_limit(entry.largest)}",
+            text=f"{entry.label}: {entry.failing} of {entry.n} fail, worst {times_limit(entry.largest)}",
         )
         for x, entry in zip(places, bins, strict=True)
     )
@@ -211,18 +213,18 @@ def _between(edges: NDArray[np.float64]) -> list[float]:
 def _steps(
     edges: NDArray[np.float64], heights: NDArray[np.float64], x_axis: LogAxis, y_axis: LinearAxis | LogAxis
 ) -> str:
-    """A line through (edge, height), leaving out points that would not move the pen by half a unit."""
+    """A line through (edge, height), leaving out points too near to the last to show."""
     points: list[tuple[float, float]] = []
     for edge, height in zip(edges, heights, strict=True):
         point = (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
-        if points and max(abs(point[0] - points[-1][0]), abs(point[1] - points[-1][1])) < 1.5:  # noqa: PLR2004  # pen
+        if points and max(abs(point[0] - points[-1][0]), abs(point[1] - points[-1][1])) < PEN:
             continue
         points.append(point)
     return _path(points)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{_text(x)} {_text(y)}" for x, y in points)
+    return "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points)
 
 
 def _text(value: float) -> str:

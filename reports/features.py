@@ -19,11 +19,29 @@ LABELS = {
     "lookups": "rows looked up",
     "whole_rows": "in_features a multiple of blocksize",
     "whole_blocks": "weight made of whole blocks",
+    "even_k": "in_features even",
+    "whole_tiles": "out_features a multiple of 32",
 }
 """Names for readers, where the field's own name is not the best."""
 
+NEGATIONS = {
+    "whole_rows": "in_features not a multiple of blocksize",
+    "whole_blocks": "weight with a partial block",
+    "even_k": "in_features odd",
+    "whole_tiles": "out_features not a multiple of 32",
+}
+"""How the opposite is said, where "no" before the name does not read."""
+
+TILE = 32
+"""Rows of the weight that the library's CPU kernels take at once."""
+
 FILTER_NAMES = {"in_features": "k", "out_features": "n", "embedding_dim": "dim", "num_embeddings": "n"}
 """Short names the filter takes: K is the inner dimension of the product, N the outer."""
+
+
+def negation(feature: str) -> str:
+    """How the page says that a yes-or-no feature is no: `no bias`."""
+    return NEGATIONS.get(feature, f"no {label(feature)}")
 
 
 def label(feature: str) -> str:
@@ -48,10 +66,13 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
             flat[{"rows": "num_embeddings", "dim": "embedding_dim"}[name]] = value
         else:
             flat[name] = "not set" if value is None else value
-    if {"in_features", "out_features", "blocksize"} <= flat.keys():
-        blocksize = int(flat["blocksize"])
-        flat["whole_rows"] = int(flat["in_features"]) % blocksize == 0
-        flat["whole_blocks"] = int(flat["in_features"]) * int(flat["out_features"]) % blocksize == 0
+    if {"in_features", "out_features"} <= flat.keys():
+        inner, outer = int(flat["in_features"]), int(flat["out_features"])
+        flat["even_k"] = inner % 2 == 0
+        flat["whole_tiles"] = outer % TILE == 0
+        if "blocksize" in flat:
+            flat["whole_rows"] = inner % int(flat["blocksize"]) == 0
+            flat["whole_blocks"] = inner * outer % int(flat["blocksize"]) == 0
     return flat
 
 

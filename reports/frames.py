@@ -3,24 +3,25 @@
 A *cell* of the page is (case, device, dtype); it holds one verdict row for each (stage, quantity).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from accuracy.case import Status, Verdict
+from accuracy import histogram
+from accuracy.case import Status
+from accuracy.histogram import Counts
 from reports import features, words
 
 BROKEN = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
-"""Statuses of rows that count against the limit whatever their numbers say."""
-
-JUDGED = (Status.OK.value, *BROKEN)
-"""Statuses of rows that a verdict can rest on."""
+"""Statuses of rows that failed: over a limit, or without an answer."""
 
 CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
+
+HISTOGRAMS = ["ratio_bins", "ratio_counts", "abs_bins", "abs_counts"]
 
 
 class Cell(NamedTuple):
@@ -35,57 +36,62 @@ class Cell(NamedTuple):
 class Frames:
     """A run as the page reads it.
 
-    `observations` has the columns of `accuracy.case.Observation` and `failing`; `verdicts` one row a
-    group. Both are sorted, so that equal data give equal pages whatever the order of the rows.
-    `inputs` holds the features of every id, `layers` the layer of every case.
+    `observations` has the columns of `accuracy.case.Observation` without the histograms, and
+    `failing`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
+    whatever the order of the rows. `worst` is the worst observation of each (id, device) that was
+    measured, worst first. `histograms` pools error ÷ limit over the cases of each group, keyed like
+    `GROUP`. `inputs` holds the features of every id, `layers` the layer of every case.
     """
 
     observations: pd.DataFrame
     verdicts: pd.DataFrame
+    worst: pd.DataFrame
+    histograms: Mapping[tuple[str, ...], Counts]
     inputs: pd.DataFrame
     layers: Mapping[str, str]
 
-    def groups(self) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-        """Observations of each verdict row, keyed like `GROUP`."""
-        grouped = self.observations.groupby(GROUP, sort=False, observed=True)
-        return ((tuple(map(str, key)), rows) for key, rows in grouped)
-
 
 def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: pd.DataFrame) -> Frames:
-    """Sort both frames, find the failing rows and read the configs."""
-    known_layers = {case: str(about["layer"]) for case, about in manifest["cases"].items()}
-    used = [*verdicts["case"].unique(), *observations["case"].unique()]
-    ordered = _sorted(observations, [*GROUP, "id"])
+    """Sort both frames, pool the histograms and read the configs."""
+    layers = {case: str(about["layer"]) for case, about in manifest["cases"].items()}
+    used = {*verdicts["case"], *observations["case"]}
+    ordered = in_order(observations, [*GROUP, "id"])
+    rows = ordered.drop(columns=HISTOGRAMS).assign(failing=ordered["status"].isin(BROKEN))
     return Frames(
-        observations=ordered.assign(failing=_failing(ordered, verdicts)),
-        verdicts=_sorted(verdicts, GROUP),
-        inputs=features.table(ordered),
-        layers={case: known_layers.get(case, case) for case in sorted({*known_layers, *used})},
+        observations=rows,
+        verdicts=in_order(verdicts, GROUP),
+        worst=_worst(rows),
+        histograms=_pooled(ordered),
+        inputs=features.table(rows),
+        layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
     )
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame, by column name."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    columns = {str(name): frame[name].tolist() for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _sorted(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    rank = {stage: words.stage_rank(stage) for stage in frame["stage"].unique()}
-    by = [frame["stage"].map(rank) if key == "stage" else frame[key] for key in keys]
-    columns = {f"key{place}": values.to_numpy() for place, values in enumerate(by)}
-    order = pd.DataFrame(columns).sort_values(list(columns), kind="stable").index
+def in_order(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The frame sorted by some columns; stages in the order of the flow."""
+    rank = {stage: words.stage_rank(str(stage)) for stage in frame["stage"].unique()}
+    place = pd.DataFrame({key: frame["stage"].map(rank) if key == "stage" else frame[key] for key in keys})
+    order = place.reset_index(drop=True).sort_values(keys, kind="stable").index
     return frame.iloc[order.to_numpy()].reset_index(drop=True)
 
 
-def _failing(observations: pd.DataFrame, verdicts: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Rows that broke, or exceed the limit in a group whose verdict says so.
+def _worst(rows: pd.DataFrame) -> pd.DataFrame:
+    measured = rows[rows["failing"] | (rows["status"] == Status.OK.value)]
+    badness = measured["ratio"].fillna(np.inf)
+    ordered = measured.assign(badness=badness, passing=~measured["failing"], descending=-badness)
+    by = ["passing", "descending", "id", "device"]
+    return ordered.sort_values(by, kind="stable").drop_duplicates(["id", "device"]).reset_index(drop=True)
 
-    The judge decides which groups have a limit on the ratio; a row alone cannot tell.
-    """
-    suspect = verdicts.loc[verdicts["verdict"].isin([Verdict.FAIL.value, Verdict.WARN.value]), [*GROUP]]
-    groups = pd.MultiIndex.from_frame(observations[GROUP])
-    in_suspect_group = groups.isin(pd.MultiIndex.from_frame(suspect)) if len(suspect) else np.zeros(len(groups), bool)
-    broken = observations["status"].isin(BROKEN).to_numpy(dtype=bool)
-    measured = (observations["status"] == Status.OK.value).to_numpy(dtype=bool)
-    beyond = ~(observations["ratio"].to_numpy(dtype=np.float64) <= 1)
-    return broken | (in_suspect_group & measured & beyond)
+
+def _pooled(rows: pd.DataFrame) -> dict[tuple[str, ...], Counts]:
+    bins, counts = rows["ratio_bins"].to_numpy(), rows["ratio_counts"].to_numpy()
+    members: dict[tuple[str, ...], list[int]] = {}
+    for place, key in enumerate(zip(*(rows[name].tolist() for name in GROUP), strict=True)):
+        members.setdefault(key, []).append(place)
+    return {key: histogram.merge((bins[place], counts[place]) for place in places) for key, places in members.items()}

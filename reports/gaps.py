@@ -12,11 +12,12 @@ from reports.frames import Cell, Frames, records
 MOST = 50
 
 ENDINGS = {
-    Status.CRASH.value: "crashed",
-    Status.TIMEOUT.value: "did not end in time",
-    Status.NOT_RUN.value: "not run",
-    Status.NOT_SUPPORTED.value: "not supported",
+    Status.CRASH.value: (Verdict.FAIL, "crashed"),
+    Status.TIMEOUT.value: (Verdict.FAIL, "did not end in time"),
+    Status.NOT_RUN.value: (Verdict.NOT_RUN, "not run"),
+    Status.NOT_SUPPORTED.value: (Verdict.NOT_SUPPORTED, "not supported"),
 }
+"""What is said of a case that gave no answer, and the verdict it stands under."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,32 +43,29 @@ def build(frames: Frames, missing: Mapping[str, str]) -> tuple[tuple[Gap, ...], 
         _gap(Verdict.NOT_RUN, "device not there", what=device, reason=why, number="all cases")
         for device, why in missing.items()
     ]
-    found += _ended(frames.observations)
+    found += _ended(frames.observations[~frames.observations["device"].isin(list(missing))])
     found += _unmeasured(frames)
     found += _not_finite(frames.observations)
     return tuple(found[:MOST]), max(0, len(found) - MOST)
 
 
 def _ended(rows: pd.DataFrame) -> list[Gap]:
-    broken = rows[rows["status"].isin(list(ENDINGS))]
+    """Cases without an answer, by device, ending and reason."""
     found = []
-    for (status, case, device, dtype, reason), group in broken.groupby(
-        ["status", "case", "device", "dtype", "reason"], sort=True
-    ):
-        cell = Cell(str(case), str(device), str(dtype))
-        verdict = {
-            Status.NOT_RUN.value: Verdict.NOT_RUN,
-            Status.NOT_SUPPORTED.value: Verdict.NOT_SUPPORTED,
-        }.get(str(status), Verdict.FAIL)
-        number = words.counted(group["id"].nunique(), "case")
+    ended = rows[rows["status"].isin(list(ENDINGS))]
+    for key, group in ended.groupby(["status", "device", "reason"], sort=True):
+        status, device, reason = map(str, key)
+        verdict, word = ENDINGS[status]
+        places = [Cell(*place) for place in dict.fromkeys(zip(*(group[name] for name in Cell._fields), strict=True))]
+        cases = words.listed(sorted({place.case for place in places}))
         found.append(
             _gap(
                 verdict,
-                ENDINGS[str(status)],
-                what=_name(cell),
-                anchor=links.cell(cell),
-                reason=str(reason),
-                number=number,
+                word,
+                what=f"{cases} on {device}",
+                anchor=links.cell(places[0]),
+                reason=reason,
+                number=words.counted(group["id"].nunique(), "case"),
             )
         )
     return found

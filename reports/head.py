@@ -1,14 +1,16 @@
 """The first screen: the verdict, what was measured, and why the verdict is what it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from accuracy.case import Verdict
-from reports import links, words
+from reports import causes, links, words
+from reports.causes import Cause
 from reports.frames import Cell
 
 SHOWN_REASONS = 5
+LONGEST_REASON = 240
 
 OVERALL = {
     "release": ("✓", "Release", "pass"),
@@ -47,7 +49,6 @@ class Reason:
     word: str
     text: str
     href: str
-    link: str
 
 
 def banner(summary: Mapping[str, Any]) -> Banner:
@@ -83,11 +84,10 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> tuple[Fact
         ),
         Fact(
             name="Cases",
-            text=words.count(counts["cases"]),
-            title=f"{words.count(counts['observations'])} observations, "
+            text=f"{words.count(counts['cases'])}, {magnitude(counts['elements'])} elements",
+            title=f"a case counts once a device; {words.count(counts['observations'])} observations, "
             f"{words.count(counts['elements'])} elements compared",
         ),
-        Fact(name="Compared", text=f"{magnitude(counts['elements'])} elements"),
         Fact(name="Seed", text=str(manifest["seed"])),
         Fact(name="Profile", text=f"{manifest['profile']}, {words.duration(manifest['duration_s'])}"),
         Fact(name="Limits", text=str(manifest["limits_hash"])[:8], title=str(manifest["limits_hash"])),
@@ -103,22 +103,43 @@ def magnitude(value: int) -> str:
     return words.count(value)
 
 
-def reasons(summary: Mapping[str, Any], known: set[Cell]) -> tuple[tuple[Reason, ...], int]:
-    """The first five reasons, as the judge put them, and how many there are besides."""
-    shown = tuple(_reason(entry, known) for entry in summary["reasons"][:SHOWN_REASONS])
-    return shown, max(0, len(summary["reasons"]) - SHOWN_REASONS)
+def reasons(summary: Mapping[str, Any], found: Sequence[Cause], known: set[Cell]) -> tuple[tuple[Reason, ...], int]:
+    """At most five lines of why, worst first, and how many there are besides.
+
+    Failures come by cause; then what the judge
+    says of checks that no cause accounts for: what did not run, and warnings.
+    """
+    accounted = {(cell, cause.stage, name) for cause in found for cell in cause.cells for name in cause.quantities}
+    lines = [_cause(place, cause) for place, cause in enumerate(found, start=1)]
+    lines += [
+        _reason(entry, known)
+        for entry in summary["reasons"]
+        if (_cell(entry), entry["stage"], entry["quantity"]) not in accounted
+    ]
+    return tuple(lines[:SHOWN_REASONS]), max(0, len(lines) - SHOWN_REASONS)
+
+
+def _cause(place: int, cause: Cause) -> Reason:
+    return Reason(
+        kind=Verdict.FAIL.value,
+        symbol=words.SYMBOLS[Verdict.FAIL],
+        word=words.VERDICTS[Verdict.FAIL],
+        text=causes.sentence(cause),
+        href=f"#cause-{place}",
+    )
 
 
 def _reason(entry: Mapping[str, Any], known: set[Cell]) -> Reason:
     verdict = Verdict(entry["verdict"])
-    cell = Cell(*(str(entry[name] or "") for name in Cell._fields))
-    linked = cell in known
-    quantity = f"{entry['stage']}/{entry['quantity']}" if entry["stage"] else ""
+    cell = _cell(entry)
     return Reason(
         kind=verdict.value,
         symbol=words.SYMBOLS[verdict],
         word=words.VERDICTS[verdict],
-        text=words.clipped(str(entry["text"]), 240),
-        href="#" + links.cell(cell) if linked else "",
-        link=" ".join((cell.case, quantity, "on", cell.device, words.dtype(cell.dtype))) if linked else "",
+        text=words.clipped(str(entry["text"]), LONGEST_REASON),
+        href="#" + links.cell(cell) if cell in known else "",
     )
+
+
+def _cell(entry: Mapping[str, Any]) -> Cell:
+    return Cell(*(str(entry[name] or "") for name in Cell._fields))

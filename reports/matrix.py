@@ -1,6 +1,5 @@
 """The margin matrix: every case against every (device, dtype), with the number in each cell."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,16 +21,14 @@ class Standing:
     stage: str
     quantity: str
     ratio: float
-    worst_id: str
+    failing: int
 
     @property
     def margin(self) -> str:
         """The number in the matrix; a word where there is no number."""
         if self.verdict in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED):
-            return words.VERDICTS[self.verdict]
-        if math.isinf(self.ratio):
-            return "inexact"
-        return words.margin(self.ratio)
+            return "not run" if self.verdict is Verdict.NOT_RUN else "n/a"
+        return words.standing(self.stage, self.ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +84,7 @@ def _standing(rows: pd.DataFrame) -> Standing:
         stage=str(row["stage"]),
         quantity=str(row["quantity"]),
         ratio=ratios[first],
-        worst_id=str(row["worst_id"]),
+        failing=int(rows["failing"].sum()),
     )
 
 
@@ -133,10 +130,15 @@ def _square(cell: Cell, standing: dict[Cell, Standing], measured: set[str]) -> S
         kind=found.verdict.value,
         symbol=words.SYMBOLS[found.verdict],
         text=found.margin,
-        title=f"{words.VERDICTS[found.verdict]}; {quantity.lower()} ({found.stage}): "
-        f"worst error is {words.times_limit(found.ratio)}",
+        title=f"{words.VERDICTS[found.verdict]}; {quantity.lower()} ({found.stage}): " + _worst(found),
         href="#" + links.cell(cell),
     )
+
+
+def _worst(found: Standing) -> str:
+    if found.verdict in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED) or found.stage == Stage.CONTRACT.value:
+        return words.counted(found.failing, "failing row") if found.failing else found.margin
+    return f"worst error is {words.times_limit(found.ratio)}"
 
 
 def _dtype_rank(name: str) -> tuple[int, str]:

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports import features
-from reports.features import Value
+from reports.condition import Condition, downward, exact, upward
 
 Mask = NDArray[np.bool_]
 
@@ -27,34 +26,12 @@ CHANCE = 0.01
 WORTH_A_SECOND = 0.05
 """How much F1 a second condition must add before the sentence grows by it."""
 
+WORTH_A_PART = 0.2
+"""Share of the failing rows from which those under one condition are set apart as a cause of their own."""
+
+MOST_PARTS = 3
+
 CUTS_PER_FEATURE = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """One condition. For a threshold, `passes` and `fails` are the nearest values on either side."""
-
-    feature: str
-    relation: str
-    value: Value
-    passes: Value | None = None
-    fails: Value | None = None
-
-    @property
-    def text(self) -> str:
-        """The condition as a sentence says it: `rows > 64`, `dtype = bf16`, `no bias`."""
-        name = features.label(self.feature)
-        if isinstance(self.value, bool):
-            return name if self.value == (self.relation == "=") else f"no {name}"
-        return f"{name} {self.relation} {features.value_text(self.feature, self.value)}"
-
-    @property
-    def edge(self) -> str:
-        """How sharp a threshold is known: the nearest value that passes and the nearest that fails."""
-        if self.passes is None or self.fails is None:
-            return ""
-        name = features.label(self.feature)
-        return f"{name} {_plain(self.passes)} passes, {_plain(self.fails)} fails"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +74,15 @@ class _Candidate:
         return 2 * self.hits / (self.size + failing)
 
 
-def find(inputs: pd.DataFrame, failing: Mask) -> Trigger | None:
+def find(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> Trigger | None:
     """The simplest condition on `inputs` that tells failing rows from passing ones.
 
     Args:
         inputs: one row a case, one column a feature, the most telling features first; None or NaN
             where a case has no such input.
         failing: which rows fail, in the same order.
+        copies: how many rows tell the same, as one case does on devices that agree; they are one
+            piece of evidence, not several.
 
     Returns:
         None where nothing fails or no condition does better than chance.
@@ -113,61 +92,121 @@ def find(inputs: pd.DataFrame, failing: Mask) -> Trigger | None:
         return None
     if bad == total:
         return Trigger(conditions=(), matching=total, matching_failing=bad, failing=bad, total=total)
+    search = _search(inputs, failing, copies)
+    chosen = _separating(search) or _necessary(search)
+    return None if chosen is None else _trigger(chosen, search)
+
+
+def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tuple[Trigger | None, Mask], ...]:
+    """The failing rows in parts, each with its condition: one part where one condition separates all.
+
+    Where none does, the largest part that fails without exception under some condition is set
+    apart, and the search goes on without it; what remains has no condition.
+    """
+    parts: list[tuple[Trigger | None, Mask]] = []
+    open_rows = np.ones(len(failing), dtype=bool)
+    while (left := failing & open_rows).any():
+        rest, failing_rest = inputs[open_rows], failing[open_rows]
+        found = find(rest, failing_rest, copies=copies)
+        search = _search(rest, failing_rest, copies)
+        pure = None if found or len(parts) == MOST_PARTS else _pure(search)
+        if pure is None:
+            parts.append((found, left))
+            break
+        member = np.zeros(len(failing), dtype=bool)
+        member[np.flatnonzero(open_rows)[pure.mask]] = True
+        parts.append((_trigger(pure, search), member))
+        open_rows &= ~member
+    return tuple(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """All candidates, with what it takes to tell a finding from chance."""
+
+    singles: Sequence[_Candidate]
+    pairs: Sequence[_Candidate]
+    bad: int
+    total: int
+    copies: int
+
+    def surprising(self, candidate: _Candidate) -> bool:
+        """Whether chance, given as many tries as there are candidates, hardly ever does as well."""
+        number = len(self.singles)
+        tried = number if len(candidate.conditions) == 1 else number * (number + 1) // 2
+        hits, size, bad, total = (
+            count // self.copies for count in (candidate.hits, candidate.size, self.bad, self.total)
+        )
+        return tried * _chance(hits, size, bad, total) < CHANCE
+
+
+def _search(inputs: pd.DataFrame, failing: Mask, copies: int) -> _Search:
     singles = [candidate for name in inputs.columns for candidate in _candidates(name, inputs[name], failing)]
-    if not singles:
-        return None
-    pairs = _pairs(singles, failing)
-    tried = (len(singles), len(singles) + len(singles) * (len(singles) - 1) // 2)
-    chosen = _separating(singles, pairs, tried, bad, total) or _necessary(singles, pairs, tried, bad, total)
-    if chosen is None:
-        return None
+    return _Search(
+        singles=singles,
+        pairs=_pairs(singles, failing),
+        bad=int(failing.sum()),
+        total=len(failing),
+        copies=copies,
+    )
+
+
+def _trigger(chosen: _Candidate, search: _Search) -> Trigger:
     return Trigger(
         conditions=chosen.conditions,
         matching=chosen.size,
         matching_failing=chosen.hits,
-        failing=bad,
-        total=total,
+        failing=search.bad,
+        total=search.total,
     )
 
 
-def _separating(
-    singles: Sequence[_Candidate], pairs: Sequence[_Candidate], tried: tuple[int, int], bad: int, total: int
-) -> _Candidate | None:
-    best = max(singles, key=lambda candidate: candidate.f1(bad))
-    best_pair = max(pairs, key=lambda candidate: candidate.f1(bad), default=best)
-    options = [(best, tried[0]), (best_pair, tried[1])]
-    if best_pair.f1(bad) >= best.f1(bad) + WORTH_A_SECOND:
+def _separating(search: _Search) -> _Candidate | None:
+    """The condition of best F1, if it is good enough; a second condition only where it adds something."""
+    bad = search.bad
+    always = 2 * bad / (search.total + bad)
+    options = [max(found, key=lambda candidate: candidate.f1(bad)) for found in (search.singles, search.pairs) if found]
+    if len(options) > 1 and options[1].f1(bad) >= options[0].f1(bad) + WORTH_A_SECOND:
         options.reverse()
-    always = 2 * bad / (total + bad)
-    for candidate, number in options:
+    for candidate in options:
         score = candidate.f1(bad)
         better_than_always = score == 1 or score >= always + WORTH_A_SECOND
-        if score >= SEPARATES and better_than_always and number * _chance(candidate, bad, total) < CHANCE:
+        if score >= SEPARATES and better_than_always and search.surprising(candidate):
             return candidate
     return None
 
 
-def _necessary(
-    singles: Sequence[_Candidate], pairs: Sequence[_Candidate], tried: tuple[int, int], bad: int, total: int
-) -> _Candidate | None:
+def _necessary(search: _Search) -> _Candidate | None:
     """The tightest condition that every failing row meets, if it spares most of the passing rows."""
-    for candidates, number in ((singles, tried[0]), (pairs, tried[1])):
-        covering = [candidate for candidate in candidates if candidate.hits == bad]
+    for candidates in (search.singles, search.pairs):
+        covering = [candidate for candidate in candidates if candidate.hits == search.bad]
         best = min(covering, key=lambda candidate: candidate.size, default=None)
         if best is None:
             continue
-        spared = (total - best.size) / (total - bad)
-        if spared > 1 / 2 and number * _chance(best, bad, total) < CHANCE:
+        spared = (search.total - best.size) / (search.total - search.bad)
+        if spared > 1 / 2 and search.surprising(best):
             return best
     return None
+
+
+def _pure(search: _Search) -> _Candidate | None:
+    """The condition under which every row fails that explains most of the failures, if it is worth saying."""
+    pure = [
+        candidate
+        for candidate in (*search.singles, *search.pairs)
+        if candidate.hits == candidate.size >= WORTH_A_PART * search.bad and search.surprising(candidate)
+    ]
+    return max(pure, key=lambda candidate: candidate.hits, default=None)
 
 
 def _pairs(singles: Sequence[_Candidate], failing: Mask) -> list[_Candidate]:
     """The few best conjunctions of conditions on two different features.
 
-    Counts of all pairs come from two matrix products; only the best by F1 and the tightest that
-    cover every failing row are built.
+    Counts of all pairs come from two matrix products; only the best by F1, the tightest that covers
+    every failing row and the largest that no passing row meets are built.
     """
+    if not singles:
+        return []
     masks = np.stack([candidate.mask for candidate in singles]).astype(np.float64)
     sizes = masks @ masks.T
     hits = (masks * failing) @ masks.T
@@ -178,7 +217,8 @@ def _pairs(singles: Sequence[_Candidate], failing: Mask) -> list[_Candidate]:
         return []
     f1 = np.where(allowed, 2 * hits / (sizes + bad), -1)
     covering = np.where(allowed & (hits == bad), -sizes, -np.inf)
-    places = {int(np.argmax(f1)), int(np.argmax(covering))}
+    pure = np.where(allowed & (hits == sizes), hits, -1)
+    places = {int(np.argmax(f1)), int(np.argmax(covering)), int(np.argmax(pure))}
     built = []
     for place in sorted(places):
         first, second = (singles[i] for i in divmod(place, len(singles)))
@@ -225,15 +265,15 @@ def _thresholds(name: str, values: NDArray[np.object_], present: Mask, failing: 
     size = np.where(present, values, np.nan).astype(np.float64)
     distinct = np.unique(size[present])
     above = [
-        _candidate(_upward(name, low, high), present & (size >= high), failing)
+        _candidate(upward(name, low, high), present & (size >= high), failing)
         for low, high in itertools.pairwise(distinct)
     ]
     below = [
-        _candidate(_downward(name, low, high, lowest=low == distinct[0]), present & (size <= low), failing)
+        _candidate(downward(name, low, high, lowest=low == distinct[0]), present & (size <= low), failing)
         for low, high in itertools.pairwise(distinct)
     ]
     single = [
-        _candidate(Condition(feature=name, relation="=", value=_exact(value)), size == value, failing)
+        _candidate(Condition(feature=name, relation="=", value=exact(value)), size == value, failing)
         for value in distinct[1:-1]
     ]
     bad = int(failing.sum())
@@ -250,55 +290,15 @@ def _candidate(condition: Condition, mask: Mask, failing: Mask) -> _Candidate:
     return _Candidate(conditions=(condition,), mask=mask, hits=int((mask & failing).sum()), size=int(mask.sum()))
 
 
-def _upward(name: str, low: float, high: float) -> Condition:
-    """Values from `high` on: said as `> low` where `low` is the rounder number."""
-    from_high = _is_power_of_two(high) and not _is_power_of_two(low) and low != 0
-    strict = not from_high and (low == 0 or _is_power_of_two(low))
-    return Condition(
-        feature=name,
-        relation=">" if strict else "≥",
-        value=_exact(low if strict else high),
-        passes=_exact(low),
-        fails=_exact(high),
-    )
-
-
-def _downward(name: str, low: float, high: float, *, lowest: bool) -> Condition:
-    """Values up to `low`: said as `= low` where it is the smallest, as `< high` where that is rounder."""
-    if lowest:
-        return Condition(feature=name, relation="=", value=_exact(low), passes=_exact(high), fails=_exact(low))
-    strict = _is_power_of_two(high) and not _is_power_of_two(low)
-    return Condition(
-        feature=name,
-        relation="<" if strict else "≤",
-        value=_exact(high if strict else low),
-        passes=_exact(high),
-        fails=_exact(low),
-    )
-
-
-def _chance(candidate: _Candidate, bad: int, total: int) -> float:
-    """Probability that `bad` rows drawn at random hit the condition at least as often (hypergeometric)."""
-    highest = min(bad, candidate.size)
+def _chance(hits: int, size: int, bad: int, total: int) -> float:
+    """Probability that `bad` of `total` rows, drawn at random, hit `size` rows at least `hits` times."""
     logs = [
-        _log_choose(candidate.size, hits) + _log_choose(total - candidate.size, bad - hits) - _log_choose(total, bad)
-        for hits in range(candidate.hits, highest + 1)
-        if bad - hits <= total - candidate.size
+        _log_choose(size, hit) + _log_choose(total - size, bad - hit) - _log_choose(total, bad)
+        for hit in range(hits, min(bad, size) + 1)
+        if bad - hit <= total - size
     ]
     return math.fsum(math.exp(value) for value in logs)
 
 
 def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _is_power_of_two(value: float) -> bool:
-    return value > 0 and math.frexp(value)[0] == 1 / 2
-
-
-def _exact(value: float) -> int | float:
-    return int(value) if float(value).is_integer() else float(value)
-
-
-def _plain(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

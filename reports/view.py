@@ -1,6 +1,5 @@
 """The page as values: every section as rows of text and places, ready for templates that compute nothing."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import histogram
-from reports import caselist, causes, cells, charts, frames, gaps, head, links, matrix, words
+from reports import caselist, causes, cells, charts, frames, gaps, head, island, links, matrix, words
 from reports.axes import Tick
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
@@ -81,14 +79,9 @@ def build(
     prepared = frames.prepare(manifest, observations, verdicts)
     standing = matrix.standings(prepared)
     found = causes.find(prepared)
-    histograms = {
-        key: histogram.merge(zip(rows["ratio_bins"], rows["ratio_counts"], strict=True))
-        for key, rows in prepared.groups()
-    }
-    axis = charts.strip_axis(list(histograms.values()))
-    sections = cells.build(Material(frames=prepared, histograms=histograms, causes=found, axis=axis, run=run), standing)
-    worst = caselist.ranked(prepared.observations)
-    reasons, more_reasons = head.reasons(summary, set(standing))
+    axis = charts.strip_axis(list(prepared.histograms.values()))
+    sections = cells.build(Material(frames=prepared, causes=found, axis=axis, run=run), standing)
+    reasons, more_reasons = head.reasons(summary, found, set(standing))
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"])
     banner = head.banner(summary)
     return Page(
@@ -101,8 +94,8 @@ def build(
         causes=tuple(_cause(place, cause, run) for place, cause in enumerate(found, start=1)),
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
-        cases=caselist.listed(worst, _linked(sections, found), run),
-        cases_total=words.counted(len(worst), "case on a device", "cases on devices"),
+        cases=caselist.listed(prepared, _linked(sections, found), run),
+        cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
         claims=Table(
@@ -115,9 +108,9 @@ def build(
             columns=("Package", "Version"),
             rows=tuple((name, str(version)) for name, version in manifest["versions"].items()),
         ),
-        hashes=(("Plan", str(manifest["plan_hash"])), ("Limits", str(manifest["limits_hash"]))),
+        hashes=tuple((name, str(manifest[key])) for name, key in (("Plan", "plan_hash"), ("Limits", "limits_hash"))),
         accuracy=str(manifest["accuracy"]),
-        island=_script_safe(caselist.island(prepared, worst, {s.cell: _about(s) for s in sections}, run)),
+        island=island.text(island.build(prepared, {s.cell: _about(s) for s in sections}, run)),
     )
 
 
@@ -140,7 +133,7 @@ def _cause(place: int, cause: causes.Cause, run: str) -> CauseBlock:
 def _linked(sections: tuple[CellSection, ...], found: tuple[causes.Cause, ...]) -> set[str]:
     """Every case that some part of the page links to."""
     linked = {row.id for section in sections for row in section.cases}
-    linked |= {row.worst_id for section in sections for row in section.quantities}
+    linked |= {row.worst_id for section in sections for row in section.quantities if row.worst_href}
     return linked | {cause.worst_id for cause in found}
 
 
@@ -172,17 +165,3 @@ def _environment(environment: Mapping[str, Mapping[str, Any]]) -> Table:
         columns=("", *environment),
         rows=tuple((name, *(str(facts.get(name, "–")) for facts in environment.values())) for name in names),
     )
-
-
-def _script_safe(value: object) -> str:
-    """JSON that cannot end the script element it stands in: ASCII, with `<`, `>` and `&` escaped."""
-    text = json.dumps(_visible(value), separators=(",", ":"), allow_nan=False)
-    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
-
-
-def _visible(value: object) -> object:
-    if isinstance(value, str):
-        return words.visible(value)
-    if isinstance(value, dict):
-        return {_visible(key): _visible(entry) for key, entry in value.items()}
-    return [_visible(entry) for entry in value] if isinstance(value, list) else value

@@ -102,11 +102,18 @@ def margin(ratio: float) -> str:
     return f"{sign}{abs(math.log2(ratio)):.1f}"
 
 
+def standing(stage: str, ratio: float) -> str:
+    """What stands where a margin is shown: of a contract, whether it was kept; else the margin."""
+    if stage == Stage.CONTRACT.value:
+        return "kept" if ratio == 0 else "broken"
+    return "inexact" if math.isinf(ratio) else margin(ratio)
+
+
 def margin_value(ratio: float) -> float:
-    """The margin as a number for sorting and filtering in the page; exact and broken at the far ends."""
+    """The margin as a number to sort and filter by, rounded down so that no failure reads as 0 or more."""
     if math.isnan(ratio) or math.isinf(ratio):
         return -FARTHEST
-    return FARTHEST if ratio == 0 else round(-math.log2(ratio), 3)
+    return FARTHEST if ratio == 0 else math.floor(-1000 * math.log2(ratio)) / 1000
 
 
 def times_limit(ratio: float) -> str:
@@ -114,7 +121,7 @@ def times_limit(ratio: float) -> str:
     if math.isnan(ratio):
         return "not a number"
     if math.isinf(ratio):
-        return "wrong where it must be exact, or infinite"
+        return "beyond any limit"
     return f"{number(ratio)} × the limit"
 
 

@@ -15,17 +15,27 @@
   let matches = [];
   let shown = 0;
 
-  const column = new Map();
+  /* Which features a name stands for: K of one layer is in_features, N of another its number of rows. */
+  const named = new Map();
   data.features.forEach(([name, , short], index) => {
-    column.set(name, [...(column.get(name) || []), index + 1]);
-    if (short) column.set(short, [...(column.get(short) || []), index + 1]);
+    for (const key of short ? [name, short] : [name]) named.set(key, [...(named.get(key) || []), index]);
   });
+
+  function input(config, feature) {
+    const at = data.layers[config[1]].indexOf(feature);
+    const value = at < 0 ? null : config[at + 2];
+    return value !== null && data.features[feature][3] ? data.levels[value] : value;
+  }
+
+  const FAR = 9999;
+  const marginNumber = (margin) => (typeof margin === "number" ? margin : margin === "exact" ? FAR : -FAR);
+  const marginText = (margin) => (typeof margin === "number" ? (margin < 0 ? "−" : "+") + Math.abs(margin).toFixed(1) : margin);
 
   /* One term: [-]name:[operator]value, or a plain word. Unknown names are words, so nothing is silently ignored. */
   function parse(text) {
     return (text.toLowerCase().match(/\S+/g) || []).map((raw) => {
       const [, not, name, operator, value] = /^(-?)(?:([a-z_0-9]+):)?(>=|<=|>|<|=)?(.*)$/.exec(raw);
-      const known = name && (CELL_NAMES.includes(name) || CHECK_NAMES.includes(name) || name === "id" || column.has(name));
+      const known = name && (CELL_NAMES.includes(name) || CHECK_NAMES.includes(name) || name === "id" || named.has(name));
       if (!known) return { not: not === "-", word: raw.slice(not.length) };
       return { not: not === "-", name, operator, value: name === "dtype" && DTYPES[value] || value };
     });
@@ -44,8 +54,7 @@
         default: return number === wanted;
       }
     }
-    const text = actual === true ? "yes true" : actual === false ? "no false" : String(actual).toLowerCase();
-    return typeof actual === "boolean" ? text.split(" ").includes(term.value) : text.includes(term.value);
+    return String(actual).toLowerCase().includes(term.value);
   }
 
   const holds = (term, test) => test(term) !== term.not;
@@ -73,14 +82,14 @@
     const config = data.configs[row[0]];
     const cell = data.cells[row[1]];
     const [stage, quantity] = data.quantities[row[2]];
-    const own = { stage, quantity, verdict: row[4] ? "fail" : "pass", margin: row[5], id: config[0] };
+    const own = { stage, quantity, verdict: row[4] ? "fail" : "pass", margin: marginNumber(row[3]), id: config[0] };
     return terms.every((term) => holds(term, () => {
       if (term.word !== undefined) {
         return [...CELL_NAMES.map((name) => cell[name]), stage, quantity, config[0]].join(" ").toLowerCase().includes(term.word);
       }
       if (CELL_NAMES.includes(term.name)) return compare(term, cell[term.name]);
       if (term.name in own) return exactly(term, own[term.name]);
-      return column.get(term.name).some((index) => compare(term, config[index]));
+      return named.get(term.name).some((feature) => compare(term, input(config, feature)));
     }));
   }
 
@@ -97,8 +106,6 @@
     return made;
   }
 
-  const spoken = (value) => (value === true ? "yes" : value === false ? "no" : String(value));
-
   function caseRow(row) {
     const config = data.configs[row[0]];
     const cell = data.cells[row[1]];
@@ -112,10 +119,10 @@
     const place = element("td");
     place.append(link(`${cell.case} ${cell.device} ${cell.short}`, "#" + cell.anchor));
     const inputs = element("td");
-    inputs.append(data.features.map(([, label], index) => [label, config[index + 1]])
-      .filter(([, value]) => value !== null).map(([label, value]) => `${label} ${spoken(value)}`).join(", "));
+    inputs.append(data.layers[config[1]].filter((feature) => input(config, feature) !== null)
+      .map((feature) => `${data.features[feature][1]} ${input(config, feature)}`).join(", "));
     inputs.append(element("br"), command(`accuracy replay ${data.run} ${config[0]}`));
-    made.append(verdict, element("td", row[3], { class: "number" }), id, place, element("td", data.quantities[row[2]][2]), inputs);
+    made.append(verdict, element("td", marginText(row[3]), { class: "number" }), id, place, element("td", data.quantities[row[2]][2]), inputs);
     return made;
   }
 
@@ -198,15 +205,6 @@
     if (query.value) place.push("q=" + encodeURIComponent(query.value));
     if (sort.value) place.push("sort=" + sort.value);
     history.replaceState(null, "", place.length ? "#" + place.join("&") : location.pathname + location.search);
-  }
-
-  function open(target) {
-    const section = target.closest("details");
-    if (section) {
-      section.hidden = false;
-      section.open = true;
-    }
-    target.scrollIntoView({ block: section ? "center" : "start" });
   }
 
   function follow() {

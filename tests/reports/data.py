@@ -1,5 +1,6 @@
 """Runs made up for the tests of the report: realistic in shape, with faults planted where a test wants them."""
 
+import datetime
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accuracy import judge, limits, verdicts
 from accuracy.case import Observation, short_hash
 from accuracy.histogram import SHIFT, merge
+from accuracy.waivers import Waiver
 
 Config = dict[str, Any]
 Row = dict[str, Any]
@@ -66,6 +69,7 @@ def make(
     missing: Mapping[str, str] | None = None,
     faults: Sequence[Fault] = (),
     elements: int = 400,
+    waivers: Sequence[Waiver] = (),
 ) -> Run:
     """A run of `per_case` configs of every case, each on every device."""
     rng = np.random.default_rng(seed)
@@ -76,21 +80,35 @@ def make(
             data_seed = str(int(rng.integers(1, 2**62)))
             identity = short_hash({"case": case, "config": config, "seed": data_seed})
             for device in devices:
-                rows += _measured(case, config, device, faults, rng, elements, identity, data_seed)
+                base = {
+                    "id": identity,
+                    "case": case,
+                    "config": json.dumps(config, sort_keys=True, separators=(",", ":")),
+                    "seed": data_seed,
+                    "origin": "sample",
+                    "device": device,
+                    "device_name": "AMD EPYC 9R14",
+                    "dtype": config["dtype"],
+                    "mode": config["mode"],
+                }
+                rows += _measured(base, config, faults, rng, elements)
+        for device, reason in (missing or {}).items():
+            rows += [_absent(row, device, reason) for row in rows if row["case"] == case and _first(row, devices)]
     observations = pd.DataFrame(rows, columns=list(Observation.__dataclass_fields__))
-    verdicts = judged(observations)
-    return assemble(observations, verdicts, cases=cases, devices=devices, missing=missing or {})
+    return assemble(observations, cases=cases, devices=devices, missing=missing or {}, waivers=waivers)
 
 
 def assemble(
     observations: pd.DataFrame,
-    verdicts: pd.DataFrame,
     *,
-    cases: Mapping[str, str],
+    cases: Mapping[str, str] = CASES,
     devices: Sequence[str],
     missing: Mapping[str, str],
+    waivers: Sequence[Waiver] = (),
 ) -> Run:
-    """Manifest and summary to a pair of frames."""
+    """Manifest, verdicts and summary to observations; judged as a real run is."""
+    judged = judge.judge_rows(observations, limits.load())
+    cells = verdicts.waive(verdicts.cells(judged), waivers, datetime.date(2026, 11, 22))
     manifest = {
         "schema": 1,
         "created": "2026-11-22T02:00:11+00:00",
@@ -99,7 +117,7 @@ def assemble(
         "accuracy": "0.1.0",
         "devices": {
             "requested": [*devices, *missing],
-            "found": {device: "AMD EPYC 9R14, 2 cores" for device in devices},
+            "found": dict.fromkeys(devices, "AMD EPYC 9R14, 2 cores"),
             "missing": dict(missing),
         },
         "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "bitsandbytes": "0.50.2", "numpy": "2.4.6"},
@@ -124,86 +142,19 @@ def assemble(
     }
     return Run(
         manifest=manifest,
-        observations=observations,
-        verdicts=verdicts,
-        summary=summarised(observations, verdicts, missing),
+        observations=judged[list(observations.columns)],
+        verdicts=verdicts.frame(cells),
+        summary=verdicts.summarize(judged, cells),
     )
 
 
-def judged(observations: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts as a judge would give them: ratio above 1, NaN or a broken row fails."""
-    rows = []
-    for key, group in observations.groupby(["case", "device", "dtype", "stage", "quantity"], sort=True):
-        ratios = group["ratio"].to_numpy(dtype=float)
-        statuses = set(group["status"])
-        bad = ~(ratios <= 1) | group["status"].isin(["fail", "crash", "timeout"]).to_numpy()
-        if statuses <= {"not_supported"}:
-            verdict, worst = "not_supported", math.nan
-        elif statuses <= {"not_run"}:
-            verdict, worst = "not_run", math.nan
-        else:
-            bad &= ~group["status"].isin(["not_run", "not_supported"]).to_numpy()
-            worst = math.nan if np.isnan(ratios[bad]).any() else float(np.nanmax(ratios))
-            verdict = "fail" if bad.any() else "warn" if worst > 0.98 else "pass"
-        place = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
-        rows.append(
-            {
-                **dict(zip(["case", "device", "dtype", "stage", "quantity"], key, strict=True)),
-                "verdict": verdict,
-                "worst_ratio": worst,
-                "worst_id": group["id"].iloc[place],
-                "n": len(group),
-                "failing": int(bad.sum()) if verdict in ("fail", "warn") else 0,
-                "limit_id": "hard",
-                "basis": group["basis"].iloc[0],
-                "reason": ""
-                if verdict == "pass"
-                else group["reason"].iloc[place] or f"worst error is {worst:.3g} x limit",
-            }
-        )
-    columns = ["case", "device", "dtype", "stage", "quantity", "verdict", "worst_ratio", "worst_id", "n",
-               "failing", "limit_id", "basis", "reason"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+def _first(row: Row, devices: Sequence[str]) -> bool:
+    return bool(row["device"] == devices[0] and row["quantity"] == "completes")
 
 
-def summarised(observations: pd.DataFrame, verdicts: pd.DataFrame, missing: Mapping[str, str]) -> dict[str, Any]:
-    """verdict.json of the frames."""
-    tally = verdicts["verdict"].value_counts()
-    names = ("pass", "warn", "fail", "not_run", "not_supported")
-    counts = {name: int(tally.get(name, 0)) for name in names}
-    gap = bool(missing) or counts["not_run"] > 0 or len(verdicts) == 0
-    overall = "do-not-release" if counts["fail"] else "incomplete" if gap else "release"
-    keys = ["case", "device", "dtype", "stage", "quantity", "worst_id"]
-    reasons = [
-        {
-            "verdict": row["verdict"],
-            "text": f"{row['case']} on {row['device']} {row['dtype']}: {row['reason']}",
-        }
-        | {key: row[key] for key in keys}
-        for severity in ("fail", "not_run", "warn")
-        for row in verdicts[verdicts["verdict"] == severity].to_dict("records")
-    ]
-    reasons += [
-        {"verdict": "not_run", "text": f"{device} did not run: {why}", "device": device}
-        | dict.fromkeys(["case", "dtype", "stage", "quantity", "worst_id"], "")
-        for device, why in missing.items()
-    ]
-    if not len(verdicts):
-        reasons.append({"verdict": "not_run", "text": "no case was measured"} | dict.fromkeys([*keys], ""))
-    return {
-        "schema": 1,
-        "verdict": overall,
-        "exit_code": {"release": 0, "do-not-release": 1, "incomplete": 3}[overall],
-        "counts": {
-            "cells": len(verdicts),
-            **counts,
-            "cases": int(observations["id"].nunique()),
-            "observations": len(observations),
-            "elements": int(observations["count"].sum()),
-        },
-        "reasons": reasons,
-        "cells": verdicts.drop(columns=["reason", "basis"]).to_dict("records"),
-    }
+def _absent(row: Row, device: str, reason: str) -> Row:
+    unmeasured = {"ratio": math.nan, "count": 0, "ratio_bins": [], "ratio_counts": []}
+    return row | {"device": device, "status": "not_run", "reason": reason, "observed": reason} | unmeasured
 
 
 def _config(case: str, rng: np.random.Generator) -> Config:
@@ -259,43 +210,27 @@ def _quantities(case: str, config: Config) -> list[tuple[str, str]]:
     return [*found, ("quantization", "weight"), ("quantization", "output")]
 
 
-def _measured(
-    case: str,
-    config: Config,
-    device: str,
-    faults: Sequence[Fault],
-    rng: np.random.Generator,
-    elements: int,
-    identity: str,
-    data_seed: str,
-) -> list[Row]:
+def _measured(base: Row, config: Config, faults: Sequence[Fault], rng: np.random.Generator, elements: int) -> list[Row]:
+    case, device = base["case"], base["device"]
     rows: list[Row] = []
     for stage, quantity in _quantities(case, config):
         mine = [f for f in faults if (f.stage, f.quantity) == (stage, quantity) and f.holds(config, device)]
-        exact = stage in EXACT or case.startswith("embedding") and stage == "compute"
+        exact = stage in EXACT or (case.startswith("embedding") and stage == "compute")
         rounding = ROUNDING[config["dtype"]]
         ratios = np.zeros(elements) if exact else np.minimum(0.97, np.abs(rng.normal(0, 0.22, elements)))
         limit = 0.0 if exact else 8 * rounding
-        slope = 1.0
+        slope = 0.0
         status, reason = "ok", ""
         for fault in mine:
             if exact and fault.factor != 1:
                 ratios = np.where(rng.random(elements) < 0.1, np.inf, 0.0)
             else:
                 ratios = ratios * fault.factor
-            slope, status, reason = 1 + fault.slope, fault.status, fault.reason or reason
+            slope, status, reason = fault.slope, fault.status, fault.reason or reason
         absolute = np.where(np.isinf(ratios), 0.5, ratios * (limit or 1))
         quantization = 0.092 * float(rng.normal(1, 0.02)) if stage == "quantization" else math.nan
         observation = Observation(
-            id=identity,
-            case=case,
-            config=json.dumps(config, sort_keys=True, separators=(",", ":")),
-            seed=data_seed,
-            origin="sample",
-            device=device,
-            device_name="AMD EPYC 9R14",
-            dtype=config["dtype"],
-            mode=config["mode"],
+            **base,
             stage=stage,
             quantity=quantity,
             count=elements,
@@ -303,9 +238,9 @@ def _measured(
             abs_p50=float(np.median(absolute)),
             abs_p99=float(np.quantile(absolute, 0.99)),
             abs_max=float(np.max(absolute)),
-            rel_fro=quantization if stage == "quantization" else float(rounding * np.mean(absolute > 0)),
+            rel_fro=slope or (quantization if stage == "quantization" else float(rounding * np.mean(absolute > 0))),
             slope=slope,
-            slope_z=(slope - 1) * 1e4,
+            slope_z=slope * 1e4,
             ratio=math.nan if status in ("crash", "timeout") else float(np.max(ratios)),
             limit=limit,
             basis="exact" if exact else "half-gap" if stage == "quantization" else "accumulation",
@@ -314,6 +249,7 @@ def _measured(
             quantization_fro=quantization,
             identity_error=1e-16 if stage == "quantization" else math.nan,
             status=status,
+            observed=reason,
             reason=reason,
             seconds=0.01,
             worst=json.dumps([{"index": [0, 3], "actual": 1.25, "expected": 1.2}]),

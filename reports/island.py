@@ -1,0 +1,97 @@
+"""The data that the filter reads in the page: every cell, every case, as compact JSON that is safe in HTML."""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from reports import caselist, features, words
+from reports.frames import Cell, Frames, records
+
+
+def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> dict[str, Any]:
+    """What the filter reads: every cell in the order of the page, every case and every (id, device).
+
+    `features` names the inputs: [name, label, short name, whether its values are places in `levels`].
+    `layers` says which of them a layer has. A config is [id, layer, value, ...], a row is [config,
+    cell, quantity, margin, whether it fails], worst first; a margin that is no number is a word.
+    """
+    names = [name for name in frames.inputs.columns if name not in ("dtype", "mode")]
+    inputs = frames.inputs.loc[:, names].sort_index()
+    numeric = {name: all(_is_number(value) for value in inputs[name].dropna()) for name in names}
+    texts = [inputs[name].dropna().map(partial(features.value_text, name)) for name in names if not numeric[name]]
+    levels = sorted({text for column in texts for text in column})
+    level = {text: place for place, text in enumerate(levels)}
+    values = {
+        name: [
+            None if pd.isna(value) else value if numeric[name] else level[features.value_text(name, value)]
+            for value in inputs[name]
+        ]
+        for name in names
+    }
+    case_of = frames.observations.drop_duplicates("id").set_index("id")["case"]
+    layers = [frames.layers[case] for case in case_of.loc[inputs.index]]
+    kinds = sorted(set(layers))
+    owned = {kind: [name for name in names if _occurs(values[name], layers, kind)] for kind in kinds}
+    configs = [
+        [identity, kinds.index(layer), *(values[name][place] for name in owned[layer])]
+        for place, (identity, layer) in enumerate(zip(inputs.index, layers, strict=True))
+    ]
+    numbered = {cell: index for index, cell in enumerate(cells)}
+    place_of = {identity: place for place, identity in enumerate(inputs.index)}
+    worst = frames.worst
+    quantities = sorted(set(zip(worst["stage"], worst["quantity"], strict=True)))
+    quantity = {pair: index for index, pair in enumerate(quantities)}
+    return {
+        "run": run,
+        "cells": [dict(zip(cell._fields, cell, strict=True)) | dict(about) for cell, about in cells.items()],
+        "quantities": [[*pair, words.quantity(*pair)] for pair in quantities],
+        "features": [
+            [name, features.label(name), features.FILTER_NAMES.get(name, ""), not numeric[name]] for name in names
+        ],
+        "levels": levels,
+        "layers": [[names.index(name) for name in owned[kind]] for kind in kinds],
+        "configs": configs,
+        "rows": [
+            [
+                place_of[row["id"]],
+                numbered[Cell(row["case"], row["device"], row["dtype"])],
+                quantity[row["stage"], row["quantity"]],
+                _margin(row),
+                int(row["failing"]),
+            ]
+            for row in records(worst[["id", *Cell._fields, "stage", "quantity", "ratio", "status", "failing"]])
+        ],
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _occurs(values: list[Any], layers: list[str], kind: str) -> bool:
+    return any(value is not None and layer == kind for value, layer in zip(values, layers, strict=True))
+
+
+def _margin(row: Mapping[str, Any]) -> float | str:
+    ratio = float(row["ratio"])
+    if math.isfinite(ratio) and ratio > 0:
+        return words.margin_value(ratio)
+    return caselist.ended(row) or words.margin(ratio)
+
+
+def text(value: object) -> str:
+    """JSON that cannot end the script element it stands in: ASCII, with `<`, `>` and `&` escaped."""
+    plain = json.dumps(_visible(value), separators=(",", ":"), allow_nan=False)
+    return plain.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _visible(value: object) -> object:
+    if isinstance(value, str):
+        return words.visible(value)
+    if isinstance(value, dict):
+        return {_visible(key): _visible(entry) for key, entry in value.items()}
+    return [_visible(entry) for entry in value] if isinstance(value, list) else value
