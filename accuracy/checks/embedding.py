@@ -10,6 +10,7 @@ from accuracy.checks import int8 as int8_checks
 from accuracy.checks.setting import Setting, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import four_bit, int8
+from accuracy.oracles.int8 import Stored8bit
 from accuracy.oracles.rounding import rounded, rounding_error
 
 
@@ -18,16 +19,26 @@ def compute_4bit(setting: Setting) -> Iterator[Comparison]:
     if setting.has("output"):
         stored = setting.parts["stored"]
         weight = rounded(four_bit.decode(stored, stored.dtype), torch_dtype(setting.config.dtype))
-        yield _lookup(setting, weight)
+        yield _lookup(setting, weight[setting.inputs.index])
 
 
 def compute_8bit(setting: Setting) -> Iterator[Comparison]:
-    """Looked-up rows against fl_out(fl32(q·fl32(S/127))), bit for bit."""
-    if setting.has("output"):
-        stored = setting.parts["stored"]
-        scale = (stored.scales / int8.LARGEST_CODE).double().unsqueeze(1)
-        weight = rounded(stored.codes.double() * scale, torch.float32)
-        yield _lookup(setting, rounded(weight, torch_dtype(setting.config.dtype)))
+    """Looked-up rows against fl_out(fl32(q·fl32(S/127))), bit for bit.
+
+    An accelerator may divide by 127 as a product with fl32(1/127); where the library's value is that
+    one, it is the expected one.
+    """
+    if not setting.has("output"):
+        return
+    stored: Stored8bit = setting.parts["stored"]
+    dtype, index = torch_dtype(setting.config.dtype), setting.inputs.index
+    divided, multiplied = (
+        rounded(rounded(stored.codes.double() * scale.double().unsqueeze(1), torch.float32), dtype)[index]
+        for scale in (stored.scales / int8.LARGEST_CODE, stored.scales * int8.RECIPROCAL_127)
+    )
+    actual = setting.parts["output"]
+    same = actual.shape == multiplied.shape and setting.device_type != "cpu"
+    yield _lookup(setting, torch.where(actual.double() == multiplied, multiplied, divided) if same else divided)
 
 
 def quantization_4bit(setting: Setting) -> Iterator[Comparison]:
@@ -50,13 +61,13 @@ def quantization_8bit(setting: Setting) -> Iterator[Comparison]:
         yield _against_table(setting, error, rounded(decoded, dtype))
 
 
-def _lookup(setting: Setting, weight: torch.Tensor) -> Comparison:
+def _lookup(setting: Setting, rows: torch.Tensor) -> Comparison:
     return Comparison(
         stage=Stage.COMPUTE,
         quantity="output",
         actual=setting.parts["output"],
         dtype=torch_dtype(setting.config.dtype),
-        model=exact(weight[setting.inputs.index]),
+        model=exact(rows),
         basis="exact",
     )
 

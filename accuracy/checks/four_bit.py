@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,13 @@ from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import codes, four_bit, linear
 from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+from accuracy.oracles.rounding import (
+    SMALLEST_SUBNORMAL,
+    UNIT_ROUNDOFF,
+    probabilistic_gamma,
+    rounded,
+    rounding_error,
+)
 
 FLOAT32 = torch.float32
 
@@ -135,21 +142,29 @@ def _lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None
         return lambda: ("bfloat16 inputs, codes and scales", _packed_bfloat16(setting))
     compute = compute_dtype(setting.config)
     if setting.device_type == "cuda" and compute != FLOAT32:
-        return lambda: ("codes and scales rounded to the compute dtype", _rounded_scales(setting, compute))
+        return lambda: ("codes, scales and products rounded to 16 bits", _rounded_products(setting, compute))
     return None
 
 
-def _rounded_scales(setting: Setting, compute: torch.dtype) -> Model:
-    """What the CUDA kernel for few rows computes in 16 bits: Ŵ = fl_c(fl_c(code)·fl_c(scale)).
+def _rounded_products(setting: Setting, compute: torch.dtype) -> Model:
+    """What the CUDA kernel for few rows computes in 16 bits: Σ_k fl_c(x_k·Ŵ_k) with Ŵ = fl_c(fl_c(code)·fl_c(s)).
 
-    Source: bitsandbytes `csrc/gemm_4bit_simt.cu`, `scale_x2` and `vec2_mul`.
+    Source: bitsandbytes `csrc/gemm_4bit_simt.cu`, `scale_x2` and `vec2_mul`; the sum is in float32.
+    The K roundings of the products are independent, so by Hoeffding's inequality they exceed
+    λ·u·√Σ(x_k·Ŵ_k)² with probability at most 2·exp(-λ²/2).
     """
     stored: Stored4bit = setting.parts["stored"]
     table = linear.operand(codes.four_bit(stored.quant_type), compute)
     scales = linear.operand(four_bit.block_scales(stored), compute)
     scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
     weight = rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
-    return dense.forward(setting, weight)[1]
+    _, model = dense.forward(setting, weight)
+    x = linear.operand(setting.inputs.x, compute)
+    spread = (x.square() @ weight.square().T).sqrt()
+    tiny = x.shape[-1] * SMALLEST_SUBNORMAL[compute] / 2
+    products = setting.bounds.confidence * UNIT_ROUNDOFF[compute] * spread + tiny
+    growth = (1 + UNIT_ROUNDOFF[compute]) * (1 + UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
+    return replace(model, bound=model.bound + products * growth)
 
 
 def _packed_bfloat16(setting: Setting) -> Model:

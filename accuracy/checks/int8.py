@@ -23,23 +23,28 @@ DEQUANTIZES_TO_FLOAT16 = ("cuda",)
 
 
 def encode(setting: Setting) -> Iterator[Comparison]:
-    """Stored codes and scales against our own row-wise quantizer: equal, bit for bit."""
+    """Stored scales and codes against our own row-wise quantizer: equal, save either code at a provable tie."""
     if not setting.has("stored"):
         return
     stored: Stored8bit = setting.parts["stored"]
-    expected = int8.encode_rows(setting.inputs.weight)
-    for quantity, actual, wanted in (
-        ("scales", stored.scales, expected.scales),
-        ("codes", stored.codes, expected.codes),
-    ):
-        yield Comparison(
-            stage=Stage.ENCODE,
-            quantity=quantity,
-            actual=actual,
-            dtype=FLOAT32,
-            model=exact(wanted.double()),
-            basis="exact",
-        )
+    scaled, scales = int8.scaled_rows(setting.inputs.weight)
+    yield Comparison(
+        stage=Stage.ENCODE,
+        quantity="scales",
+        actual=stored.scales,
+        dtype=FLOAT32,
+        model=exact(scales.double()),
+        basis="exact",
+    )
+    ties = int8.near_tie(scaled, setting.bounds.tie_slack).double()
+    yield Comparison(
+        stage=Stage.ENCODE,
+        quantity="codes",
+        actual=stored.codes,
+        dtype=FLOAT32,
+        model=Model(expected=scaled.round().double(), bound=ties, scale=torch.ones_like(ties)),
+        basis="nearest-code",
+    )
 
 
 def decode(setting: Setting) -> Iterator[Comparison]:
@@ -193,10 +198,11 @@ def _activation_error(setting: Setting) -> Tensor:
 def _weight_gradient(setting: Setting) -> Comparison:
     """Straight through the quantizer: dW = gᵀ·x, accumulated in float32, rounded to input and weight dtype."""
     config, inputs = setting.config, setting.inputs
-    gradient = inputs.grad_output.double().reshape(-1, config.out_features)
-    x = inputs.x.double().reshape(-1, config.in_features)
-    product = linear.affine(gradient.T, x.T, None)
+    gradient = inputs.grad_output.reshape(-1, config.out_features)
+    x = inputs.x.reshape(-1, config.in_features)
+    product = linear.affine(gradient.double().T, x.double().T, None)
     actual = setting.parts["grad_weight"]
+    quantized = setting.device_type not in DEQUANTIZES_IN_TRAINING
     return Comparison(
         stage=Stage.COMPUTE,
         quantity="grad_weight",
@@ -204,4 +210,15 @@ def _weight_gradient(setting: Setting) -> Comparison:
         dtype=actual.dtype,
         model=linear.accumulated(product, torch_dtype(config.dtype), actual.dtype, setting.bounds.confidence),
         basis="accumulation",
+        lower=(lambda: ("int8 columns of gradient and input", _int8_gradient(gradient, x, actual.dtype)))
+        if quantized
+        else None,
     )
+
+
+def _int8_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Model:
+    """The weight gradient as LLM.int8() means it: an int8 product of columns, written in float16."""
+    expected, magnitude = int8.product(gradient, x)
+    u = UNIT_ROUNDOFF[FLOAT32]
+    bound = rounding_error(expected, FLOAT16) + 5 * u * magnitude
+    return Model(expected=expected, bound=bound + rounding_error(expected.abs() + bound, dtype), scale=magnitude * u)

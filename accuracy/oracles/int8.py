@@ -37,15 +37,32 @@ class QuantizedRows:
     ties: Tensor
 
 
-def encode_rows(values: Tensor) -> Stored8bit:
-    """Codes and scales of a weight: w16 = fl16(w), S = max|w16| by row, q = RNE(fl32(w16·fl32(127/S))).
+def scaled_rows(values: Tensor) -> tuple[Tensor, Tensor]:
+    """fl32(v16·fl32(127/S)) [rows, columns] before it is rounded to codes, and S = max|v16| by row; float32.
 
-    `values` has shape [rows, columns]. A row of zeros has scale 0 and codes 0.
+    A row of zeros has scale 0 and is zero when scaled.
     """
     half = values.to(torch.float16).float()
     scales = half.abs().amax(dim=1)
-    scaled = half * (LARGEST_CODE / scales.unsqueeze(1))
-    return Stored8bit(codes=scaled.round().nan_to_num(0.0).to(torch.int8), scales=scales)
+    return (half * (LARGEST_CODE / scales.unsqueeze(1))).nan_to_num(0.0), scales
+
+
+def near_tie(scaled: Tensor, tie_slack: float) -> Tensor:
+    """Whether each value lies so close to the middle of two codes that either is right (fast division, say)."""
+    distance = ((scaled - scaled.floor()).double() - 0.5).abs()
+    return distance <= tie_slack * scaled.abs().double()
+
+
+def product(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Leftᵀ·right of int8 columns, as the int8 weight gradient is meant: [M, N] by [M, K] to [N, K], float64.
+
+    Each column of either operand has its own codes and scale. Also the sum of magnitudes.
+    """
+    left_codes, left_scales = scaled_rows(left.T)
+    right_codes, right_scales = scaled_rows(right.T)
+    scale = (left_scales.double().unsqueeze(1) * right_scales.double()) / LARGEST_CODE**2
+    codes = left_codes.round().double(), right_codes.round().double()
+    return (codes[0] @ codes[1].T) * scale, (codes[0].abs() @ codes[1].abs().T) * scale
 
 
 def decode(stored: Stored8bit, dtype: torch.dtype) -> Tensor:
@@ -79,10 +96,9 @@ def quantize_rows(activations: Tensor, threshold: float, tie_slack: float) -> Qu
     scaled = masked.float() * (LARGEST_CODE / scales.unsqueeze(1))
     scaled = scaled.nan_to_num(0.0)
     scaled[:, outliers] = 0
-    distance = ((scaled - scaled.floor()).double() - 0.5).abs()
     return QuantizedRows(
         codes=scaled.round().double(),
         scales=scales.double(),
         outliers=outliers,
-        ties=distance <= tie_slack * scaled.abs().double(),
+        ties=near_tie(scaled, tie_slack),
     )
