@@ -106,11 +106,12 @@ class Lane:
 
     def hand_out(self) -> None:
         """Gives each worker one task to do and one to follow, so that it never waits for its parent."""
-        depth = 2 if len(self.queue) > 2 * self.slots else 1
+        ahead = 2 if len(self.queue) > 2 * self.slots else 1
         for worker in self.workers:
             if worker.alone and worker.usable and not worker.assigned and self.suspects:
                 index, worker.first = self.suspects.popleft()
                 self._give(worker, index)
+            depth = min(ahead, self.terms.recycle_after - worker.answered)
             while not worker.alone and worker.usable and self.queue and len(worker.assigned) < depth:
                 self._give(worker, self.queue.popleft())
 

@@ -23,7 +23,7 @@ from accuracy.wire import Wire
 LONGEST_LOG: Final = 1 << 20
 """Bytes of a process's output after which it is cut back to nothing."""
 
-TAIL: Final = 8192
+TAIL: Final = 1 << 16
 """Bytes at the end of the output in which last words are looked for."""
 
 

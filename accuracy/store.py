@@ -1,7 +1,7 @@
 """Run folders: what a run leaves behind, complete and provably unchanged, or not at all.
 
 Each file is written under another name, synced and then renamed; the manifest comes last and holds
-the SHA-256 of every other. So a folder without a manifest is an unfinished run, and one whose hashes
+the SHA-256 of every other and of itself. So a folder without a manifest is an unfinished run, and one whose hashes
 disagree was damaged or was being rewritten. Parquet alone would not do: without page checksums two
 of three flipped bits read back as other numbers. Nothing here is ever unpickled.
 """
@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from accuracy.case import canonical_json
 from accuracy.files import JOURNAL, StoreError, read_file, write_file
 from accuracy.rows import NAMES, TYPES
 
@@ -143,8 +144,8 @@ def read(folder: Path) -> Run:
         seen = manifest.get("schema")
         raise StoreError(f"{folder} has format {seen!r}, and {SCHEMA} is wanted: use the version that wrote it")
     hashes = manifest.get("files")
-    if not isinstance(hashes, dict):
-        raise StoreError(f"{folder / MANIFEST} has no hashes of files; it is damaged: run again")
+    if not isinstance(hashes, dict) or manifest.get("hash") != _own_hash(manifest):
+        raise StoreError(f"{folder / MANIFEST} is damaged: its hash is not that of its text; restore it or run again")
     data = {name: _checked(folder / name, hashes.get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)}
     return Run(
         folder=folder,
@@ -156,16 +157,27 @@ def read(folder: Path) -> Run:
     )
 
 
+def sha256(data: bytes) -> str:
+    """The hash that the manifest holds of a file, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def _write_all(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, bytes]) -> dict[str, Any]:
     hashes = {
         **manifest.get("files", {}),
-        **{name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
+        **{name: sha256(content) for name, content in data.items()},
     }
-    whole = {**manifest, "schema": SCHEMA, "files": hashes}
+    whole = {name: value for name, value in manifest.items() if name != "hash"} | {"schema": SCHEMA, "files": hashes}
+    whole["hash"] = _own_hash(whole)
     for name, content in data.items():
         write_file(folder / name, content)
     write_file(folder / MANIFEST, json.dumps(whole, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
     return whole
+
+
+def _own_hash(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that a manifest says, save this hash."""
+    return sha256(canonical_json({name: value for name, value in manifest.items() if name != "hash"}).encode())
 
 
 def _judgement(verdicts: pd.DataFrame, summary: Mapping[str, Any]) -> dict[str, bytes]:
@@ -201,7 +213,7 @@ def _typed(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
 
 def _checked(path: Path, wanted: object) -> bytes:
     data = read_file(path, LARGEST_TABLE)
-    seen = hashlib.sha256(data).hexdigest()
+    seen = sha256(data)
     if seen != wanted:
         raise StoreError(
             f"{path} is damaged or was being rewritten: its SHA-256 is {seen[:16]}…, the manifest has "

@@ -11,6 +11,7 @@ that child. Whatever else a worker started dies with it.
 
 import argparse
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
@@ -40,6 +41,7 @@ def main() -> NoReturn:
     parser.add_argument("--setup", type=json.loads, required=True, help="device, modules, references, limits")
     options = parser.parse_args()
     die_with(options.parent)
+    faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         # What a worker starts and leaves behind becomes a child of this process, which can then end it.

@@ -1,16 +1,28 @@
-"""Functions that a worker calls in place of the measurement; the config's `weight` names the one that misbehaves."""
+"""Functions that a worker calls in place of the measurement; the config's `weight` names the fault to commit.
+
+They run in real worker processes. `BOX` is a folder in which a workload can leave a mark for its next run.
+"""
 
 import ctypes
 import json
 import os
+import re
+import signal
+import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+Task = dict[str, Any]
+
+BOX = "ACCURACY_TEST_BOX"
 
 
-def row(task: dict[str, Any], **values: object) -> Row:
+def row(task: Task, **values: object) -> Row:
     """A good row of `task`, whose numbers depend on its seed and on nothing else."""
     return {
         "id": task["id"],
@@ -31,37 +43,229 @@ def row(task: dict[str, Any], **values: object) -> Row:
     }
 
 
-def healthy(task: dict[str, Any], _device: str) -> list[Row]:
+def healthy(task: Task, _device: str) -> list[Row]:
     """Two rows of every task."""
-    return [row(task), row(task, quantity="grad_input", ratio=float("nan"), abs_bins=[1, 2])]
+    return [
+        row(task, abs_bins=[task["seed"], 2**40], abs_counts=(3, 4)),
+        row(task, quantity="grad_input", ratio=float("nan"), rel_max=float("inf"), strata=["odd", "wide"]),
+    ]
 
 
-def segfault() -> None:
+def slow(task: Task, device: str) -> list[Row]:
+    """Takes a few milliseconds, so that a run can be killed in its middle."""
+    time.sleep(0.004)
+    return faulty(task, device)
+
+
+def _wire() -> int:
+    """The descriptor of the worker's own socket, which a stray write could hit."""
+    return next(number for number in range(3, 64) if _is_socket(number))
+
+
+def _is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False
+
+
+def _kill(number: signal.Signals) -> Callable[[Task], None]:
+    return lambda _task: os.kill(os.getpid(), number)
+
+
+def _raise(error: BaseException) -> Callable[[Task], None]:
+    def fault(_task: Task) -> None:
+        raise error
+
+    return fault
+
+
+def _say(data: bytes) -> Callable[[Task], int]:
+    return lambda _task: os.write(_wire(), data)
+
+
+def segfault(_task: Task) -> None:
     ctypes.string_at(0)
 
 
-def abort() -> None:
-    os.abort()
+def overflow(_task: Task) -> None:
+    """Recursion through C with Python's own limit out of the way."""
+    sys.setrecursionlimit(10**9)
+
+    def again() -> None:
+        ctypes.PYFUNCTYPE(None)(again)()
+
+    again()
 
 
-def exit_zero() -> None:
-    os._exit(0)
+def escape(_task: Task) -> None:
+    sys.stderr.write("said before: \x1b]0;title\x07\n")
+    os._exit(7)
 
 
-def hang() -> None:
+def close_everything(_task: Task) -> None:
+    os.closerange(3, 64)
+
+
+def close_and_go_on(_task: Task) -> None:
+    os.closerange(3, 64)
+    time.sleep(60)
+
+
+def flood(_task: Task) -> None:
+    """A quarter of a gigabyte on standard error, no part of it text."""
+    for _ in range(256):
+        os.write(2, b"\xff" * (1 << 20))
+
+
+def answer_twice(task: Task) -> None:
+    from accuracy.rows import pack
+
+    os.write(_wire(), json.dumps({"done": task["id"], "rows": pack(healthy(task, ""))}).encode() + b"\n")
+
+
+def answer_for_another(task: Task) -> None:
+    from accuracy.rows import pack
+
+    os.write(_wire(), json.dumps({"done": "0" * 16, "rows": pack(healthy(task, ""))}).encode() + b"\n")
+
+
+def hang_in_c(_task: Task) -> None:
+    """A C loop that holds the interpreter's lock: a regular expression of exponential cost."""
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+def hang_in_python(_task: Task) -> None:
+    while True:
+        pass
+
+
+def hang_deaf(_task: Task) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     while True:
         time.sleep(60)
 
 
-FAULTS: dict[str, Callable[[], None]] = {
+def leave_grandchildren(_task: Task) -> None:
+    """Two processes that hold the socket open, one of them in a session of its own; then a crash."""
+    for own_session in (False, True):
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False, start_new_session=own_session
+        )
+    os.abort()
+
+
+def balloon(_task: Task) -> None:
+    held = []
+    while True:
+        held.append(bytearray(b"x" * (16 << 20)))
+
+
+def huge(_task: Task) -> None:
+    bytearray(1 << 46)
+
+
+def once(fault: Callable[[Task], None]) -> Callable[[Task], None]:
+    """`fault` the first time only."""
+
+    def maybe(task: Task) -> None:
+        mark = Path(os.environ[BOX]) / task["id"]
+        if not mark.exists():
+            mark.touch()
+            fault(task)
+
+    return maybe
+
+
+FAULTS: dict[str, Callable[[Task], Any]] = {
     "segfault": segfault,
-    "abort": abort,
-    "exit_zero": exit_zero,
-    "hang": hang,
+    "abort": lambda _task: os.abort(),
+    "bus": _kill(signal.SIGBUS),
+    "illegal": _kill(signal.SIGILL),
+    "killed": _kill(signal.SIGKILL),
+    "stack": overflow,
+    "exit_0": lambda _task: os._exit(0),
+    "exit_7": lambda _task: os._exit(7),
+    "sys_exit": lambda _task: sys.exit(),
+    "interrupt": _raise(KeyboardInterrupt()),
+    "raise": _raise(ArithmeticError("planted\nsecond line")),
+    "escape": escape,
+    "close": close_everything,
+    "close_and_go_on": close_and_go_on,
+    "flood": flood,
+    "answer_twice": answer_twice,
+    "answer_for_another": answer_for_another,
+    "not_json": _say(b"\xff\xfe{\n"),
+    "not_an_object": _say(b"[1]\n"),
+    "deep_json": _say(b"[" * 100_000 + b"\n"),
+    "hang_in_c": hang_in_c,
+    "hang_in_python": hang_in_python,
+    "hang_deaf": hang_deaf,
+    "stop": _kill(signal.SIGSTOP),
+    "grandchildren": leave_grandchildren,
+    "balloon": balloon,
+    "huge": huge,
+    "segfault_once": once(segfault),
+    "hang_once": once(hang_in_python),
+}
+
+ANSWERS: dict[str, Callable[[Task], Any]] = {
+    "no_rows": lambda _task: [],
+    "rows_of_another": lambda task: [row(task, id="0" * 16)],
+    "text_for_number": lambda task: [row(task, abs_max="0.5")],
+    "unknown_field": lambda task: [row(task, verdict="pass")],
+    "unknown_status": lambda task: [row(task, status="fine")],
+    "missing_field": lambda task: [{name: value for name, value in row(task).items() if name != "stage"}],
 }
 
 
-def faulty(task: dict[str, Any], device: str) -> list[Row]:
-    """Does what the config's weight distribution names, and is healthy otherwise."""
-    FAULTS.get(task["config"]["weight"], lambda: None)()
+def faulty(task: Task, device: str) -> list[Row]:
+    """Commits the fault that the config's weight names; a healthy answer otherwise."""
+    fault = task["config"]["weight"]
+    if fault in ANSWERS:
+        rows: list[Row] = ANSWERS[fault](task)
+        return rows
+    if fault in FAULTS:
+        FAULTS[fault](task)
     return healthy(task, device)
+
+
+_LEAKED: list[bytearray] = []
+
+
+def leaky(task: Task, device: str) -> list[Row]:
+    """Keeps a mebibyte of each task; its row counts what the process has kept."""
+    _LEAKED.append(bytearray(b"x" * (1 << 20)))
+    return [{**healthy(task, device)[0], "count": len(_LEAKED)}]
+
+
+_CONTEXT = {"broken": False}
+
+
+def on_device(task: Task, device: str) -> list[Row]:
+    """A device whose context breaks at a task named `poison`, after which every answer is wrong."""
+    _CONTEXT["broken"] |= task["config"]["weight"] == "poison"
+    wrong = {"abs_max": -1.0} if _CONTEXT["broken"] else {}
+    return [{**each, **wrong} for each in healthy(task, device)]
+
+
+def check_context(device: str) -> None:
+    """The canary of that device."""
+    if _CONTEXT["broken"]:
+        raise RuntimeError(f"{device} error: device-side assert triggered\nCompile with -g")
+
+
+def check_dead(device: str) -> None:
+    """The canary of a device that never answers well."""
+    raise RuntimeError(f"{device} is not there")
+
+
+def environment_row(task: Task, _device: str) -> list[Row]:
+    """What the worker and the process that forked it look like."""
+    server = Path(f"/proc/{os.getppid()}/task")
+    return [
+        row(task, count=len(list(server.iterdir())), quantity="server_threads"),
+        row(task, count=os.getpid(), quantity="pid"),
+        row(task, count=sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0, quantity="threads"),
+        row(task, observed=os.environ.get("ATEN_CPU_CAPABILITY", ""), quantity="capability"),
+    ]

@@ -1,0 +1,361 @@
+"""A run folder gives back what was stored, or a one-line error; it never gives other numbers."""
+
+import errno
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from faults.plans import plan, task
+from faults.workloads import healthy
+
+from accuracy import store
+from accuracy.case import canonical_json
+from accuracy.files import JOURNAL, StoreError, write_file
+from accuracy.rows import NAMES, columns, pack, unpack
+
+FILES = (store.MANIFEST, store.PLAN, store.OBSERVATIONS, store.VERDICTS, store.SUMMARY)
+MANIFEST = {"created": "2026-11-22T10:00:00Z", "profile": "smoke", "devices": {"found": {"cpu": "AMD EPYC"}}}
+SUMMARY = {"schema": 1, "verdict": "release", "exit_code": 0}
+VERDICTS = pd.DataFrame({"case": ["planted"], "verdict": ["pass"], "worst_ratio": [float("nan")], "n": [3]})
+
+
+def plan_rows() -> list[dict[str, str]]:
+    """Three tasks, one with a seed of 64 bits."""
+    tasks = [*plan(2), task(2**64 - 1)]
+    return [
+        {
+            "id": task.id,
+            "case": task.case,
+            "origin": task.origin,
+            "config": canonical_json(vars(task.config)),
+            "seed": str(task.seed),
+        }
+        for task in tasks
+    ]
+
+
+def observations(count: int = 3) -> pd.DataFrame:
+    """Rows of healthy tasks, as an execution gives them."""
+    rows = []
+    for planned in plan(count):
+        message = {"id": planned.id, "case": planned.case, "config": vars(planned.config), "seed": planned.seed}
+        answer = healthy({**message, "origin": "sample", "device": "cpu"}, "cpu")
+        rows += unpack(json.loads(json.dumps(pack(answer))), task_id=planned.id, device="cpu")
+    return store.observations_frame(columns(rows))
+
+
+def write(folder: Path, frame: pd.DataFrame | None = None) -> None:
+    """A whole run."""
+    store.prepare(folder)
+    frame = observations() if frame is None else frame
+    store.write(folder, MANIFEST, store.plan_frame(plan_rows()), frame, VERDICTS, SUMMARY)
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether two frames hold the same, lists and NaN included."""
+    return one.map(_plain).to_dict("list") == other.map(_plain).to_dict("list") and one.dtypes.equals(other.dtypes)
+
+
+def _plain(value: Any) -> str:
+    return repr(value.tolist() if hasattr(value, "tolist") else value)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that tests copy before they damage it."""
+    folder = tmp_path_factory.mktemp("store") / "run"
+    write(folder)
+    return folder
+
+
+def test_a_run_comes_back_as_it_was_stored(stored: Path) -> None:
+    """Frames with their types, lists, NaN and infinities; manifest and summary as they were."""
+    run = store.read(stored)
+
+    assert same(run.observations, observations())
+    assert list(run.observations.columns) == list(NAMES)
+    assert run.plan["seed"].tolist() == ["0", "1", "18446744073709551615"]
+    assert same(run.verdicts, VERDICTS.astype({"case": "str", "verdict": "str"}))
+    assert run.summary == SUMMARY
+    assert {name: run.manifest[name] for name in MANIFEST} == MANIFEST
+    assert run.manifest["files"].keys() == set(FILES) - {store.MANIFEST}
+
+
+def test_a_run_without_observations_keeps_its_columns(tmp_path: Path) -> None:
+    """Nothing measured is a table of no rows, with all columns and their types."""
+    empty = store.observations_frame(columns([]))
+    write(tmp_path / "run", empty)
+    read = store.read(tmp_path / "run").observations
+
+    assert len(read) == 0
+    assert read.dtypes.equals(observations().dtypes)
+
+
+def test_no_flipped_bit_changes_a_number(stored: Path, tmp_path: Path) -> None:
+    """Each of 1000 random bits in any file is noticed, and the error is one line."""
+    dice = random.Random(3)  # noqa: S311  places, not secrets
+    folder = shutil.copytree(stored, tmp_path / "run")
+    whole = {name: (folder / name).read_bytes() for name in FILES}
+    for _ in range(1000):
+        name = dice.choice(FILES[1:])
+        place, bit = dice.randrange(len(whole[name])), dice.randrange(8)
+        data = bytearray(whole[name])
+        data[place] ^= 1 << bit
+        (folder / name).write_bytes(data)
+        with pytest.raises(StoreError, match=r"is damaged or was being rewritten: .*; run again or restore") as error:
+            store.read(folder)
+        assert "\n" not in str(error.value)
+        (folder / name).write_bytes(whole[name])
+    store.read(folder)
+
+
+def test_no_flipped_bit_in_the_manifest_changes_what_it_says(stored: Path, tmp_path: Path) -> None:
+    """It has a hash of its own: a flipped bit is an error, or falls on white space and changes nothing."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    whole = (folder / store.MANIFEST).read_bytes()
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1
+        (folder / store.MANIFEST).write_bytes(data)
+        try:
+            assert store.read(folder).manifest == json.loads(whole)
+        except StoreError as error:
+            assert "\n" not in str(error)  # noqa: PT017  either end is right
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_cut_file_is_an_error(stored: Path, tmp_path: Path, name: str) -> None:
+    """At 40 offsets, the empty file among them."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    whole = (folder / name).read_bytes()
+    for offset in range(0, len(whole), max(len(whole) // 40, 1)):
+        (folder / name).write_bytes(whole[:offset])
+        if name == store.MANIFEST and offset == len(whole) - 1:
+            continue  # only the last line feed is gone
+        with pytest.raises(StoreError):
+            store.read(folder)
+
+
+def _swap(folder: Path) -> None:
+    one, other = (folder / name for name in (store.PLAN, store.VERDICTS))
+    one.rename(folder / "aside")
+    other.rename(one)
+    (folder / "aside").rename(other)
+
+
+def _another_version(folder: Path) -> None:
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    (folder / store.MANIFEST).write_text(json.dumps({**manifest, "schema": 2}))
+
+
+def _file_of_another_run(folder: Path) -> None:
+    write(folder.parent / "other", observations(5))
+    shutil.copy(folder.parent / "other" / store.OBSERVATIONS, folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_swap, "is damaged or was being rewritten"),
+        (_another_version, "has format 2, and 1 is wanted: use the version that wrote it"),
+        (_file_of_another_run, "is damaged or was being rewritten"),
+        (lambda folder: (folder / store.PLAN).unlink(), "is missing; the folder of a finished run is wanted"),
+        (lambda folder: (folder / store.MANIFEST).unlink(), "is missing; the folder of a finished run is wanted"),
+        (lambda folder: (folder / store.MANIFEST).write_text("[" * 100_000), "is not JSON"),
+        (lambda folder: (folder / store.MANIFEST).write_text("[]"), "is not a JSON object"),
+        (
+            lambda folder: (folder / store.MANIFEST).write_text('{"schema": 1}'),
+            "is damaged: its hash is not that of its text",
+        ),
+        (shutil.rmtree, "is no folder; the folder of a run is wanted"),
+    ],
+)
+def test_a_damaged_folder_is_an_error(
+    stored: Path, tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    """One line: what was seen, what was wanted, what to do."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    damage(folder)
+
+    with pytest.raises(StoreError) as error:
+        store.read(folder)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_in_the_folder_is_not_followed(stored: Path, tmp_path: Path, name: str) -> None:
+    """Reading refuses it; writing refuses it too, and leaves its target as it was."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    target = tmp_path / "target"
+    shutil.move(folder / name, target)
+    before = target.read_bytes()
+    (folder / name).symlink_to(target)
+
+    with pytest.raises(StoreError):
+        store.read(folder)
+    with pytest.raises(StoreError, match="is a link"):
+        write_file(folder / name, b"other")
+    assert target.read_bytes() == before
+
+
+def test_a_pipe_in_the_folder_does_not_hang_the_reader(stored: Path, tmp_path: Path) -> None:
+    """Opening one would wait for a writer."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    (folder / store.SUMMARY).unlink()
+    os.mkfifo(folder / store.SUMMARY)
+
+    with pytest.raises(StoreError, match="is not a regular file"):
+        store.read(folder)
+
+
+@pytest.mark.parametrize(("cap", "value"), [("LARGEST_TABLE", 100), ("MOST_ROWS", 2), ("LARGEST_UNPACKED", 100)])
+def test_what_is_too_large_is_not_read(stored: Path, monkeypatch: pytest.MonkeyPatch, cap: str, value: int) -> None:
+    """Caps on bytes, rows and unpacked bytes, looked at before anything is unpacked."""
+    monkeypatch.setattr(store, cap, value)
+
+    with pytest.raises(StoreError, match=r"at most 100 are read|too many to read"):
+        store.read(stored)
+
+
+class _Trap:
+    """Says that it was unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(Path.cwd() / "trap was sprung"),))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_planted_pickle_is_not_run(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """In the place of any file, with a manifest that vouches for it."""
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(stored, tmp_path / "run")
+    (folder / name).write_bytes(pickle.dumps(_Trap()))
+    if name != store.MANIFEST:
+        manifest = json.loads((folder / store.MANIFEST).read_text())
+        manifest["files"][name] = store.sha256((folder / name).read_bytes())
+        manifest["hash"] = store.sha256(
+            canonical_json({key: value for key, value in manifest.items() if key != "hash"}).encode()
+        )
+        (folder / store.MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(StoreError):
+        store.read(folder)
+    assert not (tmp_path / "trap was sprung").exists()
+
+
+def test_nothing_is_ever_unpickled() -> None:
+    """No module of ours names a way to do it."""
+    root = Path(store.__file__).parent.parent
+    sources = [root / "cli.py", *(root / "accuracy").rglob("*.py"), *(root / "reports").rglob("*.py")]
+    ways = re.compile(
+        r"\b(?:import (?:pickle|marshal|shelve|dill|cloudpickle)|from pickle|read_pickle|torch\.load|allow_pickle)"
+    )
+
+    assert [str(source) for source in sources if source.exists() and ways.search(source.read_text())] == []
+
+
+def test_a_used_folder_is_refused(stored: Path, tmp_path: Path) -> None:
+    """Another run, other files or an unfinished run: each is said, and nothing is overwritten."""
+    with pytest.raises(StoreError, match="holds another run; an empty or new folder is wanted: name another"):
+        store.prepare(stored)
+    with pytest.raises(StoreError, match="holds a finished run: there is nothing to resume"):
+        store.prepare(stored, resume=True)
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreError, match=r"holds other files \(thesis\.tex\)"):
+        store.prepare(tmp_path)
+    with pytest.raises(StoreError, match="cannot be the folder of a run"):
+        store.prepare(tmp_path / "thesis.tex")
+
+
+def test_an_unfinished_run_can_be_resumed_and_is_not_read(tmp_path: Path) -> None:
+    """It has a journal and no manifest; the error says how to go on."""
+    (tmp_path / JOURNAL).touch()
+    store.prepare(tmp_path, resume=True)
+
+    with pytest.raises(StoreError, match="the run is not finished: go on with --resume"):
+        store.read(tmp_path)
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    """A report can hold what a shared machine's other users need not see."""
+    write(tmp_path / "run")
+
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert {(tmp_path / "run" / name).stat().st_mode & 0o777 for name in FILES} == {0o600}
+
+
+def test_judging_again_changes_the_judgement_alone(stored: Path, tmp_path: Path) -> None:
+    """Status and reason are replaced; a change of what was measured is refused."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    run = store.read(folder)
+    judged = run.observations.assign(status="fail", reason="too far")
+    store.rewrite_verdicts(run, judged, VERDICTS.assign(verdict="fail"), {**SUMMARY, "exit_code": 1}, limits_hash="b")
+
+    again = store.read(folder)
+    assert set(again.observations["status"]) == {"fail"}
+    assert (again.summary["exit_code"], again.manifest["limits_hash"]) == (1, "b")
+    assert again.manifest["created"] == MANIFEST["created"]
+    with pytest.raises(StoreError, match="judging changed what was measured"):
+        store.rewrite_verdicts(run, judged.assign(abs_max=0.0), VERDICTS, SUMMARY)
+
+
+def test_a_frame_with_other_columns_is_refused(tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(StoreError, match=r"observations\.parquet would have other columns than it must: \['extra'\]"):
+        write(tmp_path / "run", observations().assign(extra=1))
+    with pytest.raises(StoreError, match=r"observations\.parquet would have values of another type than it must"):
+        write(tmp_path / "run2", observations().assign(count="three"))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def _failing(call: Callable[..., Any], nth: int, error: int, *, for_good: bool) -> Callable[..., Any]:
+    count = 0
+
+    def sometimes(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == nth or (for_good and count > nth):
+            raise OSError(error, os.strerror(error))
+        return call(*arguments, **options)
+
+    return sometimes
+
+
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+def test_the_nth_failure_of_the_disk_leaves_the_old_run_or_none(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int, *, for_good: bool
+) -> None:
+    """For n = 1, 2, … until a rewrite passes: one line, no half file, the old judgement, the new or an error."""
+    real = getattr(os, call)
+    for nth in range(1, 40):
+        folder = shutil.copytree(stored, tmp_path / str(nth))
+        run = store.read(folder)
+        judged = run.observations.assign(status="fail", reason="too far")
+        monkeypatch.setattr(os, call, _failing(real, nth, error, for_good=for_good))
+        try:
+            store.rewrite_verdicts(run, judged, VERDICTS, SUMMARY)
+        except StoreError as failure:
+            assert "\n" not in str(failure)  # noqa: PT017  a rewrite that passes ends the loop
+        else:
+            assert nth > 1
+            return
+        finally:
+            monkeypatch.setattr(os, call, real)
+        assert {entry.name for entry in folder.iterdir()} == set(FILES)
+        try:
+            seen = set(store.read(folder).observations["status"])
+        except StoreError:
+            continue
+        assert seen in ({"ok"}, {"fail"})
+    pytest.fail("no n was large enough for a rewrite to pass")
