@@ -68,6 +68,7 @@ class LinearConfig:
     weight: str
     weight_dtype: Dtype
     activation: str
+    gradient: str = "normal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +171,11 @@ class Observation:
     log histogram (relative error at most 2**-6), means, norms and maxima are exact. `ratio` is
     the worst error ÷ limit, `limit` the absolute limit at that element. `lower` names a lower
     precision than the one asked for that was tried as an explanation, `lower_ratio` is the ratio
-    under it. Norm columns end in `_fro`. `observed` is what the worker saw in words, `reason` what the
-    judge made of it. Numbers that were not measured are NaN.
+    under it. Norm columns end in
+    `_fro`. `structure_z` is the strongest structured residual and `structure_at` where it is,
+    `theory_z` the distance of the squared quantization error from its expectation in standard
+    deviations; both are 0 where the test does not apply. `observed` is what the worker saw in words,
+    `reason` what the judge made of it. Numbers that were not measured are NaN.
     """
 
     id: str
@@ -200,6 +204,10 @@ class Observation:
     slope: float = float("nan")
     slope_z: float = float("nan")
     mean_z: float = float("nan")
+    structure_z: float = 0.0
+    structure_effect: float = 0.0
+    structure_at: str = ""
+    theory_z: float = 0.0
     special_mismatch: int = 0
     ratio: float = float("nan")
     limit: float = float("nan")

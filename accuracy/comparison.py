@@ -20,6 +20,7 @@ class Model:
     expected: Tensor
     bound: Tensor
     scale: Tensor
+    factors: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,10 @@ class Comparison:
     `basis` names the entry of the limits file that says why the bound is what it is. `lower`
     predicts the result of a named, lower precision than the one asked for; it is tried only when
     the bound of `model` is exceeded. `reference` is the fp32 layer's value and `oracle` the
-    float64 product of the decoded operands; with both the total error is split.
+    float64 product of the decoded operands; with both the total error is split. `least_effect`
+    is the relative size from which a structured residual counts, None where the operands repeat
+    values, so that rounding errors are not independent and there is no such test. `theory_z` is the
+    distance of the squared quantization error from its expectation, 0 where there is no theory.
     """
 
     stage: Stage
@@ -40,6 +44,8 @@ class Comparison:
     basis: str
     lower: Callable[[], tuple[str, Model]] | None = None
     oracle: Tensor | None = None
+    least_effect: float | None = None
+    theory_z: float = 0.0
 
 
 def exact(expected: Tensor) -> Model:

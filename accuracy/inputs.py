@@ -111,7 +111,7 @@ def dense(config: LinearConfig, seed: int) -> LinearInputs:
         ),
         bias=None if bias is None else bias.to(dtype),
         x=DISTRIBUTIONS[config.activation]((*config.batch, columns), _generator(seed, 2)).to(dtype),
-        grad_output=DISTRIBUTIONS["normal"]((*config.batch, rows), _generator(seed, 3)).to(dtype),
+        grad_output=DISTRIBUTIONS[config.gradient]((*config.batch, rows), _generator(seed, 3)).to(dtype),
     )
 
 

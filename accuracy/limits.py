@@ -23,6 +23,9 @@ class Bounds:
     code_slack: float
     tie_slack: float
     zero_block_scale: float
+    structure_effect: float
+    structure_effect_float32: float
+    theory_elements: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from accuracy import histogram
+from accuracy import histogram, structure
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles.rounding import overflow_threshold, ulp
 
@@ -127,13 +127,16 @@ def describe(comparison: Comparison) -> dict[str, object]:
     columns["count"] = actual.numel()
     columns["basis"] = comparison.basis
     columns["special_mismatch"] = int(wrong.sum().item())
+    columns["theory_z"] = comparison.theory_z
     if wrong.any():
         columns["ratio"] = math.inf
         columns["observed"] = _class_reason(actual, model, wrong)
     elif actual.numel() and not both.any():
         columns["ratio"] = 0.0
     columns |= _worst(comparison, both, wrong)
-    columns |= _lower_precision(comparison, columns["ratio"])
+    explained, lower = _lower_precision(comparison, columns["ratio"])
+    columns |= lower
+    columns |= _structure(comparison, explained)
     columns |= _decomposition(comparison, actual, both)
     return columns
 
@@ -198,17 +201,31 @@ def _class_reason(actual: Tensor, model: Model, wrong: Tensor) -> str:
     return f"{int(wrong.sum().item())} of {actual.numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"
 
 
-def _lower_precision(comparison: Comparison, ratio: object) -> dict[str, object]:
-    """Whether a lower precision than the one asked for explains an exceeded bound."""
+def _lower_precision(comparison: Comparison, ratio: object) -> tuple[Model, dict[str, object]]:
+    """The model that holds, and whether a lower precision than the one asked for explains an exceeded bound."""
     if comparison.lower is None or not isinstance(ratio, float) or ratio <= 1:
-        return {}
+        return comparison.model, {}
     name, model = comparison.lower()
     actual = comparison.actual.double()
     if special_mismatches(actual, model, comparison.dtype).any():
-        return {"lower": name, "lower_ratio": math.inf}
+        return comparison.model, {"lower": name, "lower_ratio": math.inf}
     both = actual.isfinite() & model.expected.isfinite()
     ratios = bound_ratio((actual - model.expected)[both], model.bound[both])
-    return {"lower": name, "lower_ratio": ratios.max().item() if ratios.numel() else 0.0}
+    lower_ratio = ratios.max().item() if ratios.numel() else 0.0
+    return (model if lower_ratio <= 1 else comparison.model), {"lower": name, "lower_ratio": lower_ratio}
+
+
+def _structure(comparison: Comparison, model: Model) -> dict[str, object]:
+    """Structured residuals against the model that holds; a lower precision must be free of them, too."""
+    inner = structure.LEAST_INNER if model.factors is None else model.factors[0].shape[1]
+    if comparison.least_effect is None or inner < structure.LEAST_INNER:
+        return {}
+    columns = model.expected.shape[-1] if model.expected.dim() else 1
+    actual, expected = comparison.actual.double().reshape(-1, columns), model.expected.reshape(-1, columns)
+    both = actual.isfinite() & expected.isfinite()
+    error = torch.where(both, actual - expected, 0.0)
+    found = structure.strongest(error, torch.where(both, expected, 0.0), model.factors, comparison.least_effect)
+    return {"structure_z": abs(found.z), "structure_effect": found.effect, "structure_at": found.at}
 
 
 def _decomposition(comparison: Comparison, actual: Tensor, both: Tensor) -> dict[str, object]:

@@ -11,7 +11,7 @@ from accuracy.case import Stage
 from accuracy.checks import dense
 from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
-from accuracy.oracles import codes, four_bit, linear
+from accuracy.oracles import codes, four_bit, linear, theory
 from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
 from accuracy.oracles.rounding import (
     SMALLEST_SUBNORMAL,
@@ -66,6 +66,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             model=model,
             basis="accumulation",
             lower=_lower_precision(setting),
+            least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
         _, model = dense.backward_input(setting, _backward_operand(setting))
@@ -76,6 +77,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=torch_dtype(setting.config.dtype),
             model=model,
             basis="accumulation",
+            least_effect=setting.least_effect,
         )
     yield from dense.bias_gradient(setting)
 
@@ -95,6 +97,7 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
         dtype=stored.dtype,
         model=Model(expected=original, bound=error + rounding_error(decoded, stored.dtype), scale=original.abs()),
         basis="half-gap",
+        theory_z=_against_theory(setting, stored, original),
     )
     error = error + rounding_error(decoded, compute_dtype(setting.config))
     if setting.has("output"):
@@ -124,6 +127,16 @@ def weight_error(stored: Stored4bit, original: Tensor) -> Tensor:
         values = codes.four_bit(stored.quant_type).double()[chosen].abs()
         bound = bound + values * four_bit.per_element(moved, stored.blocksize, count)
     return bound.reshape(original.shape)
+
+
+def _against_theory(setting: Setting, stored: Stored4bit, original: Tensor) -> float:
+    """Quantization error of N(0, 1) weights against theory; without what double quantization adds."""
+    if setting.config.weight != "normal" or original.numel() < setting.bounds.theory_elements:
+        return 0.0
+    maxima = four_bit.block_maxima(setting.inputs.weight.float(), stored.blocksize).double()
+    scale = four_bit.per_element(maxima, stored.blocksize, original.numel())
+    decoded = codes.four_bit(stored.quant_type).double()[four_bit.unpack(stored)] * scale
+    return theory.four_bit_z(original.reshape(-1) - decoded, maxima, stored.blocksize, stored.quant_type)
 
 
 def _operand(setting: Setting) -> Tensor:
@@ -190,7 +203,7 @@ def _packed_bfloat16(setting: Setting) -> Model:
         bound = bound + rounding_error(expected.abs() + bound, compute)
     if output != compute:
         bound = bound + rounding_error(expected.abs() + bound, output)
-    return Model(expected=expected, bound=bound, scale=model.scale)
+    return Model(expected=expected, bound=bound, scale=model.scale, factors=model.factors)
 
 
 def _scales(stored: Tensor, expected: Tensor, zero_block_scale: float) -> Comparison:

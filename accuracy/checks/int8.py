@@ -1,6 +1,7 @@
 """Checks of `Linear8bitLt`: row-wise codes, the int8 product with outlier columns, and the gradients."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from accuracy.case import Stage
 from accuracy.checks import dense
 from accuracy.checks.setting import Setting, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
-from accuracy.oracles import int8, linear
+from accuracy.oracles import int8, linear, theory
 from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
 from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
 
@@ -73,6 +74,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             model=_output(setting),
             basis="int8-product" if _quantizes_activations(setting) else "accumulation",
             lower=(lambda: ("a result in float16", _through_float16(setting))) if _ends_in_float16(setting) else None,
+            least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
         _, model = dense.backward_input(setting, int8.decode(setting.parts["stored"], dtype))
@@ -83,6 +85,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=dtype,
             model=model,
             basis="accumulation",
+            least_effect=setting.least_effect,
         )
     if setting.has("grad_weight"):
         yield _weight_gradient(setting)
@@ -103,12 +106,13 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
         dtype=FLOAT32,
         model=Model(expected=original, bound=error, scale=original.abs()),
         basis="half-gap",
+        theory_z=_against_theory(setting, stored),
     )
     error = error + rounding_error(int8.decode_float32(stored), torch_dtype(setting.config.dtype))
     if setting.has("output"):
         model = _output(setting)
         if _quantizes_activations(setting):
-            model = Model(expected=model.expected, bound=model.bound + _activation_error(setting), scale=model.scale)
+            model = replace(model, bound=model.bound + _activation_error(setting))
         yield dense.against_reference(setting, "output", model, original, error)
     if setting.has("grad_input"):
         _, model = dense.backward_input(setting, int8.decode(stored, torch_dtype(setting.config.dtype)))
@@ -120,6 +124,16 @@ def weight_error(stored: Stored8bit, original: Tensor) -> Tensor:
     u = UNIT_ROUNDOFF[FLOAT32]
     step = stored.scales.double().unsqueeze(1) / LARGEST_CODE
     return step * (0.5 + 4 * u * LARGEST_CODE) + rounding_error(original, FLOAT16)
+
+
+def _against_theory(setting: Setting, stored: Stored8bit) -> float:
+    """Quantization error of N(0, 1) weights, once they are float16, against uniform errors within each step."""
+    weight = setting.inputs.weight
+    if setting.config.weight != "normal" or weight.numel() < setting.bounds.theory_elements:
+        return 0.0
+    scales = stored.scales.double()
+    decoded = stored.codes.double() * scales.unsqueeze(1) / LARGEST_CODE
+    return theory.int8_z(weight.to(FLOAT16).double() - decoded, scales)
 
 
 def _quantizes_activations(setting: Setting) -> bool:
@@ -143,7 +157,7 @@ def _through_float16(setting: Setting) -> Model:
     extra = rounding_error(inner, FLOAT16)
     if setting.inputs.bias is not None:
         extra = extra + rounding_error(inner + setting.inputs.bias.double().abs(), FLOAT16)
-    return Model(expected=model.expected, bound=model.bound + extra, scale=model.scale)
+    return replace(model, bound=model.bound + extra)
 
 
 def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
@@ -179,6 +193,10 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
         expected=expected.reshape(shape),
         bound=bound.reshape(shape),
         scale=(inner.abs() + bias.abs() + outliers.magnitude).reshape(shape) * u,
+        factors=(
+            rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE,
+            stored.codes.double() * stored.scales.double().unsqueeze(1) / LARGEST_CODE,
+        ),
     )
     return model, inner.abs().reshape(shape)
 
@@ -213,6 +231,7 @@ def _weight_gradient(setting: Setting) -> Comparison:
         lower=(lambda: ("int8 columns of gradient and input", _int8_gradient(gradient, x, actual.dtype)))
         if quantized
         else None,
+        least_effect=setting.least_effect,
     )
 
 

@@ -8,6 +8,10 @@ import torch
 
 from accuracy.case import Config
 from accuracy.limits import Bounds
+from accuracy.oracles.rounding import UNIT_ROUNDOFF
+
+GENERIC = frozenset({"normal", "uniform", "heavy_tailed", "outlier_columns", "all_positive"})
+"""Distributions of independent continuous values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +23,21 @@ class Setting:
     parts: Mapping[str, Any]
     device_type: str
     bounds: Bounds
+
+    @property
+    def least_effect(self) -> float | None:
+        """Relative size from which a structured residual counts; None where an operand repeats values.
+
+        A float32 output has the precision of its accumulator, whose errors depend on partial sums
+        and so are not quite independent of the signal; there the effect must be larger.
+        """
+        if not {self.config.weight, self.config.activation, self.config.gradient} <= GENERIC:
+            return None
+        dtypes = (torch_dtype(self.config.dtype), compute_dtype(self.config))
+        coarsest = max(UNIT_ROUNDOFF[dtype] for dtype in dtypes)
+        if coarsest == UNIT_ROUNDOFF[torch.float32]:
+            return self.bounds.structure_effect_float32 * coarsest
+        return self.bounds.structure_effect * coarsest
 
     def has(self, *names: str) -> bool:
         """Whether the layer got as far as all of these parts."""

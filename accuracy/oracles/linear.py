@@ -17,27 +17,35 @@ ACCUMULATOR = torch.float32
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """x·Wᵀ (+ b): `product` without bias, `total` with it, `magnitude` = |x||W|ᵀ + |b|, `terms` in each sum."""
+    """x·Wᵀ (+ b): `product` without bias, `total` with it, `magnitude` = |x||W|ᵀ + |b|, `terms` in each sum.
+
+    `factors` are the operands as matrices [R, K] and [N, K].
+    """
 
     product: Tensor
     total: Tensor
     magnitude: Tensor
     terms: int
     biased: bool
+    factors: tuple[Tensor, Tensor]
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
     """Product of x [*batch, K] and weight [N, K] transposed, plus bias [N]; all float64."""
     product = x @ weight.T
+    factors = (x.reshape(-1, x.shape[-1]), weight)
     magnitude = x.abs() @ weight.abs().T
     if bias is None:
-        return Product(product=product, total=product, magnitude=magnitude, terms=x.shape[-1], biased=False)
+        return Product(
+            product=product, total=product, magnitude=magnitude, terms=x.shape[-1], biased=False, factors=factors
+        )
     return Product(
         product=product,
         total=product + bias,
         magnitude=magnitude + bias.abs(),
         terms=x.shape[-1] + 1,
         biased=True,
+        factors=factors,
     )
 
 
@@ -54,7 +62,12 @@ def accumulated(exact: Product, compute: torch.dtype, output: torch.dtype, confi
         bound += rounding_error(exact.product, compute)
     if output != compute:
         bound += rounding_error(exact.total.abs() + bound, output)
-    return Model(expected=exact.total, bound=bound, scale=exact.magnitude * UNIT_ROUNDOFF[ACCUMULATOR])
+    return Model(
+        expected=exact.total,
+        bound=bound,
+        scale=exact.magnitude * UNIT_ROUNDOFF[ACCUMULATOR],
+        factors=exact.factors,
+    )
 
 
 def column_sums(gradient: Tensor, compute: torch.dtype, output: torch.dtype) -> Model:
