@@ -67,8 +67,13 @@ class Lane:
 
     def hire(self, *, alone: bool = False) -> None:
         """Starts one more worker, or the server that will make it."""
+        if self.closed:
+            return
         if self.server is None:
-            self.server = self._start_server()
+            try:
+                self.server = self._start_server()
+            except OSError as error:
+                self._failed_start(f"{self.terms.interpreter} cannot be started: {error.strerror}")
         elif self.server.ready:
             try:
                 worker = start_worker(self.server, alone=alone)

@@ -145,16 +145,21 @@ def start_server(device: str, *, interpreter: str, overlay: Sequence[Path], setu
     ours, theirs = socket.socketpair()
     log = _log()
     arguments = ["--control", str(theirs.fileno()), "--parent", str(os.getpid()), "--setup", json.dumps(setup)]
-    with theirs:
-        process = subprocess.Popen(
-            [interpreter, "-P", "-m", "accuracy.worker", *arguments],
-            env=environment(device, overlay),
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                [interpreter, "-P", "-m", "accuracy.worker", *arguments],
+                env=environment(device, overlay),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError:
+        ours.close()
+        log.close()
+        raise
     ours.setblocking(False)
     return Server(process=process, wire=Wire(ours), log=log, born=time.monotonic())
 

@@ -149,6 +149,14 @@ def test_a_library_that_cannot_be_imported_ends_the_run_early(library: str, reas
     assert not execution.complete
 
 
+def test_an_interpreter_that_is_not_there_is_a_reason_and_no_crash() -> None:
+    """As any other device that cannot be used."""
+    execution = run(plan(4), interpreter="/nowhere/python")
+
+    assert execution.unusable["cpu"].startswith("device unusable: /nowhere/python cannot be started: No such file")
+    assert {row["status"] for row in execution.rows} == {"not_run"}
+
+
 def test_one_broken_device_does_not_stop_another() -> None:
     """The library cannot be imported on one variant: its tasks are not run, those of the CPU are."""
     execution = run(plan(10), ["cpu", "cpu:avx2"], modules=["faults.broken_on_avx2"])
