@@ -12,9 +12,9 @@ CHARACTER = 0.58
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """One tick: its place in the units of the drawing, and its label."""
+    """One tick: its place in the units of the drawing, as text, and its label."""
 
-    place: float
+    place: str
     label: str
 
 
@@ -49,7 +49,7 @@ class LogAxis:
             ]
         every = max(1, math.ceil(len(decades) / room))
         kept = [value for value in decades if _from_one(value) % every == 0] if every > 1 else decades
-        return tuple(Tick(place=self.place(value), label=number(value)) for value in kept)
+        return tuple(Tick(place=compact(self.place(value)), label=number(value)) for value in kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,11 @@ def covering(values: Sequence[float], *, start: float, end: float, always: Seque
         positive = [1.0]
     first, last = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     return LogAxis(low=10.0**first, high=10.0 ** max(last, first + 1), start=start, end=end)
+
+
+def compact(value: float) -> str:
+    """A place as short text: tenths of a unit are finer than any pen."""
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def fitted(text: str, *, width: float, size: float) -> str:

@@ -11,9 +11,9 @@ from accuracy.case import Status, Verdict
 from reports import features, links, words
 from reports.frames import Cell, Frames, records
 
-WORST_FAILING = 5
+WORST_FAILING = 4
 WORST_PASSING = 2
-LISTED = 100
+LISTED = 60
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accuracy.case import Stage, Status
+from accuracy.case import Stage, Status, Verdict
 from reports import trigger, words
 from reports.condition import Condition
 from reports.frames import Cell, Frames, records
@@ -55,6 +55,7 @@ class Cause:
     what else fails in the same cases, as a consequence or beside it.
     """
 
+    kind: Verdict
     layer: str
     stage: str
     quantities: tuple[str, ...]
@@ -72,7 +73,7 @@ class Cause:
 
 
 def find(frames: Frames) -> tuple[Cause, ...]:
-    """All causes, those of the earliest stage and with most failing cases first."""
+    """All causes: failures before warnings, then those of the earliest stage, then those with most cases."""
     rows = frames.observations
     failing = rows[rows["failing"]]
     if failing.empty:
@@ -90,7 +91,11 @@ def find(frames: Frames) -> tuple[Cause, ...]:
         for quantities in _together(group)
         for cause in _causes(frames, failing, group[group["quantity"].isin(quantities)], quantities)
     ]
-    return tuple(sorted(causes, key=lambda cause: (words.stage_rank(cause.stage), -cause.failing, cause.layer)))
+    return tuple(sorted(causes, key=_rank))
+
+
+def _rank(cause: Cause) -> tuple[int, int, int, str]:
+    return words.SEVERITY.index(cause.kind), words.stage_rank(cause.stage), -cause.failing, cause.layer
 
 
 def _ending(row: Mapping[str, Any]) -> str:
@@ -135,7 +140,7 @@ def _causes(frames: Frames, failing: pd.DataFrame, members: pd.DataFrame, quanti
     parts = trigger.split(_inputs(frames, compared), hit, copies=_copies(compared, hit))
     return [
         _cause(
-            failing,
+            frames,
             members[pd.MultiIndex.from_frame(members[["id", "device"]]).isin(part)],
             quantities,
             found,
@@ -162,7 +167,7 @@ def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> set[
 
 
 def _cause(
-    failing: pd.DataFrame,
+    frames: Frames,
     members: pd.DataFrame,
     quantities: tuple[str, ...],
     found: Trigger | None,
@@ -172,11 +177,15 @@ def _cause(
     pairs = frozenset(zip(members["id"], members["device"], strict=True))
     badness = members["ratio"].fillna(math.inf)
     worst = members.assign(descending=-badness).sort_values(["descending", "id", "device"]).iloc[0]
+    failing = frames.observations[frames.observations["failing"]]
     own = pd.MultiIndex.from_frame(failing[["id", "device"]]).isin(list(pairs))
     other = failing[own & ~((failing["stage"] == stage) & failing["quantity"].isin(quantities))]
     also = Counter(zip(other["stage"], other["quantity"], strict=True))
     devices, dtypes = (tuple(sorted(members[name].unique())) for name in ("device", "dtype"))
+    cells = sorted(set(zip(*(members[name] for name in Cell._fields), strict=True)))
+    keys = [(*cell, stage, name) for cell in cells for name in quantities]
     return Cause(
+        kind=words.worst([frames.judged[key] for key in keys if key in frames.judged]),
         layer=str(members["layer"].iloc[0]),
         stage=stage,
         quantities=quantities,
@@ -188,7 +197,7 @@ def _cause(
         everywhere=len(devices) == compared["device"].nunique() and len(dtypes) == compared["dtype"].nunique(),
         trigger=found,
         also=tuple((str(later), str(name), number) for (later, name), number in also.items()),
-        cells=tuple(Cell(*key) for key in sorted(set(zip(*(members[c] for c in Cell._fields), strict=True)))),
+        cells=tuple(Cell(*key) for key in cells),
         worst_id=str(worst["id"]),
         members=pairs,
     )
@@ -223,7 +232,7 @@ def _manner(members: pd.DataFrame) -> str:
     energy = members["slope"].pow(2) / members["rel_fro"].pow(2)
     if energy.median() >= SCALE_FAULT:
         return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
-    return f"exceeds its limit, at worst {words.number(float(ratios.max()))} times"
+    return f"exceeds its limit up to {words.number(float(ratios.max()))} times"
 
 
 def sentence(cause: Cause) -> str:
@@ -267,8 +276,8 @@ def _when(cause: Cause) -> str:
     rest = [condition.text for condition in found.conditions if not _is_place(condition)]
     if not rest:
         return ""
-    how = "when" if found.sufficient else "only when" if found.necessary else "mostly when"
-    return f" {how} {' and '.join(rest)}"
+    how = " when" if found.sufficient else ", only when" if found.necessary else ", mostly when"
+    return f"{how} {' and '.join(rest)}"
 
 
 def evidence(cause: Cause) -> str:

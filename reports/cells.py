@@ -13,9 +13,12 @@ from reports.axes import LogAxis
 from reports.caselist import CaseRow
 from reports.causes import Cause
 from reports.charts import Chart, Strip
-from reports.drivers import StratumRow
+from reports.drivers import StratumRow, Term
 from reports.frames import CELL, Cell, Frames, records
-from reports.matrix import Standing
+from reports.matrix import DISTRIBUTION_STAGES, Standing
+
+FEWEST_BINS = 4
+"""Bins from which a histogram has a shape; exact stages that fail have two, right and wrong."""
 
 LINKED = (Verdict.FAIL, Verdict.WARN)
 """Verdicts whose worst case is worth a look."""
@@ -60,8 +63,8 @@ class CellSection:
     strip: Strip
     said: tuple[tuple[str, str], ...]
     quantities: tuple[QuantityRow, ...]
-    distribution: tuple[Chart, ...]
-    drivers: tuple[Chart, ...]
+    charts: tuple[Chart, ...]
+    terms: tuple[Term, ...]
     strata: tuple[StratumRow, ...]
     cases: tuple[CaseRow, ...]
 
@@ -76,18 +79,33 @@ class Material:
     run: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """The rows of one cell in each frame."""
+
+    verdicts: pd.DataFrame
+    worst: pd.DataFrame
+    observations: pd.DataFrame
+
+
 def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSection, ...]:
     """All cells, worst first."""
-    verdicts = _by_cell(material.frames.verdicts)
-    worst = _by_cell(material.frames.worst)
-    nothing = material.frames.worst.iloc[:0]
+    verdicts, worst, observations = (
+        _by_cell(frame) for frame in (material.frames.verdicts, material.frames.worst, material.frames.observations)
+    )
+    none, nothing = material.frames.worst.iloc[:0], material.frames.observations.iloc[:0]
 
     def badness(cell: Cell) -> tuple[int, float, int, Cell]:
         found = standing[cell]
         return *words.verdict_order(found.verdict, found.ratio), -found.failing, cell
 
     return tuple(
-        _section(material, cell, standing[cell], verdicts[cell], worst.get(cell, nothing))
+        _section(
+            material,
+            cell,
+            standing[cell],
+            _Rows(verdicts=verdicts[cell], worst=worst.get(cell, none), observations=observations.get(cell, nothing)),
+        )
         for cell in sorted(standing, key=badness)
     )
 
@@ -96,12 +114,10 @@ def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
     return {Cell(*map(str, key)): rows for key, rows in frame.groupby(CELL, sort=False, observed=True)}
 
 
-def _section(
-    material: Material, cell: Cell, standing: Standing, verdicts: pd.DataFrame, worst: pd.DataFrame
-) -> CellSection:
+def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) -> CellSection:
     counts = material.frames.histograms.get((*cell, standing.stage, standing.quantity), histogram.merge([]))
     name = words.quantity(standing.stage, standing.quantity)
-    drawn, strata = drivers.build(material.frames, worst)
+    charted = _charted(material.frames, cell, rows.verdicts)
     return CellSection(
         anchor=links.cell(cell),
         cell=cell,
@@ -119,12 +135,36 @@ def _section(
             for place, cause in enumerate(material.causes, start=1)
             if cell in cause.cells
         ),
-        quantities=tuple(_quantity(row, cell, material) for row in records(verdicts)),
-        distribution=charts.distribution(counts, name) if counts[0].any() else (),
-        drivers=drawn,
-        strata=strata,
-        cases=caselist.worst_of(worst, material.run),
+        quantities=tuple(_quantity(row, cell, material) for row in records(rows.verdicts)),
+        charts=_charts(rows.observations, material.frames, charted) if charted else (),
+        terms=drivers.terms(rows.observations),
+        strata=drivers.strata(material.frames, rows.worst),
+        cases=caselist.worst_of(rows.worst, material.run),
     )
+
+
+def _charted(frames: Frames, cell: Cell, verdicts: pd.DataFrame) -> tuple[str, ...] | None:
+    """The quantity worth drawing: the worst of those whose errors spread; by design ones last."""
+    drawn = [
+        (
+            len(frames.histograms[key][0]) < FEWEST_BINS,
+            row["stage"] in DISTRIBUTION_STAGES,
+            *words.verdict_order(row["verdict"], row["worst_ratio"]),
+            place,
+            key,
+        )
+        for place, row in enumerate(records(verdicts))
+        for key in ((*cell, str(row["stage"]), str(row["quantity"])),)
+        if key in frames.histograms and frames.histograms[key][0].any()
+    ]
+    return min(drawn)[-1] if drawn else None
+
+
+def _charts(rows: pd.DataFrame, frames: Frames, charted: tuple[str, ...]) -> tuple[Chart, ...]:
+    *_, stage, quantity = charted
+    name = words.quantity(stage, quantity)
+    mine = rows[(rows["stage"] == stage) & (rows["quantity"] == quantity)]
+    return charts.distribution(frames.histograms[charted], name) + drivers.charts_of(frames, mine, name)
 
 
 def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> QuantityRow:
@@ -135,7 +175,7 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
     identity = str(row["worst_id"] or "")
     counts = material.frames.histograms.get((*cell, stage, name), histogram.merge([]))
     return QuantityRow(
-        anchor=links.quantity(cell, stage, name),
+        anchor=links.quantity(cell, stage, name) if verdict in LINKED else "",
         stage=stage,
         quantity=name,
         name=words.quantity(stage, name),

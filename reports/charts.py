@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from accuracy import histogram
 from accuracy.histogram import Counts
-from reports.axes import LinearAxis, LogAxis, Tick, covering, fitted
-from reports.words import count, number, times_limit
+from reports.axes import LinearAxis, LogAxis, Tick, compact, covering, fitted
+from reports.words import count, number
 
 WIDTH, HEIGHT = 320.0, 170.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 308.0, 14.0, 134.0
 
-PEN = 2.0
-"""Points nearer than this, in units of the drawing, would not show."""
+PEN = 0.7
+"""What is nearer to a line than this, in units of the drawing, does not show beside it."""
 
 QUANTILES = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
 
@@ -34,8 +34,6 @@ class Strip:
     p1: str = ""
     p25: str = ""
     p50: str = ""
-    p75: str = ""
-    p99: str = ""
     largest: str = ""
     whisker: str = ""
     box: str = ""
@@ -45,16 +43,15 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a chart: an SVG path, its class and its name in the legend."""
+    """One line of a chart: an SVG path and its class."""
 
     path: str
     kind: str
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A point of a chart with the sentence that a pointer or a screen reader gets."""
+    """A point of a chart; one that fails has a sentence for the pointer."""
 
     x: str
     y: str
@@ -101,15 +98,17 @@ def strip(counts: Counts, axis: LogAxis) -> Strip:
             description=f"all {count(total)} elements are exact",
         )
     places = {name: axis.place(value) for name, value in values.items()}
-    spoken = ", ".join(f"{name} {number(value)}" for name, value in values.items())
+    spoken = ", ".join(f"{name} {number(values[name])}" for name in ("p50", "p99", "max"))
     return Strip(
         note="",
-        description=f"error ÷ limit of {count(total)} elements: {spoken}; the limit is 1",
-        **{name: _text(place) for name, place in places.items() if name != "max"},
-        largest=_text(places["max"]),
-        whisker=_text(places["p99"] - places["p1"]),
-        box=_text(max(0.4, places["p75"] - places["p25"])),
-        limit=_text(axis.place(1.0)),
+        description=f"{count(total)} elements, error ÷ limit: {spoken}",
+        p1=compact(places["p1"]),
+        p25=compact(places["p25"]),
+        p50=compact(places["p50"]),
+        largest=compact(places["max"]),
+        whisker=compact(places["p99"] - places["p1"]),
+        box=compact(max(0.4, places["p75"] - places["p25"])),
+        limit=compact(axis.place(1.0)),
         beyond=not values["max"] <= 1,
     )
 
@@ -125,28 +124,28 @@ def distribution(counts: Counts, name: str) -> tuple[Chart, Chart]:
     rising = LinearAxis(low=0, high=1, start=BOTTOM, end=TOP)
     falling = LogAxis(low=10.0 ** math.floor(math.log10(1 / total)), high=1.0, start=BOTTOM, end=TOP)
     exceed = np.concatenate([[total], total - np.cumsum(number_in_bin)[:-1]]) / total
-    limit_x = _text(x_axis.place(1.0))
+    limit_x = compact(x_axis.place(1.0))
     over = float(exceed[np.searchsorted(edges, 1.0)]) if not edges[-1] <= 1 else 0.0
     said = f"{number(100 * over)} % of {count(total)} elements lie beyond the limit"
     return (
         Chart(
-            title="Cumulative distribution",
-            description=f"{name}: share of elements with at most this error ÷ limit; {said}",
+            title=f"{name}, cumulative",
+            description=f"share of elements with at most this error ÷ limit; {said}",
             x_label="error ÷ limit",
             y_label="share of elements",
             x_ticks=x_axis.ticks(6),
-            y_ticks=tuple(Tick(place=rising.place(share), label=f"{share:g}") for share in (0, 0.5, 1)),
-            lines=(Line(path=_steps(edges, below, x_axis, rising), kind="candidate", name="candidate"),),
+            y_ticks=tuple(Tick(place=compact(rising.place(share)), label=f"{share:g}") for share in (0, 0.5, 1)),
+            lines=(Line(path=_steps(edges, below, x_axis, rising), kind="candidate"),),
             limit_x=limit_x,
         ),
         Chart(
-            title="Tail",
-            description=f"{name}: share of elements with a larger error ÷ limit, log scale; {said}",
+            title=f"{name}, tail",
+            description=f"share of elements with a larger error ÷ limit, log scale; {said}",
             x_label="error ÷ limit",
             y_label="share beyond",
             x_ticks=x_axis.ticks(6),
             y_ticks=falling.ticks(5),
-            lines=(Line(path=_steps(edges, exceed, x_axis, falling), kind="candidate", name="candidate"),),
+            lines=(Line(path=_steps(edges, exceed, x_axis, falling), kind="candidate"),),
             limit_x=limit_x,
         ),
     )
@@ -164,45 +163,45 @@ class Binned:
     failing: int
 
 
-def against_input(bins: Sequence[Binned], name: str) -> Chart:
-    """Median, p99 and maximum of the worst error of a case, by an input, with the limit."""
+def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
+    """Median, p99 and maximum over cases of the worst error of a quantity, by an input, with the limit."""
     values = [value for entry in bins for value in (entry.median, entry.largest)]
     y_axis = covering(values, start=BOTTOM, end=TOP, always=(0.5, 2.0))
     y_axis = LogAxis(low=max(y_axis.low, 1e-6), high=min(y_axis.high, 1e6), start=BOTTOM, end=TOP)
     step = (RIGHT - LEFT) / len(bins)
     places = [LEFT + step * (index + 1 / 2) for index in range(len(bins))]
     room = max(1, math.ceil(len(bins) * 30 / (RIGHT - LEFT)))
-    lines = tuple(
-        Line(
-            path=_path([(x, y_axis.place(getattr(entry, field))) for x, entry in zip(places, bins, strict=True)]),
-            kind=field,
-            name=said,
-        )
-        for field, said in (("median", "median"), ("p99", "p99"), ("largest", "maximum"))
-    )
+    curves = {
+        field: _path([(x, y_axis.place(getattr(entry, field))) for x, entry in zip(places, bins, strict=True)])
+        for field in ("median", "p99", "largest")
+    }
+    if curves["p99"] == curves["largest"]:
+        del curves["p99"]
     marks = tuple(
         Mark(
-            x=_text(x),
-            y=_text(y_axis.place(entry.largest)),
+            x=compact(x),
+            y=compact(y_axis.place(entry.largest)),
             kind="fail" if entry.failing else "pass",
-            text=f"{entry.label}: {entry.failing} of {entry.n} fail, worst {times_limit(entry.largest)}",
+            text=f"{entry.label}: {entry.failing} of {entry.n} fail, max {number(entry.largest)}"
+            if entry.failing
+            else "",
         )
         for x, entry in zip(places, bins, strict=True)
     )
     return Chart(
-        title=f"Error against {name}",
-        description=f"worst error ÷ limit of a case against {name}: median, p99 and maximum",
+        title=f"{quantity} against {name}",
+        description=f"worst error ÷ limit of a case: median (grey), p99 (dashed) and maximum, by {name}",
         x_label=name,
         y_label="error ÷ limit",
         x_ticks=tuple(
-            Tick(place=round(x, 2), label=fitted(entry.label, width=step * room, size=10))
+            Tick(place=compact(x), label=fitted(entry.label, width=step * room, size=10))
             for index, (x, entry) in enumerate(zip(places, bins, strict=True))
             if index % room == 0
         ),
         y_ticks=y_axis.ticks(5),
-        lines=lines,
+        lines=tuple(Line(path=path, kind=field) for field, path in curves.items()),
         marks=marks,
-        limit_y=_text(y_axis.place(1.0)),
+        limit_y=compact(y_axis.place(1.0)),
     )
 
 
@@ -213,19 +212,28 @@ def _between(edges: NDArray[np.float64]) -> list[float]:
 def _steps(
     edges: NDArray[np.float64], heights: NDArray[np.float64], x_axis: LogAxis, y_axis: LinearAxis | LogAxis
 ) -> str:
-    """A line through (edge, height), leaving out points too near to the last to show."""
-    points: list[tuple[float, float]] = []
-    for edge, height in zip(edges, heights, strict=True):
-        point = (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
-        if points and max(abs(point[0] - points[-1][0]), abs(point[1] - points[-1][1])) < PEN:
-            continue
-        points.append(point)
-    return _path(points)
+    points = [
+        (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
+        for edge, height in zip(edges, heights, strict=True)
+    ]
+    return _path(simplified(points, PEN))
+
+
+def simplified(points: Sequence[tuple[float, float]], pen: float) -> list[tuple[float, float]]:
+    """The fewest of the points whose line stays within `pen` of all (Ramer, Douglas and Peucker)."""
+    if len(points) < 3:  # noqa: PLR2004  # a line needs its two ends
+        return list(points)
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    length = math.hypot(x1 - x0, y1 - y0)
+    distances = [
+        abs((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / length if length else math.hypot(x - x0, y - y0)
+        for x, y in points
+    ]
+    farthest = int(np.argmax(distances))
+    if distances[farthest] <= pen:
+        return [points[0], points[-1]]
+    return simplified(points[: farthest + 1], pen)[:-1] + simplified(points[farthest:], pen)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points)
-
-
-def _text(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

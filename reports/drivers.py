@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accuracy.case import Stage
 from reports import charts, features, words
 from reports.charts import Binned, Chart
 from reports.frames import Frames
@@ -30,26 +31,60 @@ class StratumRow:
     width: str
 
 
-def build(frames: Frames, worst: pd.DataFrame) -> tuple[tuple[Chart, ...], tuple[StratumRow, ...]]:
-    """Charts and strata of one cell, from its rows of `Frames.worst`.
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One term of the error against the fp32 layer, as share of the output's norm, over the cases."""
 
-    There is a chart for each input that varies, none where every error is zero; strata only where
-    something fails.
-    """
-    inputs = frames.inputs.loc[worst["id"]]
-    badness, failing = worst["badness"].to_numpy(dtype=np.float64), worst["failing"].to_numpy(dtype=bool)
+    name: str
+    median: str
+    largest: str
+
+
+def charts_of(frames: Frames, rows: pd.DataFrame, quantity: str) -> tuple[Chart, ...]:
+    """A chart for each input that varies over the observations of one quantity of a cell."""
+    inputs = frames.inputs.loc[rows["id"]]
+    ratio = rows["ratio"].fillna(np.inf).to_numpy(dtype=np.float64)
+    failing = rows["failing"].to_numpy(dtype=bool)
     drawn = []
-    for name in (name for name in SHOWN if name in inputs.columns and (badness > 0).any()):
+    for name in (name for name in SHOWN if name in inputs.columns):
         present = inputs[name].notna().to_numpy()
         size = inputs[name].to_numpy()[present].astype(np.float64)
         if len(np.unique(size)) > 1:
-            drawn.append(charts.against_input(_bins(size, badness[present], failing[present]), features.label(name)))
-    return tuple(drawn), strata(inputs, failing) if failing.any() else ()
+            bins = _bins(size, ratio[present], failing[present])
+            drawn.append(charts.against_input(bins, quantity, features.label(name)))
+    return tuple(drawn)
 
 
-def strata(inputs: pd.DataFrame, failing: NDArray[np.bool_]) -> tuple[StratumRow, ...]:
-    """Values of the inputs whose cases fail, the most telling first."""
-    found = []
+def terms(rows: pd.DataFrame) -> tuple[Term, ...]:
+    """Total error of the output against the fp32 layer, and its two terms; none where it was not split.
+
+    The terms add up as vectors, not as norms.
+    """
+    whole = (rows["stage"] == Stage.QUANTIZATION.value) & (rows["quantity"] == "output")
+    split = rows[whole & (rows["total_fro"] > 0)]
+    if split.empty:
+        return ()
+    scale = split["rel_fro"] / split["total_fro"]
+    return tuple(
+        Term(
+            name=name,
+            median=words.percent(float((split[column] * scale).median())),
+            largest=words.percent(float((split[column] * scale).max())),
+        )
+        for name, column in (
+            ("output − fp32 layer", "total_fro"),
+            ("output − float64 product of the decoded weights: the kernel", "compute_fro"),
+            ("float64 product of the decoded weights − fp32 layer: quantization", "quantization_fro"),
+        )
+    )
+
+
+def strata(frames: Frames, worst: pd.DataFrame) -> tuple[StratumRow, ...]:
+    """Strata and values of the inputs whose cases fail, the most telling first; none where nothing fails."""
+    inputs, failing = frames.inputs.loc[worst["id"]], worst["failing"].tolist()
+    if not any(failing):
+        return ()
+    found = _named(worst["strata"].tolist(), failing)
     for name in inputs.columns:
         values = [None if pd.isna(value) else features.value_text(name, value) for value in inputs[name]]
         number = Counter(value for value in values if value is not None)
@@ -61,6 +96,13 @@ def strata(inputs: pd.DataFrame, failing: NDArray[np.bool_]) -> tuple[StratumRow
         StratumRow(text=text, failing=bad, n=n, share=words.percent(bad / n), width=f"{100 * bad / n:.0f}")
         for bad, n, text in found[:MOST_STRATA]
     )
+
+
+def _named(strata_of: Sequence[Sequence[str]], failing: Sequence[bool]) -> list[tuple[int, int, str]]:
+    """Failing and all cases of each stratum of the plan."""
+    number = Counter(name for names in strata_of for name in names)
+    bad = Counter(name for names, hit in zip(strata_of, failing, strict=True) if hit for name in names)
+    return [(bad[name], number[name], f"stratum {name}") for name in bad]
 
 
 def _bins(size: NDArray[np.float64], badness: NDArray[np.float64], failing: NDArray[np.bool_]) -> Sequence[Binned]:

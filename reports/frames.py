@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from accuracy import histogram
-from accuracy.case import Status
+from accuracy.case import Status, Verdict
 from accuracy.histogram import Counts
 from reports import features, words
 
@@ -21,7 +21,9 @@ BROKEN = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
 
-HISTOGRAMS = ["ratio_bins", "ratio_counts", "abs_bins", "abs_counts"]
+TEXT = ["id", "config", *GROUP, "status", "reason"]
+NUMBERS = ["ratio", "slope", "rel_fro", "total_fro", "compute_fro", "quantization_fro", "special_mismatch"]
+"""Columns of observations that the page shows; the histograms are pooled first, the rest is left alone."""
 
 
 class Cell(NamedTuple):
@@ -36,17 +38,19 @@ class Cell(NamedTuple):
 class Frames:
     """A run as the page reads it.
 
-    `observations` has the columns of `accuracy.case.Observation` without the histograms, and
+    `observations` has the columns of `accuracy.case.Observation` that the page shows, and
     `failing`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
     whatever the order of the rows. `worst` is the worst observation of each (id, device) that was
-    measured, worst first. `histograms` pools error ÷ limit over the cases of each group, keyed like
-    `GROUP`. `inputs` holds the features of every id, `layers` the layer of every case.
+    measured, worst first. `histograms` pools error ÷ limit over the cases of each group, `judged`
+    has its verdict, both keyed like `GROUP`. `inputs` holds the features of every id, `layers` the
+    layer of every case.
     """
 
     observations: pd.DataFrame
     verdicts: pd.DataFrame
     worst: pd.DataFrame
     histograms: Mapping[tuple[str, ...], Counts]
+    judged: Mapping[tuple[str, ...], Verdict]
     inputs: pd.DataFrame
     layers: Mapping[str, str]
 
@@ -56,12 +60,20 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
     layers = {case: str(about["layer"]) for case, about in manifest["cases"].items()}
     used = {*verdicts["case"], *observations["case"]}
     ordered = in_order(observations, [*GROUP, "id"])
-    rows = ordered.drop(columns=HISTOGRAMS).assign(failing=ordered["status"].isin(BROKEN))
+    text = ordered[TEXT].astype(object)  # plain Python text: thousands of small selections of it follow
+    rows = pd.concat([text, ordered[[*NUMBERS, "strata"]]], axis=1).assign(
+        failing=ordered["status"].isin(BROKEN).to_numpy(dtype=bool)
+    )
     return Frames(
         observations=rows,
-        verdicts=in_order(verdicts, GROUP),
+        verdicts=in_order(verdicts, GROUP).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
         worst=_worst(rows),
         histograms=_pooled(ordered),
+        judged={
+            key: Verdict(verdict)
+            for *key_parts, verdict in zip(*(verdicts[name] for name in [*GROUP, "verdict"]), strict=True)
+            for key in (tuple(key_parts),)
+        },
         inputs=features.table(rows),
         layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
     )

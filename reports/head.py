@@ -91,7 +91,6 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> tuple[Fact
         Fact(name="Seed", text=str(manifest["seed"])),
         Fact(name="Profile", text=f"{manifest['profile']}, {words.duration(manifest['duration_s'])}"),
         Fact(name="Limits", text=str(manifest["limits_hash"])[:8], title=str(manifest["limits_hash"])),
-        Fact(name="Run", text=str(manifest["created"])[:16].replace("T", " "), title=str(manifest["created"])),
     )
 
 
@@ -116,14 +115,15 @@ def reasons(summary: Mapping[str, Any], found: Sequence[Cause], known: set[Cell]
         for entry in summary["reasons"]
         if (_cell(entry), entry["stage"], entry["quantity"]) not in accounted
     ]
+    lines.sort(key=lambda line: words.SEVERITY.index(Verdict(line.kind)))
     return tuple(lines[:SHOWN_REASONS]), max(0, len(lines) - SHOWN_REASONS)
 
 
 def _cause(place: int, cause: Cause) -> Reason:
     return Reason(
-        kind=Verdict.FAIL.value,
-        symbol=words.SYMBOLS[Verdict.FAIL],
-        word=words.VERDICTS[Verdict.FAIL],
+        kind=cause.kind.value,
+        symbol=words.SYMBOLS[cause.kind],
+        word=words.VERDICTS[cause.kind],
         text=causes.sentence(cause),
         href=f"#cause-{place}",
     )

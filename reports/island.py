@@ -11,6 +11,9 @@ import pandas as pd
 from reports import caselist, features, words
 from reports.frames import Cell, Frames, records
 
+LEFT_OUT = ("dtype", "even_k", "whole_tiles", "whole_rows", "whole_blocks")
+"""Inputs that the cell names, or that follow from others."""
+
 
 def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> dict[str, Any]:
     """What the filter reads: every cell in the order of the page, every case and every (id, device).
@@ -19,7 +22,7 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
     `layers` says which of them a layer has. A config is [id, layer, value, ...], a row is [config,
     cell, quantity, margin, whether it fails], worst first; a margin that is no number is a word.
     """
-    names = [name for name in frames.inputs.columns if name not in ("dtype", "mode")]
+    names = [name for name in frames.inputs.columns if name not in LEFT_OUT]
     inputs = frames.inputs.loc[:, names].sort_index()
     numeric = {name: all(_is_number(value) for value in inputs[name].dropna()) for name in names}
     texts = [inputs[name].dropna().map(partial(features.value_text, name)) for name in names if not numeric[name]]

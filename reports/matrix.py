@@ -71,9 +71,10 @@ def standings(frames: Frames) -> dict[Cell, Standing]:
 
 
 def _standing(rows: pd.DataFrame) -> Standing:
-    def key(place: int) -> tuple[int, bool, float, int]:
+    def key(place: int) -> tuple[int, bool, float, bool, int]:
         severity, margin = words.verdict_order(verdicts[place], ratios[place])
-        return severity, stages[place] in DISTRIBUTION_STAGES, margin, place
+        kept = stages[place] == Stage.CONTRACT.value and ratios[place] == 0
+        return severity, stages[place] in DISTRIBUTION_STAGES, margin, kept, place
 
     verdicts, stages = list(rows["verdict"]), list(rows["stage"])
     ratios = [float(ratio) for ratio in rows["worst_ratio"]]

@@ -87,14 +87,7 @@ def find(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> Trigger | N
     Returns:
         None where nothing fails or no condition does better than chance.
     """
-    total, bad = len(failing), int(failing.sum())
-    if bad == 0:
-        return None
-    if bad == total:
-        return Trigger(conditions=(), matching=total, matching_failing=bad, failing=bad, total=total)
-    search = _search(inputs, failing, copies)
-    chosen = _separating(search) or _necessary(search)
-    return None if chosen is None else _trigger(chosen, search)
+    return _found(_search(inputs, failing, copies))
 
 
 def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tuple[Trigger | None, Mask], ...]:
@@ -106,9 +99,8 @@ def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tupl
     parts: list[tuple[Trigger | None, Mask]] = []
     open_rows = np.ones(len(failing), dtype=bool)
     while (left := failing & open_rows).any():
-        rest, failing_rest = inputs[open_rows], failing[open_rows]
-        found = find(rest, failing_rest, copies=copies)
-        search = _search(rest, failing_rest, copies)
+        search = _search(inputs[open_rows], failing[open_rows], copies)
+        found = _found(search)
         pure = None if found or len(parts) == MOST_PARTS else _pure(search)
         if pure is None:
             parts.append((found, left))
@@ -141,7 +133,10 @@ class _Search:
 
 
 def _search(inputs: pd.DataFrame, failing: Mask, copies: int) -> _Search:
-    singles = [candidate for name in inputs.columns for candidate in _candidates(name, inputs[name], failing)]
+    mixed = failing.any() and not failing.all()
+    singles = [
+        candidate for name in inputs.columns if mixed for candidate in _candidates(str(name), inputs[name], failing)
+    ]
     return _Search(
         singles=singles,
         pairs=_pairs(singles, failing),
@@ -149,6 +144,15 @@ def _search(inputs: pd.DataFrame, failing: Mask, copies: int) -> _Search:
         total=len(failing),
         copies=copies,
     )
+
+
+def _found(search: _Search) -> Trigger | None:
+    bad, total = search.bad, search.total
+    if bad in (0, total):
+        everywhere = Trigger(conditions=(), matching=total, matching_failing=bad, failing=bad, total=total)
+        return everywhere if bad else None
+    chosen = _separating(search) or _necessary(search)
+    return None if chosen is None else _trigger(chosen, search)
 
 
 def _trigger(chosen: _Candidate, search: _Search) -> Trigger:
@@ -207,7 +211,7 @@ def _pairs(singles: Sequence[_Candidate], failing: Mask) -> list[_Candidate]:
     """
     if not singles:
         return []
-    masks = np.stack([candidate.mask for candidate in singles]).astype(np.float64)
+    masks = np.stack([candidate.mask for candidate in singles]).astype(np.float32)  # counts below 2**24 stay exact
     sizes = masks @ masks.T
     hits = (masks * failing) @ masks.T
     bad = int(failing.sum())

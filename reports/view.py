@@ -23,7 +23,9 @@ class CauseBlock:
     """One cause: what is wrong, how that is known, and where to begin."""
 
     anchor: str
-    stage: str
+    kind: str
+    symbol: str
+    word: str
     sentence: str
     evidence: str
     consequences: str
@@ -46,6 +48,7 @@ class Page:
     """Everything on the page. `island` is the JSON that the filter reads."""
 
     title: str
+    created: str
     banner: Banner
     facts: tuple[Fact, ...]
     reasons: tuple[Reason, ...]
@@ -86,6 +89,7 @@ def build(
     banner = head.banner(summary)
     return Page(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
+        created=str(manifest["created"])[:16].replace("T", " "),
         banner=banner,
         facts=head.facts(manifest, summary),
         reasons=reasons,
@@ -117,7 +121,9 @@ def build(
 def _cause(place: int, cause: causes.Cause, run: str) -> CauseBlock:
     return CauseBlock(
         anchor=f"cause-{place}",
-        stage=cause.stage,
+        kind=cause.kind.value,
+        symbol=words.SYMBOLS[cause.kind],
+        word=words.VERDICTS[cause.kind],
         sentence=causes.sentence(cause),
         evidence=causes.evidence(cause),
         consequences=causes.consequences(cause),
@@ -162,6 +168,6 @@ def _environment(environment: Mapping[str, Mapping[str, Any]]) -> Table:
     """Facts as rows, devices as columns."""
     names = list(dict.fromkeys(name for facts in environment.values() for name in facts))
     return Table(
-        columns=("", *environment),
+        columns=("Fact", *environment),
         rows=tuple((name, *(str(facts.get(name, "–")) for facts in environment.values())) for name in names),
     )

@@ -113,7 +113,7 @@ def margin_value(ratio: float) -> float:
     """The margin as a number to sort and filter by, rounded down so that no failure reads as 0 or more."""
     if math.isnan(ratio) or math.isinf(ratio):
         return -FARTHEST
-    return FARTHEST if ratio == 0 else math.floor(-1000 * math.log2(ratio)) / 1000
+    return FARTHEST if ratio == 0 else math.floor(-100 * math.log2(ratio)) / 100
 
 
 def times_limit(ratio: float) -> str:

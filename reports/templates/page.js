@@ -111,8 +111,7 @@
     const cell = data.cells[row[1]];
     const made = element("tr");
     const verdict = element("td");
-    const badge = element("span", undefined, { class: "verdict " + (row[4] ? "fail" : "pass") });
-    badge.append(element("span", row[4] ? "✗" : "✓", { "aria-hidden": "true" }), row[4] ? " fail" : " pass");
+    const badge = element("b", row[4] ? "✗ fail" : "✓ pass", { class: "verdict " + (row[4] ? "fail" : "pass") });
     verdict.append(badge);
     const id = element("th", undefined, { scope: "row" });
     id.append(link(config[0], "#case=" + config[0], "code"));

@@ -148,6 +148,15 @@ def assemble(
     )
 
 
+def repeated(run: Run, times: int, *, devices: Sequence[str] = ("cpu", "cpu:avx2")) -> Run:
+    """The run with every case that many times, under new ids: large, and quick to make."""
+    copies = [run.observations] + [
+        run.observations.assign(id=[short_hash([identity, copy]) for identity in run.observations["id"]])
+        for copy in range(1, times)
+    ]
+    return assemble(pd.concat(copies, ignore_index=True), devices=devices, missing={})
+
+
 def _first(row: Row, devices: Sequence[str]) -> bool:
     return bool(row["device"] == devices[0] and row["quantity"] == "completes")
 
@@ -222,7 +231,7 @@ def _measured(base: Row, config: Config, faults: Sequence[Fault], rng: np.random
         slope = 0.0
         status, reason = "ok", ""
         for fault in mine:
-            if exact and fault.factor != 1:
+            if exact and fault.factor > 1:
                 ratios = np.where(rng.random(elements) < 0.1, np.inf, 0.0)
             else:
                 ratios = ratios * fault.factor
@@ -275,41 +284,40 @@ def all_pass(**options: Any) -> Run:
     return make(**options)
 
 
+FAULTS = (
+    Fault(
+        stage="compute",
+        quantity="grad_input",
+        holds=lambda config, device: config["out_features"] > 512 and device == "cpu:avx2" and "nested" in config,
+        factor=12.0,
+        slope=0.02,
+    ),
+    Fault(
+        stage="encode",
+        quantity="codes",
+        holds=lambda config, _: config.get("quant_type") == "fp4" and config.get("blocksize") == 64,
+        factor=2.0,
+    ),
+    Fault(
+        stage="quantization",
+        quantity="weight",
+        holds=lambda config, _: config.get("quant_type") == "fp4" and config.get("blocksize") == 64,
+        factor=3.0,
+    ),
+    Fault(
+        stage="contract",
+        quantity="completes",
+        holds=lambda config, _: config.get("has_fp16_weights") is True and config["in_features"] == 31,
+        status="crash",
+        reason="worker died of SIGSEGV in cgemm_4bit_inference_naive",
+    ),
+)
+"""A scale fault of the input gradient, wrong codes that make a wrong weight, a crash in one shape."""
+
+
 def failing(**options: Any) -> Run:
-    """Three faults: a scale fault of the input gradient, wrong codes, a crash in one shape."""
-    return make(
-        faults=[
-            Fault(
-                stage="compute",
-                quantity="grad_input",
-                holds=lambda config, device: (
-                    config["out_features"] > 512 and device == "cpu:avx2" and "nested" in config
-                ),
-                factor=12.0,
-                slope=0.02,
-            ),
-            Fault(
-                stage="encode",
-                quantity="codes",
-                holds=lambda config, _: config.get("quant_type") == "fp4" and config.get("blocksize") == 64,
-                factor=2.0,
-            ),
-            Fault(
-                stage="quantization",
-                quantity="weight",
-                holds=lambda config, _: config.get("quant_type") == "fp4" and config.get("blocksize") == 64,
-                factor=3.0,
-            ),
-            Fault(
-                stage="contract",
-                quantity="completes",
-                holds=lambda config, _: config.get("has_fp16_weights") is True and config["in_features"] == 31,
-                status="crash",
-                reason="worker died of SIGSEGV in cgemm_4bit_inference_naive",
-            ),
-        ],
-        **options,
-    )
+    """A run with `FAULTS`."""
+    return make(faults=FAULTS, **options)
 
 
 def missing_device(**options: Any) -> Run:

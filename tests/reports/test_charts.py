@@ -1,0 +1,70 @@
+"""Geometry of the charts, from histograms whose quantiles are known."""
+
+import re
+
+import numpy as np
+
+from accuracy.histogram import Counts, merge
+from reports import charts
+from reports.charts import Binned
+
+
+def counts(*values: tuple[float, int]) -> Counts:
+    bins = [int(np.float32(value).view(np.uint32)) >> 18 for value, _ in values]
+    return merge([(bins, [number for _, number in values])])
+
+
+HALVES = counts((0.125, 50), (0.5, 49), (4.0, 1))
+
+
+def test_a_strip_places_quantiles_on_the_shared_axis() -> None:
+    """Median at 1/8, maximum at 4: left and right of the limit by three and two binades."""
+    axis = charts.strip_axis([HALVES])
+    strip = charts.strip(HALVES, axis)
+
+    assert strip.p50 == f"{axis.place(0.125 * (1 + 1 / 64)):.1f}".removesuffix(".0")
+    assert float(strip.p50) < float(strip.limit) < float(strip.largest)
+    assert strip.beyond
+    assert strip.description == "100 elements, error ÷ limit: p50 0.127, p99 0.508, max 4.06"
+
+
+def test_an_exact_distribution_is_said_in_words() -> None:
+    axis = charts.strip_axis([HALVES])
+    assert charts.strip(counts((0.0, 1200)), axis).note == "all 1,200 elements exact"
+    assert charts.strip(merge([]), axis).note == "no elements compared"
+
+
+def test_not_a_number_lies_beyond_the_limit() -> None:
+    """A storm of NaN must not look like a distribution that ends at the limit."""
+    storm = merge([([8176], [10])])
+    strip = charts.strip(storm, charts.strip_axis([storm]))
+    assert strip.beyond
+    assert float(strip.largest) > float(strip.limit)
+
+
+def test_the_tail_says_how_many_lie_beyond_the_limit() -> None:
+    _, tail = charts.distribution(HALVES, "Output")
+    assert "1 % of 100 elements lie beyond the limit" in tail.description
+
+
+def test_the_ecdf_rises_and_the_tail_falls() -> None:
+    """In SVG y grows downwards: the ECDF's y falls along x, the tail's rises."""
+    ecdf, tail = charts.distribution(HALVES, "Output")
+    rising, falling = (
+        [float(point.split(" ")[1]) for point in re.split("[ML]", chart.lines[0].path)[1:]] for chart in (ecdf, tail)
+    )
+    assert rising == sorted(rising, reverse=True)
+    assert falling == sorted(falling)
+
+
+def test_error_against_an_input_marks_the_bins_that_fail() -> None:
+    bins = [
+        Binned(label="32", n=10, median=0.5, p99=0.8, largest=0.9, failing=0),
+        Binned(label="64", n=10, median=0.5, p99=2.0, largest=8.0, failing=3),
+    ]
+    chart = charts.against_input(bins, "Output", "blocksize")
+
+    assert [mark.kind for mark in chart.marks] == ["pass", "fail"]
+    assert chart.marks[1].text == "64: 3 of 10 fail, max 8"
+    assert float(chart.marks[1].y) < float(chart.limit_y) < float(chart.marks[0].y)
+    assert [tick.label for tick in chart.x_ticks] == ["32", "64"]

@@ -1,0 +1,252 @@
+"""The page as a whole: it agrees with the run, escapes what it shows, and is the same for the same data."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from functools import cache
+from html.parser import HTMLParser
+from typing import Any
+
+import data
+import pytest
+
+from reports import words
+from reports.render import render
+
+RUNS = {
+    "all_pass": data.all_pass,
+    "failing": data.failing,
+    "missing_device": data.missing_device,
+    "zero_cases": data.zero_cases,
+    "nan_storm": data.nan_storm,
+}
+SMALL = {"per_case": 6}
+
+
+@cache
+def page_named(name: str) -> str:
+    return page_of(made(name))
+
+
+def page_of(run: data.Run) -> str:
+    return render(run.manifest, run.observations, run.verdicts, run.summary, run="2026-11-22-nightly")
+
+
+@cache
+def made(name: str) -> data.Run:
+    make = RUNS[name]
+    return make() if make is data.zero_cases else make(**SMALL)
+
+
+@pytest.fixture(params=list(RUNS))
+def run(request: pytest.FixtureRequest) -> data.Run:
+    return made(request.param)
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the text of each that has an id."""
+
+    VOID = ("meta", "link", "input", "br")
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[tuple[str, list[str]]] = []
+        self.texts: list[tuple[str, dict[str, str | None], str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append((tag, []))
+
+    def handle_endtag(self, tag: str) -> None:
+        name, _ = self.open.pop()
+        assert name == tag, f"</{tag}> closes <{name}>"
+
+    def ids(self) -> list[str]:
+        return [str(attributes["id"]) for _, attributes in self.found if "id" in attributes]
+
+
+def island(page: str) -> Any:
+    found = re.search(r'<script type="application/json" id="island">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_banner_says_the_verdict_of_the_run(run: data.Run) -> None:
+    """Release, Do not release, Incomplete: taken from verdict.json, with its counts."""
+    heading = re.search(r"<h1>.*?</span> (.*?)</h1>\s*<p>(.*?)</p>", page_of(run), re.DOTALL)
+    said = {"release": "Release", "do-not-release": "Do not release", "incomplete": "Incomplete"}
+    counts = run.summary["counts"]
+
+    assert heading
+    assert heading[1] == said[run.summary["verdict"]]
+    assert heading[2].startswith(f"{counts['fail']} of {counts['cells']} checks fail")
+    assert f"{counts['pass']} pass" in heading[2]
+
+
+def test_only_a_release_is_green(run: data.Run) -> None:
+    """What is missing or never ran must not look like a pass."""
+    green = 'class="banner pass"' in page_of(run)
+    assert green == (run.summary["verdict"] == "release")
+
+
+def test_the_matrix_shows_the_worst_verdict_of_each_cell(run: data.Run) -> None:
+    """Parsed back from the page and compared with the verdict frame."""
+    page = page_of(run)
+    squares = re.findall(r'<td class="(\w+)" title="[^"]*"><a href="#cell=([^"]+)">', page)
+    shown = {tuple(html.unescape(place).split("/")): kind for kind, place in squares}
+    worst = {
+        key: words.worst(list(rows["verdict"])).value for key, rows in run.verdicts.groupby(["case", "device", "dtype"])
+    }
+    assert shown == worst
+
+
+def test_every_check_is_on_the_page_with_its_verdict(run: data.Run) -> None:
+    """The tables of the cells hold as many passes and failures as verdict.json counts."""
+    page = page_of(run)
+    tables = "".join(re.findall(r'<table class="quantities">.*?</table>', page, re.DOTALL))
+    counts = run.summary["counts"]
+    for name in ("pass", "warn", "fail", "not_run", "not_supported"):
+        assert tables.count(f'<b class="verdict {name}">') == counts[name], name
+    checks = [check for cell in island(page)["cells"] for check in cell["checks"]]
+    assert len(checks) == counts["cells"]
+    assert sum(check[2] == "fail" for check in checks) == counts["fail"]
+
+
+def test_at_most_five_reasons_and_none_without_cause(run: data.Run) -> None:
+    page = page_of(run)
+    reasons = re.findall(r"<li><b class=\"verdict (\w+)\">", page.split('<h2 id="matrix-title">')[0])
+    assert len(reasons) <= 5
+    assert bool(reasons) == bool(run.summary["reasons"])
+    assert ("fail" in reasons) == (run.summary["counts"]["fail"] > 0)
+
+
+def test_links_within_the_page_arrive(run: data.Run) -> None:
+    """Without a script too: every # address is an id on the page, and no id occurs twice."""
+    elements = Elements(page_of(run))
+    ids = elements.ids()
+    targets = {str(a["href"])[1:] for tag, a in elements.found if tag == "a" and str(a["href"]).startswith("#")}
+
+    assert len(ids) == len(set(ids))
+    assert targets <= set(ids)
+
+
+def test_nothing_on_the_page_points_outside(run: data.Run) -> None:
+    for tag, attributes in Elements(page_of(run)).found:
+        for name in ("href", "src", "action", "srcset", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith("#") or (tag, value) == ("link", "data:,")
+
+
+def test_the_policy_names_the_style_and_the_script_by_their_hashes(run: data.Run) -> None:
+    """Nothing is allowed but what the hashes name, and nothing inline besides."""
+    page = page_of(run)
+    found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert found
+    policy = html.unescape(found[1])
+    for tag in ("style", "script"):
+        body = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert body
+        digest = base64.b64encode(hashlib.sha256(body[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert not [a for _, a in Elements(page).found if "style" in a or any(name.startswith("on") for name in a)]
+
+
+def test_equal_data_in_any_order_give_equal_bytes() -> None:
+    """Rows shuffled, page unchanged: nothing depends on order, clock or hash seeds."""
+    run = data.failing(**SMALL)
+    mixed = data.Run(
+        manifest=run.manifest,
+        observations=run.observations.sample(frac=1, random_state=3).reset_index(drop=True),
+        verdicts=run.verdicts.sample(frac=1, random_state=4).reset_index(drop=True),
+        summary=run.summary,
+    )
+    assert page_of(run) == page_of(run) == page_of(mixed)
+
+
+def test_a_missing_device_is_named_with_its_reason() -> None:
+    run = data.missing_device(**SMALL)
+    page = page_of(run)
+    assert run.summary["verdict"] == "incomplete"
+    assert "cuda not run: torch.cuda.is_available() is False" in page
+    assert '<th scope="colgroup" colspan="3">cuda</th>' in page or ">cuda</th>" in page
+
+
+def test_a_night_of_fifty_cells_fits_in_a_megabyte() -> None:
+    """54 cells, 2,000 cases: what a mail server takes."""
+    cases = {name: layer for name, layer in data.CASES.items() if name != "embedding4bit-fp4"}
+    run = data.repeated(data.failing(per_case=28, cases=cases), 8)
+    assert run.observations["id"].nunique() >= 2000
+    assert len(page_of(run).encode()) <= 1_000_000
+
+
+PAYLOADS = [
+    "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>', "'><b>", "javascript:alert(1)", "{{ 7*7 }}", "{% raw %}", "${7*7}", "<!--", "-->",
+    "]]>", "<![CDATA[", "&lt;b&gt;", "&#60;script&#62;", "\u202etxt.exe", "\u2066hidden\u2069", "\x00nul", "\x1b[2J",
+    "\u2028line", "</title><h1>", "</style><style>*{display:none}", "</svg><script>", "<base href=//evil>",
+    "<meta http-equiv=refresh content=0>", "<iframe src=//evil>", 'a" onmouseover="alert(1)', "a' onfocus='x",
+    "`onclick=x", "%3Cscript%3E", "#cell=x", "../../etc/passwd", "\\u003cscript\\u003e", "\ufeffbom",
+    "<ScRiPt>x</sCrIpT>", "<a href=//evil>", "<form action=//evil>", "<object data=x>", "<embed src=x>",
+    "<link rel=stylesheet href=//evil>", "<math><mi xlink:href=javascript:x>", "<details open ontoggle=x>",
+    "<template><script>", '<noscript><p title="</noscript><img src=x>">', "<xmp><script>", "<plaintext>",
+    "<textarea></textarea><script>", "<select><option>", "<table><td background=javascript:x>", "x" * 5000,
+    "\t\ttabs", "line\nbreak", "\r\nheader: x", "%00", "%0a", "'; DROP TABLE runs; --", "=cmd|' /C calc'!A0",
+    "$(rm -rf /)", "a & b < c > d", "🧨", "ﷺ" * 50,
+]  # fmt: skip
+"""Strings that broke other pages: markup, attributes, templates, terminals, directions of text."""
+
+
+@cache
+def small_run() -> data.Run:
+    return data.failing(per_case=1, cases={"linear4bit-fp4-train": "Linear4bit"}, devices=("cpu",))
+
+
+def hostile(payload: str) -> data.Run:
+    """A run with the payload in every text it can carry."""
+    run = small_run()
+    names = ("case", "device", "dtype", "basis", "observed", "reason")
+    observations = run.observations.assign(**dict.fromkeys(names, payload))
+    first = observations.index[0]
+    config = json.loads(str(observations.at[first, "config"])) | {"weight": payload, payload[:80]: payload}
+    ids = observations["id"] == observations.at[first, "id"]
+    observations.loc[ids, "config"] = json.dumps(config)
+    observations.loc[ids, "status"] = "crash"
+    again = data.assemble(observations, cases={payload: payload}, devices=[payload], missing={payload + "2": payload})
+    manifest = dict(again.manifest) | {"profile": payload, "accuracy": payload, "limits_hash": payload}
+    manifest["versions"] = {payload: payload, "bitsandbytes": payload}
+    manifest["environment"] = {payload: {payload: payload}}
+    manifest["cases"] = {payload: {"layer": payload, "claim": payload}}
+    reasons = [dict(reason, text=payload) for reason in again.summary["reasons"]]
+    return data.Run(
+        manifest=manifest,
+        observations=again.observations,
+        verdicts=again.verdicts,
+        summary=dict(again.summary) | {"reasons": reasons},
+    )
+
+
+def shape(page: str) -> set[tuple[str, tuple[str, ...]]]:
+    """Which elements with which attributes a page has."""
+    return {(tag, tuple(sorted(attributes))) for tag, attributes in Elements(page).found}
+
+
+@cache
+def harmless_shape() -> set[tuple[str, tuple[str, ...]]]:
+    return shape(page_of(hostile("harmless")))
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+def test_hostile_text_stays_text(payload: str) -> None:
+    """The page has the elements and attributes that a harmless text gives, and the island is still JSON."""
+    hostile_page = page_of(hostile(payload))
+    assert shape(hostile_page) == harmless_shape()
+    assert not any(letter in hostile_page for letter in "\x00\x1b\u202e\u2066\u2028\ufeff")
+    hostile_page.encode()
+    assert words.visible(payload) in {cell["case"] for cell in island(hostile_page)["cells"]}
