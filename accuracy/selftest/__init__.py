@@ -1,0 +1,1 @@
+"""Faults planted into the real library, and which of them the pipeline sees: the harness tests itself."""
