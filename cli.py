@@ -103,7 +103,7 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
         stored = store.read(run)
         by = load_limits(limits)
         today = datetime.datetime.now(datetime.UTC).date()
-        judged = nightly.judged_run(stored.observations, by, load_waivers(waivers), today)
+        judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, load_waivers(waivers), today)
         manifest = store.rewrite_verdicts(
             stored, judged.observations, judged.verdicts, judged.summary, limits_hash=by.hash
         )

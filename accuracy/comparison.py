@@ -1,5 +1,6 @@
 """What a check hands to the metrics: what the library gave, what the oracle says, and how far apart they may be."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class Model:
     bound: Tensor
     scale: Tensor
     factors: tuple[Tensor, Tensor] | None = None
+    overflow: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

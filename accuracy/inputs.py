@@ -1,5 +1,6 @@
 """Config and 64-bit seed to tensors. Everything is drawn in float32 on the CPU and cast to the dtype it has."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -91,11 +92,53 @@ def signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return torch.randint(2, shape, generator=generator).float() * 2 - 1
 
 
+def with_nan(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) with about one element in 50, and at least one, NaN."""
+    return _sprinkled(shape, generator, (math.nan,))
+
+
+def with_infinities(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) with about one element in 50, and at least one, +Inf or -Inf."""
+    return _sprinkled(shape, generator, (math.inf, -math.inf))
+
+
+def signed_zeros(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) with about half of the elements +0 or -0."""
+    values = torch.randn(shape, generator=generator)
+    zero = torch.rand(shape, generator=generator) < 1 / 2
+    return torch.where(zero, torch.copysign(torch.zeros(()), values), values)
+
+
+def subnormal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) scaled by 2**-16: most elements are subnormal in float16, all of them normal in the wider types."""
+    return torch.randn(shape, generator=generator) * 2.0**-16
+
+
+def near_overflow(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Signs times uniform on [2e4, 6.4e4): finite in every 16-bit type, but most sums are not in float16."""
+    return signs(shape, generator) * (torch.rand(shape, generator=generator) * 4.4e4 + 2.0e4)
+
+
+def zeros(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Zero everywhere."""
+    del generator
+    return torch.zeros(shape)
+
+
+def _sprinkled(shape: tuple[int, ...], generator: Generator, specials: tuple[float, ...]) -> Tensor:
+    values = torch.randn(shape, generator=generator)
+    flat = values.view(-1)
+    places = torch.randint(flat.numel(), (max(1, flat.numel() // 50),), generator=generator)
+    chosen = torch.randint(len(specials), places.shape, generator=generator)
+    flat[places] = torch.tensor(specials)[chosen]
+    return values
+
+
 DISTRIBUTIONS: Final[dict[str, Distribution]] = {
     draw.__name__: draw
     for draw in (
         normal, uniform, heavy_tailed, outlier_columns, constant, zero_blocks, all_positive, tiny_scale,
-        huge_scale, signs,
+        huge_scale, signs, with_nan, with_infinities, signed_zeros, subnormal, near_overflow, zeros,
     )
 }  # fmt: skip
 

@@ -91,11 +91,11 @@ def classify(values: Tensor) -> Tensor:
 def special_mismatches(actual: Tensor, model: Model, dtype: torch.dtype) -> Tensor:
     """Whether each element has the wrong class: finite, +Inf, -Inf or NaN.
 
-    Overflow is right where |expected| + bound reaches the overflow threshold of `dtype`, and wrong
-    to miss where |expected| - bound does.
+    Overflow is right where |expected| + bound reaches the overflow threshold of `dtype`, or the
+    model's own, and wrong to miss where |expected| - bound does.
     """
     seen, wanted = classify(actual), classify(model.expected)
-    threshold = overflow_threshold(dtype)
+    threshold = min(overflow_threshold(dtype), model.overflow)
     bound = model.bound.nan_to_num(nan=0.0, posinf=math.inf)
     signed = torch.where(model.expected >= 0, POSITIVE_INFINITY, NEGATIVE_INFINITY)
     finite = wanted == FINITE

@@ -69,7 +69,15 @@ def run(request: Request, found: Found, on_progress: Callable[[executor.Progress
             for name, value in _absent(task, device, reason).items():
                 measured[name].append(value)
     observations = store.observations_frame(measured)
-    judged = judged_run(observations, request.limits, request.waivers, request.created.date())
+    cases = {
+        case.name: {
+            "layer": case.layer,
+            "claim": case.claim,
+            "strata": [stratum.name for stratum in case.strata],
+        }
+        for case in request.cases
+    }
+    judged = judged_run(observations, cases, request.limits, request.waivers, request.created.date())
     manifest = {
         "schema": 1,
         "created": request.created.isoformat(timespec="seconds"),
@@ -84,7 +92,7 @@ def run(request: Request, found: Found, on_progress: Callable[[executor.Progress
         "limits_hash": request.limits.hash,
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
-        "cases": {case.name: {"layer": case.layer, "claim": case.claim} for case in request.cases},
+        "cases": cases,
         "baseline": None,
         "duration_s": round(time.monotonic() - started, 1),
     }
@@ -108,11 +116,20 @@ class Judged:
 
 
 def judged_run(
-    observations: pd.DataFrame, by: limits.Limits, known: Sequence[waivers.Waiver], today: datetime.date
+    observations: pd.DataFrame,
+    cases: Mapping[str, Mapping[str, Any]],
+    by: limits.Limits,
+    known: Sequence[waivers.Waiver],
+    today: datetime.date,
 ) -> Judged:
-    """Rows to statuses, statuses to cells, cells to the verdict of the run. Pure."""
+    """Rows to statuses, statuses to cells, cells to the verdict of the run. Pure.
+
+    `cases` is the manifest's entry of that name: the strata that each case must touch.
+    """
     judged = judge.judge_rows(observations, by)
-    cells = verdicts.waive(verdicts.cells(judged), known, today)
+    cells = verdicts.waive(
+        verdicts.cells(judged, {name: case.get("strata", ()) for name, case in cases.items()}), known, today
+    )
     return Judged(
         observations=judged[list(observations.columns)],
         verdicts=verdicts.frame(cells),

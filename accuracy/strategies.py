@@ -21,6 +21,8 @@ WEIGHTS: Final = (
     "tiny_scale", "huge_scale",
 )  # fmt: skip
 ACTIVATIONS: Final = WEIGHTS
+SPECIALS: Final = ("with_nan", "with_infinities", "signed_zeros", "subnormal", "near_overflow", "zeros")
+"""Distributions of special values; they have strata of their own and are not in the sample at large."""
 LARGEST_WEIGHT: Final = 2**21
 """Elements of the largest weight drawn: quantizing it takes some 50 ms on one core."""
 
@@ -113,6 +115,7 @@ def _linear(
         "weight": st.one_of(st.just("normal"), st.sampled_from(WEIGHTS)),
         "weight_dtype": dtypes,
         "activation": st.one_of(st.just("normal"), st.sampled_from(ACTIVATIONS)),
+        "gradient": st.just("normal"),
     }
     drawn: SearchStrategy[Any] = st.builds(config, **(shared | own | fixed))
     return drawn.filter(lambda c: c.in_features * c.out_features <= LARGEST_WEIGHT)

@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ class Row:
     broken: str
     warned: str
     explained: bool
+    strata: Sequence[str]
 
     @property
     def failed(self) -> bool:
@@ -70,8 +71,11 @@ class Cell:
     reason: str
 
 
-def cells(judged: pd.DataFrame) -> list[Cell]:
+def cells(judged: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> list[Cell]:
     """One cell for each (case, device, dtype, stage, quantity) that occurs, in order of occurrence.
+
+    `strata` names those that each case must touch, in each dtype, on each device that ran it; one
+    that never occurred is a cell of its own, NOT RUN.
 
     A cell fails with one failing row, unless all of them are explained, by a lower precision or
     by the failure of an earlier stage in the same case (a warning: that stage's cell fails). A row
@@ -83,7 +87,7 @@ def cells(judged: pd.DataFrame) -> list[Cell]:
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.case, row.device, row.dtype, row.stage, row.quantity), []).append(row)
-    return [_cell(group, roots) for group in groups.values()]
+    return [*(_cell(group, roots) for group in groups.values()), *_missing_strata(rows, strata)]
 
 
 def waive(judged: Sequence[Cell], waivers: Sequence[Waiver], today: datetime.date) -> list[Cell]:
@@ -159,6 +163,34 @@ def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
 def json_number(value: float) -> float | str:
     """`value` as strict JSON can carry it: infinities and NaN as the words "inf", "-inf" and "nan"."""
     return value if math.isfinite(value) else str(value)
+
+
+def _missing_strata(rows: Sequence[Row], strata: Mapping[str, Sequence[str]]) -> list[Cell]:
+    seen: dict[tuple[str, str, str], set[str]] = {}
+    for row in rows:
+        if row.status != Status.NOT_RUN:
+            seen.setdefault((row.case, row.device, row.dtype), set()).update(row.strata)
+    return [
+        Cell(
+            case=case,
+            device=device,
+            dtype=dtype,
+            stage=Stage.CONTRACT.value,
+            quantity=f"stratum {name}",
+            verdict=Verdict.NOT_RUN,
+            worst_ratio=math.nan,
+            worst_id="",
+            n=0,
+            failing=0,
+            caused_by="",
+            limit_id="",
+            basis="every boundary of the format is in every plan",
+            reason=f"the stratum {name!r} never occurred",
+        )
+        for (case, device, dtype), touched in seen.items()
+        for name in strata.get(case, ())
+        if name not in touched
+    ]
 
 
 def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:

@@ -5,7 +5,7 @@ from functools import partial
 from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Embedding4bitConfig, Embedding8bitConfig, Stratum
-from accuracy.strategies import embedding_4bit, embedding_8bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import SPECIALS, embedding_4bit, embedding_8bit, multiples_of, non_multiples_of, odd
 
 STRATA = (
     Stratum(name="one row", holds=lambda c: c.rows == 1, fixed={"rows": just(1)}),
@@ -24,6 +24,14 @@ STRATA = (
         name="repeated rows",
         holds=lambda c: len(c.index) > 1,
         fixed={"rows": just(3), "index": sampled_from(((10, 10), (4, 5, 5)))},
+    ),
+    *(
+        Stratum(
+            name=f"weight {name}",
+            holds=lambda c, name=name: c.weight == name,  # type: ignore[misc]  # the default binds the loop
+            fixed={"weight": just(name), "dim": just(128), "rows": just(64)},
+        )
+        for name in SPECIALS
     ),
     Stratum(name="lossless weights", holds=lambda c: c.weight == "signs", fixed={"weight": just("signs")}),
 )

@@ -5,6 +5,7 @@ from functools import partial
 from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
+from accuracy.cases import special
 from accuracy.strategies import BLOCKSIZES, DTYPES, linear_4bit, multiples_of, non_multiples_of, odd
 
 
@@ -136,6 +137,11 @@ DTYPES_AND_STORAGE = (
 )
 STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *INPUTS, *DTYPES_AND_STORAGE)
 
+FIELDS: dict[Mode, tuple[str, ...]] = {
+    "eval": ("weight", "activation"),
+    "train": ("weight", "activation", "gradient"),
+}
+
 CLAIMS: dict[Mode, str] = {
     "eval": "In inference, a {kind} layer stores the nearest codes, decodes them exactly and adds only rounding.",
     "train": "In training, a {kind} layer adds only rounding to its output and to the gradients of input and bias.",
@@ -150,7 +156,7 @@ CASES = tuple(
         draw=partial(linear_4bit, quant_type=just(quant_type), mode=just(mode)),
         subject="accuracy.subjects:linear_4bit",
         checks=CHECKS,
-        strata=STRATA,
+        strata=STRATA + special.dense(*FIELDS[mode], blocksize=just(64)),
         published=tuple(
             Linear4bitConfig(
                 mode=mode,

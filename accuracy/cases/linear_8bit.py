@@ -5,6 +5,7 @@ from functools import partial
 from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Linear8bitConfig, Mode, Stratum
+from accuracy.cases import special
 from accuracy.strategies import linear_8bit, multiples_of, non_multiples_of, odd
 
 CHECKS = (
@@ -90,6 +91,11 @@ THRESHOLDS = (
     ),
 )
 
+FIELDS: dict[Mode, tuple[str, ...]] = {
+    "eval": ("weight", "activation"),
+    "train": ("weight", "activation", "gradient"),
+}
+
 CLAIMS: dict[tuple[Mode, bool], str] = {
     (
         "eval",
@@ -115,7 +121,7 @@ CASES = tuple(
         draw=partial(linear_8bit, mode=just(mode), has_fp16_weights=just(fp16)),
         subject="accuracy.subjects:linear_8bit",
         checks=CHECKS,
-        strata=SHAPES + THRESHOLDS,
+        strata=SHAPES + THRESHOLDS + special.dense(*FIELDS[mode]),
         published=tuple(
             Linear8bitConfig(
                 mode=mode,

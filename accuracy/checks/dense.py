@@ -1,6 +1,7 @@
 """Comparisons that every dense layer shares: output and gradients against the product of the decoded weight."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,11 @@ from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma
 
 
 def forward(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:
-    """The output that `weight` (float64, as decoded in the compute dtype) gives, and its error bound."""
+    """The output that `weight` (float64, as decoded in the compute dtype) gives, and its error bound.
+
+    A block with an infinite scale decodes to NaN and infinities; which of them a product gives depends
+    on whether the kernel scales before or after it sums, and both are right.
+    """
     compute = compute_dtype(setting.config)
     exact = linear.affine(
         linear.operand(setting.inputs.x, compute),
@@ -21,7 +26,16 @@ def forward(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:
         None if setting.inputs.bias is None else linear.operand(setting.inputs.bias, compute),
     )
     output = torch_dtype(setting.config.dtype)
-    return exact, linear.accumulated(exact, compute, output, setting.bounds.confidence)
+    model = linear.accumulated(exact, compute, output, setting.bounds.confidence)
+    return exact, either_nonfinite(model, weight, setting.parts["output"].double())
+
+
+def either_nonfinite(model: Model, weight: Tensor, actual: Tensor) -> Model:
+    """`model` with NaN and infinities taken for each other, if `weight` is not finite; `actual` decides which."""
+    if weight.isfinite().all() or actual.shape != model.expected.shape:
+        return model
+    either = ~model.expected.isfinite() & ~actual.isfinite()
+    return replace(model, expected=torch.where(either, actual, model.expected))
 
 
 def backward_input(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:

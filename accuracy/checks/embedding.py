@@ -43,7 +43,7 @@ def compute_8bit(setting: Setting) -> Iterator[Comparison]:
 
 def quantization_4bit(setting: Setting) -> Iterator[Comparison]:
     """Looked-up rows against those of the fp32 table."""
-    if setting.has("output"):
+    if setting.has("output") and setting.ordinary:
         stored, original = setting.parts["stored"], setting.inputs.weight.double()
         error = four_bit_checks.weight_error(stored, original)
         error = error + rounding_error(four_bit.decode_float32(stored), stored.dtype)
@@ -53,7 +53,7 @@ def quantization_4bit(setting: Setting) -> Iterator[Comparison]:
 
 def quantization_8bit(setting: Setting) -> Iterator[Comparison]:
     """Looked-up rows against those of the fp32 table."""
-    if setting.has("output"):
+    if setting.has("output") and setting.ordinary:
         stored, original = setting.parts["stored"], setting.inputs.weight.double()
         decoded = int8.decode_float32(stored)
         dtype = torch_dtype(setting.config.dtype)

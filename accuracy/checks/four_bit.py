@@ -84,7 +84,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
 
 def quantization(setting: Setting) -> Iterator[Comparison]:
     """Decoded weight, output and input gradient against the layer that was quantized."""
-    if not setting.has("weight"):
+    if not setting.has("weight") or not setting.ordinary:
         return
     stored: Stored4bit = setting.parts["stored"]
     original = setting.inputs.weight.double()
@@ -203,7 +203,8 @@ def _packed_bfloat16(setting: Setting) -> Model:
         bound = bound + rounding_error(expected.abs() + bound, compute)
     if output != compute:
         bound = bound + rounding_error(expected.abs() + bound, output)
-    return Model(expected=expected, bound=bound, scale=model.scale, factors=model.factors)
+    model = replace(model, expected=expected, bound=bound)
+    return dense.either_nonfinite(model, weight, setting.parts["output"].double())
 
 
 def _scales(stored: Tensor, expected: Tensor, zero_block_scale: float) -> Comparison:
@@ -228,6 +229,8 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         ),
         basis="mean",
     )
+    if not stored.offset.isfinite():
+        return  # every decoded scale is then NaN or infinite, whatever else is stored
     centred = scales - stored.offset
     second = four_bit.block_maxima(centred, NESTED_BLOCKSIZE)
     yield Comparison(
@@ -247,9 +250,10 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
 ) -> Iterator[Comparison]:
     """How much farther each chosen code is than the nearest, in units of the scale.
 
-    A block of zeros leaves no choice of code; where all blocks are zero there is nothing to compare.
+    A block of zeros leaves no choice of code, nor does one with NaN or an infinity; where all blocks
+    are such there is nothing to compare.
     """
-    coded = scale > 0
+    coded = (scale > 0) & scale.isfinite()
     if not coded.any():
         return
     excess = four_bit.excess_distance((values / scale)[coded], chosen[coded], table)

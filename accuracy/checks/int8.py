@@ -94,7 +94,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
 
 def quantization(setting: Setting) -> Iterator[Comparison]:
     """Decoded weight, output and input gradient against the layer that was quantized."""
-    if not setting.has("weight"):
+    if not setting.has("weight") or not setting.ordinary:
         return
     stored: Stored8bit = setting.parts["stored"]
     original = setting.inputs.weight.double()

@@ -13,6 +13,9 @@ from accuracy.oracles.rounding import UNIT_ROUNDOFF
 GENERIC = frozenset({"normal", "uniform", "heavy_tailed", "outlier_columns", "all_positive"})
 """Distributions of independent continuous values."""
 
+UNBOUNDED = frozenset({"with_nan", "with_infinities", "near_overflow"})
+"""Distributions whose results are NaN or infinite by right."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -38,6 +41,12 @@ class Setting:
         if coarsest == UNIT_ROUNDOFF[torch.float32]:
             return self.bounds.structure_effect_float32 * coarsest
         return self.bounds.structure_effect * coarsest
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether all operands are finite and far from overflow, so that a quantization error has a size."""
+        names = (self.config.weight, getattr(self.config, "activation", ""), getattr(self.config, "gradient", ""))
+        return not UNBOUNDED.intersection(names)
 
     def has(self, *names: str) -> bool:
         """Whether the layer got as far as all of these parts."""

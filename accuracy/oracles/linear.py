@@ -4,13 +4,21 @@ The model (docs/method.md, "compute"): operands are rounded to the compute dtype
 accumulated in float32 or better, the sum is rounded to c, and to the input dtype where that differs.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from accuracy.comparison import Model
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma, probabilistic_gamma, rounded, rounding_error
+from accuracy.oracles.rounding import (
+    UNIT_ROUNDOFF,
+    gamma,
+    overflow_threshold,
+    probabilistic_gamma,
+    rounded,
+    rounding_error,
+)
 
 ACCUMULATOR = torch.float32
 
@@ -33,7 +41,7 @@ class Product:
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
     """Product of x [*batch, K] and weight [N, K] transposed, plus bias [N]; all float64."""
     product = x @ weight.T
-    factors = (x.reshape(-1, x.shape[-1]), weight)
+    factors = (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight)
     magnitude = x.abs() @ weight.abs().T
     if bias is None:
         return Product(
@@ -67,6 +75,7 @@ def accumulated(exact: Product, compute: torch.dtype, output: torch.dtype, confi
         bound=bound,
         scale=exact.magnitude * UNIT_ROUNDOFF[ACCUMULATOR],
         factors=exact.factors,
+        overflow=min(overflow_threshold(compute), overflow_threshold(output)),
     )
 
 

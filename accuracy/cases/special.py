@@ -1,0 +1,31 @@
+"""Strata of special values: NaN, infinities, signed zeros, subnormals and values near overflow, where they enter."""
+
+from typing import Any
+
+from hypothesis.strategies import SearchStrategy, just
+
+from accuracy.case import Stratum
+from accuracy.strategies import SPECIALS, multiples_of
+
+# Shapes that every kernel takes, so that nothing but the special values can go wrong.
+_PLAIN = {
+    "in_features": just(128),
+    "out_features": multiples_of(32, 128),
+    "batch": just((16,)),
+    "bias": just(True),
+    "weight": just("normal"),
+    "activation": just("normal"),
+}
+
+
+def dense(*fields: str, **fixed: SearchStrategy[Any]) -> tuple[Stratum, ...]:
+    """A stratum for each special distribution in each of these fields, other fields held as `fixed` says."""
+    return tuple(
+        Stratum(
+            name=f"{field} {name}",
+            holds=lambda c, field=field, name=name: getattr(c, field) == name,  # type: ignore[misc]  # defaults bind the loop
+            fixed={**_PLAIN, **fixed, field: just(name)},
+        )
+        for field in fields
+        for name in SPECIALS
+    )
