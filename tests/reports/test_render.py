@@ -25,11 +25,6 @@ RUNS = {
 SMALL = {"per_case": 6}
 
 
-@cache
-def page_named(name: str) -> str:
-    return page_of(made(name))
-
-
 def page_of(run: data.Run) -> str:
     return render(run.manifest, run.observations, run.verdicts, run.summary, run="2026-11-22-nightly")
 
@@ -40,9 +35,24 @@ def made(name: str) -> data.Run:
     return make() if make is data.zero_cases else make(**SMALL)
 
 
+@cache
+def page_named(name: str) -> str:
+    return page_of(made(name))
+
+
 @pytest.fixture(params=list(RUNS))
-def run(request: pytest.FixtureRequest) -> data.Run:
-    return made(request.param)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def run(name: str) -> data.Run:
+    return made(name)
+
+
+@pytest.fixture
+def page(name: str) -> str:
+    return page_named(name)
 
 
 class Elements(HTMLParser):
@@ -76,9 +86,9 @@ def island(page: str) -> Any:
     return json.loads(found[1])
 
 
-def test_the_banner_says_the_verdict_of_the_run(run: data.Run) -> None:
+def test_the_banner_says_the_verdict_of_the_run(run: data.Run, page: str) -> None:
     """Release, Do not release, Incomplete: taken from verdict.json, with its counts."""
-    heading = re.search(r"<h1>.*?</span> (.*?)</h1>\s*<p>(.*?)</p>", page_of(run), re.DOTALL)
+    heading = re.search(r"<h1>.*?</span> (.*?)</h1>\s*<p>(.*?)</p>", page, re.DOTALL)
     said = {"release": "Release", "do-not-release": "Do not release", "incomplete": "Incomplete"}
     counts = run.summary["counts"]
 
@@ -88,15 +98,14 @@ def test_the_banner_says_the_verdict_of_the_run(run: data.Run) -> None:
     assert f"{counts['pass']} pass" in heading[2]
 
 
-def test_only_a_release_is_green(run: data.Run) -> None:
+def test_only_a_release_is_green(run: data.Run, page: str) -> None:
     """What is missing or never ran must not look like a pass."""
-    green = 'class="banner pass"' in page_of(run)
+    green = 'class="banner pass"' in page
     assert green == (run.summary["verdict"] == "release")
 
 
-def test_the_matrix_shows_the_worst_verdict_of_each_cell(run: data.Run) -> None:
+def test_the_matrix_shows_the_worst_verdict_of_each_cell(run: data.Run, page: str) -> None:
     """Parsed back from the page and compared with the verdict frame."""
-    page = page_of(run)
     squares = re.findall(r'<td class="(\w+)" title="[^"]*"><a href="#cell=([^"]+)">', page)
     shown = {tuple(html.unescape(place).split("/")): kind for kind, place in squares}
     worst = {
@@ -105,9 +114,8 @@ def test_the_matrix_shows_the_worst_verdict_of_each_cell(run: data.Run) -> None:
     assert shown == worst
 
 
-def test_every_check_is_on_the_page_with_its_verdict(run: data.Run) -> None:
+def test_every_check_is_on_the_page_with_its_verdict(run: data.Run, page: str) -> None:
     """The tables of the cells hold as many passes and failures as verdict.json counts."""
-    page = page_of(run)
     tables = "".join(re.findall(r'<table class="quantities">.*?</table>', page, re.DOTALL))
     counts = run.summary["counts"]
     for name in ("pass", "warn", "fail", "not_run", "not_supported"):
@@ -117,17 +125,16 @@ def test_every_check_is_on_the_page_with_its_verdict(run: data.Run) -> None:
     assert sum(check[2] == "fail" for check in checks) == counts["fail"]
 
 
-def test_at_most_five_reasons_and_none_without_cause(run: data.Run) -> None:
-    page = page_of(run)
-    reasons = re.findall(r"<li><b class=\"verdict (\w+)\">", page.split('<h2 id="matrix-title">')[0])
+def test_at_most_five_reasons_and_none_without_cause(run: data.Run, page: str) -> None:
+    reasons = re.findall(r"<li><b class=\"verdict (\w+)\">", page.split('<h2 id="matrix-title">', maxsplit=1)[0])
     assert len(reasons) <= 5
     assert bool(reasons) == bool(run.summary["reasons"])
     assert ("fail" in reasons) == (run.summary["counts"]["fail"] > 0)
 
 
-def test_links_within_the_page_arrive(run: data.Run) -> None:
+def test_links_within_the_page_arrive(page: str) -> None:
     """Without a script too: every # address is an id on the page, and no id occurs twice."""
-    elements = Elements(page_of(run))
+    elements = Elements(page)
     ids = elements.ids()
     targets = {str(a["href"])[1:] for tag, a in elements.found if tag == "a" and str(a["href"]).startswith("#")}
 
@@ -135,16 +142,15 @@ def test_links_within_the_page_arrive(run: data.Run) -> None:
     assert targets <= set(ids)
 
 
-def test_nothing_on_the_page_points_outside(run: data.Run) -> None:
-    for tag, attributes in Elements(page_of(run)).found:
+def test_nothing_on_the_page_points_outside(page: str) -> None:
+    for tag, attributes in Elements(page).found:
         for name in ("href", "src", "action", "srcset", "xlink:href"):
             value = attributes.get(name)
             assert value is None or value.startswith("#") or (tag, value) == ("link", "data:,")
 
 
-def test_the_policy_names_the_style_and_the_script_by_their_hashes(run: data.Run) -> None:
+def test_the_policy_names_the_style_and_the_script_by_their_hashes(page: str) -> None:
     """Nothing is allowed but what the hashes name, and nothing inline besides."""
-    page = page_of(run)
     found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     assert found
     policy = html.unescape(found[1])

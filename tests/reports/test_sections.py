@@ -1,0 +1,107 @@
+"""The sections of the page as values: matrix, reasons, gaps, strata and inputs, each against worked-out cases."""
+
+import data
+from data import Fault
+
+from reports import caselist, causes, drivers, features, frames, gaps, head, matrix
+
+CASES = {"linear4bit-nf4-train": "Linear4bit", "embedding8bit": "Embedding8bit"}
+
+
+def squares(run: data.Run) -> dict[tuple[str, str], matrix.Square]:
+    """Squares of the matrix by case and dtype, of a run on one device."""
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    built = matrix.build(prepared, matrix.standings(prepared), ["cpu"])
+    return {
+        (row.name, column): square
+        for row in built.rows
+        for column, square in zip(built.columns, row.squares, strict=True)
+    }
+
+
+def test_an_embedding_without_error_is_exact_and_a_product_has_a_margin() -> None:
+    found = squares(data.make(cases=CASES, per_case=12, devices=("cpu",)))
+    assert found["embedding8bit", "bf16"].text == "exact"
+    assert found["linear4bit-nf4-train", "bf16"].text.startswith("+0.")
+
+
+def test_the_number_of_a_failing_cell_is_that_of_what_fails() -> None:
+    """A quantization error three times its limit shows as −1.x, though the compute stage is at +0.1."""
+    fault = Fault(stage="quantization", quantity="output", holds=lambda *_: True, factor=4.0)
+    square = squares(data.make(cases=CASES, per_case=12, devices=("cpu",), faults=[fault]))[
+        "linear4bit-nf4-train", "fp32"
+    ]
+
+    assert square.kind == "fail"
+    assert square.text.startswith("−1.")
+    assert "quantization error of the output (quantization)" in square.title
+
+
+def test_a_device_that_was_not_there_has_a_column_that_says_so() -> None:
+    run = data.make(cases=CASES, per_case=4, devices=("cpu",), missing={"cuda": "no driver"})
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    built = matrix.build(prepared, matrix.standings(prepared), ["cpu", "cuda"])
+
+    assert "cuda" in dict(built.devices)
+    assert {square.kind for row in built.rows for square in row.squares} >= {"pass", "not_run"}
+
+
+def test_reasons_name_causes_first_and_gaps_after() -> None:
+    run = data.failing(per_case=10, missing={"cuda": "no driver"})
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    shown, more = head.reasons(run.summary, causes.find(prepared), set(matrix.standings(prepared)))
+
+    assert len(shown) == 5
+    assert shown[0].kind == "fail"
+    assert shown[-1].kind == "not_run"
+    assert more > 0
+
+
+def test_gaps_name_the_device_and_the_crash_with_their_reasons() -> None:
+    run = data.failing(per_case=30, missing={"cuda": "no driver"})
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    lines, _ = gaps.build(prepared, run.manifest["devices"]["missing"])
+
+    assert (lines[0].what, lines[0].reason) == ("cuda", "no driver")
+    assert any(line.word == "crashed" and "SIGSEGV" in line.reason for line in lines)
+
+
+def test_strata_count_failing_cases_by_value() -> None:
+    """Blocks of 64 fail, so that value leads with a share of 100 %."""
+    fault = Fault(stage="compute", quantity="output", holds=lambda c, _: c.get("blocksize") == 64, factor=9.0)
+    run = data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=60, devices=("cpu",), faults=[fault])
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    first = drivers.strata(prepared, prepared.worst)[0]
+
+    assert first.text == "blocksize = 64"
+    assert first.failing == first.n
+    assert first.share == "100 %"
+
+
+def test_a_config_becomes_flat_inputs() -> None:
+    """Leading dimensions count as rows; a block that does not fit is an input of its own."""
+    flat = features.of_config({"batch": [2, 3], "in_features": 33, "out_features": 64, "blocksize": 64, "bias": False})
+    assert flat["rows"] == 6
+    assert flat["rank"] == 3
+    assert (flat["whole_rows"], flat["whole_blocks"], flat["even_k"], flat["whole_tiles"]) == (False, True, False, True)
+
+
+def test_rows_of_a_table_are_not_rows_of_an_input() -> None:
+    flat = features.of_config({"rows": 10, "dim": 64, "index": [2, 7]})
+    assert flat == {"num_embeddings": 10, "embedding_dim": 64, "lookups": 14}
+
+
+def test_a_config_reads_as_a_sentence() -> None:
+    config = {"batch": [2, 3], "bias": False, "nested": True, "compute_dtype": None, "dtype": "bfloat16"}
+    assert features.sentence(config) == "batch 2×3, no bias, double quantization, dtype bf16"
+
+
+def test_not_a_number_is_worse_than_any_number() -> None:
+    """In the list of cases NaN stands before a failure of any size."""
+    faults = [
+        Fault(stage="compute", quantity="output", holds=lambda c, _: c["bias"], factor=float("nan")),
+        Fault(stage="compute", quantity="output", holds=lambda c, _: not c["bias"], factor=1e6),
+    ]
+    run = data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=12, devices=("cpu",), faults=faults)
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    assert caselist.listed(prepared, (), "RUN")[0].margin == "NaN"
