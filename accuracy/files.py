@@ -5,6 +5,7 @@ followed, nothing is overwritten in place, nothing is read beyond its cap.
 """
 
 import os
+import re
 import secrets
 import stat
 from contextlib import suppress
@@ -13,6 +14,8 @@ from typing import Final
 
 JOURNAL: Final = "journal.jsonl"
 """The file that an unfinished run has and a finished one has not."""
+
+_TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}")
 
 
 class StoreError(Exception):
@@ -41,6 +44,17 @@ def write_file(path: Path, data: bytes) -> None:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; free space or name another folder"
         ) from error
+
+
+def sweep(folder: Path) -> None:
+    """Removes the unfinished files that a killed `write_file` has left in `folder`.
+
+    Raises:
+        OSError: if one cannot be removed.
+    """
+    for entry in folder.iterdir():
+        if _TEMPORARY.fullmatch(entry.name):
+            entry.unlink()
 
 
 def _write_new(path: Path, data: bytes) -> None:

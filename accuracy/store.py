@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from accuracy.case import canonical_json
-from accuracy.files import JOURNAL, StoreError, read_file, write_file
+from accuracy.files import JOURNAL, StoreError, read_file, sweep, write_file
 from accuracy.rows import NAMES, TYPES
 
 MANIFEST: Final = "manifest.json"
@@ -71,6 +71,8 @@ def observations_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 def prepare(folder: Path, *, resume: bool = False) -> None:
     """Makes the folder of a run, or checks that it can be used.
 
+    A folder that is resumed loses the half files of a write that was killed.
+
     Raises:
         StoreError: if it holds anything and `resume` is false, if it is not a folder, or if `resume` is
             true and there is nothing to resume.
@@ -85,7 +87,9 @@ def prepare(folder: Path, *, resume: bool = False) -> None:
         raise StoreError(
             f"{folder} holds {what}: there is nothing to resume; leave --resume out or name another folder"
         )
-    if held and not resume:
+    if resume:
+        sweep(folder)
+    elif held:
         what = "another run" if {MANIFEST, JOURNAL} & set(held) else f"other files ({held[0]})"
         raise StoreError(f"{folder} holds {what}; an empty or new folder is wanted: name another, or --resume")
 

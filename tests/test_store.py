@@ -7,13 +7,16 @@ import pickle
 import random
 import re
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from faults.plans import plan, task
+from faults.plans import TESTS, plan, task
 from faults.workloads import healthy
 
 from accuracy import store
@@ -315,6 +318,36 @@ def test_a_frame_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"observations\.parquet would have values of another type than it must"):
         write(tmp_path / "run2", observations().assign(count="three"))
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_kill_while_a_run_is_stored_leaves_the_old_one_or_none(stored: Path, tmp_path: Path) -> None:
+    """SIGKILL at random moments of a process that stores a run again and again; what it leaves is swept away."""
+    code = (
+        "import sys; from pathlib import Path; from accuracy import store; run = store.read(Path(sys.argv[1]))\n"
+        "print('ready', flush=True)\n"
+        "for number in range(10**6):\n"
+        "    summary = {'exit_code': number}\n"
+        "    store.write(run.folder, run.manifest, run.plan, run.observations, run.verdicts, summary)\n"
+    )
+    dice = random.Random(11)  # noqa: S311  moments, not secrets
+    for number in range(6):
+        folder = shutil.copytree(stored, tmp_path / str(number))
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, cwd=TESTS.parent
+        ) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(dice.uniform(0.0, 0.2))
+            writer.kill()
+        (folder / JOURNAL).touch()
+        store.prepare(folder, resume=True)
+        assert {entry.name for entry in folder.iterdir()} == {*FILES, JOURNAL}
+        try:
+            assert same(store.read(folder).observations, observations())
+        except StoreError as error:
+            assert "was being rewritten" in str(error)  # noqa: PT017  either end is right
+        store.write(folder, MANIFEST, store.plan_frame(plan_rows()), observations(), VERDICTS, SUMMARY)
+        assert store.read(folder).summary == SUMMARY
 
 
 def _failing(call: Callable[..., Any], nth: int, error: int, *, for_good: bool) -> Callable[..., Any]:
