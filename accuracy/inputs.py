@@ -1,5 +1,6 @@
 """Config and 64-bit seed to tensors. Everything is drawn in float32 on the CPU and cast to the dtype it has."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -169,5 +170,6 @@ def embedding(config: Embedding8bitConfig, seed: int) -> EmbeddingInputs:
 
 
 def _generator(seed: int, stream: int) -> Generator:
-    """An independent stream of a 64-bit seed: torch mixes the seed, a large odd step keeps the streams apart."""
-    return Generator().manual_seed((seed + stream * 0x9E3779B97F4A7C15) % 2**64)
+    """An independent stream of a 64-bit seed. torch keeps 32 bits of what it is given, so all 64 are hashed into them."""
+    mixed = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
+    return Generator().manual_seed(int.from_bytes(mixed[:4], "little"))
