@@ -170,6 +170,6 @@ def embedding(config: Embedding8bitConfig, seed: int) -> EmbeddingInputs:
 
 
 def _generator(seed: int, stream: int) -> Generator:
-    """An independent stream of a 64-bit seed. torch keeps 32 bits of what it is given, so all 64 are hashed into them."""
+    """An independent stream of a 64-bit seed, all of it hashed into the 32 bits that torch keeps."""
     mixed = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return Generator().manual_seed(int.from_bytes(mixed[:4], "little"))
