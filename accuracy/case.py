@@ -110,6 +110,34 @@ class Embedding4bitConfig(Embedding8bitConfig):
     quant_storage: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Linear4bitRelation(Linear4bitConfig):
+    """A `Linear4bit` and the name of a relation in `accuracy.relations` that it must keep."""
+
+    relation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear8bitRelation(Linear8bitConfig):
+    """A `Linear8bitLt` and the name of a relation in `accuracy.relations` that it must keep."""
+
+    relation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding4bitRelation(Embedding4bitConfig):
+    """An `Embedding4bit` and the name of a relation in `accuracy.relations` that it must keep."""
+
+    relation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding8bitRelation(Embedding8bitConfig):
+    """An `Embedding8bit` and the name of a relation in `accuracy.relations` that it must keep."""
+
+    relation: str
+
+
 Config: TypeAlias = Linear4bitConfig | Linear8bitConfig | Embedding8bitConfig | Embedding4bitConfig
 
 

@@ -1,14 +1,18 @@
 """Limits are data: every number that decides, with its basis, comes from one TOML file."""
 
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from accuracy.case import Verdict, short_hash
+from accuracy.case import Observation, Verdict, short_hash
 
 DEFAULT_FILE = Path(__file__).with_name("limits.toml")
+METRICS = tuple(field.name for field in fields(Observation) if field.type in {int, float})
+"""The columns of numbers, on which there can be limits."""
+_SECTIONS = {"bounds": dict, "basis": dict, "limit": list}
 
 
 class LimitsError(ValueError):
@@ -75,29 +79,54 @@ def load(path: Path = DEFAULT_FILE) -> Limits:
     """Read a limits file.
 
     Raises:
-        LimitsError: if the file is missing, is not TOML, or has an unknown, missing or ill-typed entry.
+        LimitsError: if the file is missing, is not TOML, has an unknown, missing or ill-typed entry, or
+            would let everything pass.
     """
     try:
-        text = path.read_bytes().decode()
-        raw = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raw = tomllib.loads(path.read_bytes().decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise LimitsError(
             f"cannot read limits from {path}: {error}; give a TOML file like {DEFAULT_FILE.name}"
         ) from error
-    unknown = set(raw) - {"bounds", "basis", "limit"}
-    if unknown:
-        raise LimitsError(f"{path}: unknown section {min(unknown)!r}; known are bounds, basis, limit")
+    for name, value in raw.items():
+        if name not in _SECTIONS:
+            raise LimitsError(f"{path}: unknown section {name!r}; known are {', '.join(_SECTIONS)}")
+        if not isinstance(value, _SECTIONS[name]):
+            raise LimitsError(f"{path}: {name!r} is no section; write [bounds], [basis] and [[limit]]")
     return Limits(
-        bounds=Bounds(**_checked(raw.get("bounds", {}), Bounds, f"{path}: [bounds]")),
+        bounds=_bounds(raw.get("bounds", {}), f"{path}: [bounds]"),
         bases={str(key): str(value) for key, value in raw.get("basis", {}).items()},
-        limits=tuple(
-            Limit(**_checked(entry, Limit, f"{path}: [[limit]] {number}"))
-            for number, entry in enumerate(raw.get("limit", []), start=1)
-        ),
+        limits=_limits(raw.get("limit", []), path),
     )
 
 
-def _checked(entry: dict[str, Any], kind: type[Any], where: str) -> dict[str, Any]:
+def _bounds(entry: dict[str, Any], where: str) -> Bounds:
+    values = _checked(entry, Bounds, where)
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise LimitsError(f"{where}: {name} is {value!r}; a finite number from 0 on is wanted")
+    return Bounds(**values)
+
+
+def _limits(entries: list[Any], path: Path) -> tuple[Limit, ...]:
+    limits = tuple(
+        Limit(**_checked(entry, Limit, f"{path}: [[limit]] {number}")) for number, entry in enumerate(entries, start=1)
+    )
+    ids: set[str] = set()
+    for limit in limits:
+        if limit.metric not in METRICS:
+            raise LimitsError(f"{path}: limit {limit.id!r} is on {limit.metric!r}; give one of {', '.join(METRICS)}")
+        if limit.id in ids:
+            raise LimitsError(f"{path}: two limits have the id {limit.id!r}; give each its own")
+        ids.add(limit.id)
+    if not any(limit.verdict is Verdict.FAIL for limit in limits):
+        raise LimitsError(f"{path}: no [[limit]] has the verdict 'fail', so every run would pass; add one")
+    return limits
+
+
+def _checked(entry: Any, kind: type[Any], where: str) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise LimitsError(f"{where} is {entry!r}; a table is wanted")
     known = {field.name: field for field in fields(kind)}
     for key in entry:
         if key not in known:
@@ -115,7 +144,7 @@ def _checked(entry: dict[str, Any], kind: type[Any], where: str) -> dict[str, An
 
 def _converted(value: object, kind: Any, where: str) -> object:
     if kind is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             raise LimitsError(f"{where} is {value!r}; a number is wanted")
         return float(value)
     if kind is Verdict:

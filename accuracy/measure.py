@@ -54,7 +54,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "seconds": seconds,
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
-    rows = [_contract(failure), *_form(parts, config), *_compared(case, setting)]
+    rows = [_contract(failure, getattr(config, "relation", "")), *_form(parts, config), *_compared(case, setting)]
     return [asdict(Observation(**{**identity, **row})) for row in rows]
 
 
@@ -82,12 +82,13 @@ def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dic
     return parts, None
 
 
-def _contract(failure: Exception | None) -> dict[str, Any]:
+def _contract(failure: Exception | None, relation: str) -> dict[str, Any]:
     row: dict[str, Any] = {"stage": Stage.CONTRACT.value, "quantity": "completes", "count": 1, "basis": "contract"}
     if failure is None:
         return row | {"ratio": 0.0}
     lines = str(failure).strip().splitlines()
-    reason = f"{type(failure).__name__}: {lines[0] if lines else ''}"[:300]
+    said = f"{type(failure).__name__}: {lines[0] if lines else ''}"[:300]
+    reason = f"{relation}: {said}" if relation else said
     if isinstance(failure, NotImplementedError):
         return row | {"status": Status.NOT_SUPPORTED.value, "count": 0, "observed": reason}
     return row | {"ratio": math.inf, "observed": reason}

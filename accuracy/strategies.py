@@ -2,7 +2,7 @@
 
 Shapes lean to what kernels care about: one, odd counts, a tile plus or minus one, multiples and
 non-multiples of the blocksize, tall and wide. `fixed` narrows single fields, so that a stratum or a
-case is the same draw with some fields held.
+case is the same draw with some fields held. `config` is the class that is made of the fields.
 """
 
 from collections.abc import Callable
@@ -65,10 +65,10 @@ batches: Final = st.one_of(
 )
 
 
-def linear_4bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear4bitConfig]:
+def linear_4bit(config: type[Any] = Linear4bitConfig, **fixed: SearchStrategy[Any]) -> SearchStrategy[Any]:
     """Configs of `Linear4bit`; a storage wider than the packed weight fills is not drawn."""
     return _linear(
-        Linear4bitConfig,
+        config,
         {
             "quant_type": st.sampled_from(("nf4", "fp4")),
             "blocksize": st.one_of(st.just(64), st.sampled_from(BLOCKSIZES)),
@@ -80,20 +80,20 @@ def linear_4bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear4bitConfig
     ).filter(_storage_is_filled)
 
 
-def linear_8bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear8bitConfig]:
+def linear_8bit(config: type[Any] = Linear8bitConfig, **fixed: SearchStrategy[Any]) -> SearchStrategy[Any]:
     """Configs of `Linear8bitLt`."""
-    return _linear(Linear8bitConfig, {"threshold": thresholds, "has_fp16_weights": st.booleans()}, fixed)
+    return _linear(config, {"threshold": thresholds, "has_fp16_weights": st.booleans()}, fixed)
 
 
-def embedding_8bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Embedding8bitConfig]:
+def embedding_8bit(config: type[Any] = Embedding8bitConfig, **fixed: SearchStrategy[Any]) -> SearchStrategy[Any]:
     """Configs of `Embedding8bit`."""
-    return _embedding(Embedding8bitConfig, {}, fixed)
+    return _embedding(config, {}, fixed)
 
 
-def embedding_4bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Embedding4bitConfig]:
+def embedding_4bit(config: type[Any] = Embedding4bitConfig, **fixed: SearchStrategy[Any]) -> SearchStrategy[Any]:
     """Configs of `Embedding4bit`; a storage wider than the packed weight fills is not drawn."""
     return _embedding(
-        Embedding4bitConfig,
+        config,
         {
             "quant_type": st.sampled_from(("nf4", "fp4")),
             "quant_storage": st.one_of(st.just("uint8"), st.sampled_from(STORAGES)),

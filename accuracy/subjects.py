@@ -7,6 +7,7 @@ that a layer changes later are copied when they are seen.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import bitsandbytes as bnb
@@ -23,6 +24,14 @@ Part = tuple[str, Any]
 
 def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
     """`Linear4bit`: yields stored, weight, output and, in training, grad_input and grad_bias."""
+    layer = build_linear_4bit(config, inputs, device)
+    yield "stored", stored_4bit(layer.weight)
+    yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
+    yield from _run(layer, config, inputs, device)
+
+
+def build_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
+    """A `Linear4bit` with these weights, quantized on `device`, in the mode of the config."""
     layer = bnb.nn.Linear4bit(
         config.in_features,
         config.out_features,
@@ -43,10 +52,7 @@ def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.de
         module=layer,
     )
     _set_bias(layer, inputs)
-    layer = layer.to(device)
-    yield "stored", stored_4bit(layer.weight)
-    yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
-    yield from _run(layer, config, inputs, device)
+    return layer.to(device).train(config.mode == "train")
 
 
 def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
@@ -54,6 +60,20 @@ def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.de
 
     With fp16 weights the layer quantizes afresh in each forward pass, so codes exist only after it.
     """
+    layer = build_linear_8bit(config, inputs, device)
+    if not config.has_fp16_weights:
+        stored = Stored8bit(codes=layer.weight.CB.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
+        yield "stored", stored
+        yield "weight", _dequantize_rows(layer.weight.CB, layer.weight.SCB)
+    for part in _run(layer, config, inputs, device):
+        if part[0] == "output" and config.has_fp16_weights:
+            yield "stored", Stored8bit(codes=layer.state.CB.clone().cpu(), scales=layer.state.SCB.clone().cpu())
+            yield "weight", _dequantize_rows(layer.state.CB, layer.state.SCB)
+        yield part
+
+
+def build_linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
+    """A `Linear8bitLt` with these weights on `device`, in the mode of the config."""
     layer = bnb.nn.Linear8bitLt(
         config.in_features,
         config.out_features,
@@ -68,20 +88,20 @@ def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.de
         has_fp16_weights=config.has_fp16_weights,
     )
     _set_bias(layer, inputs)
-    layer = layer.to(device)
-    if not config.has_fp16_weights:
-        stored = Stored8bit(codes=layer.weight.CB.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
-        yield "stored", stored
-        yield "weight", _dequantize_rows(layer.weight.CB, layer.weight.SCB)
-    for part in _run(layer, config, inputs, device):
-        if part[0] == "output" and config.has_fp16_weights:
-            yield "stored", Stored8bit(codes=layer.state.CB.clone().cpu(), scales=layer.state.SCB.clone().cpu())
-            yield "weight", _dequantize_rows(layer.state.CB, layer.state.SCB)
-        yield part
+    return layer.to(device).train(config.mode == "train")
 
 
 def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
     """`Embedding4bit`: yields stored, weight and output."""
+    layer = build_embedding_4bit(config, inputs, device)
+    yield "stored", stored_4bit(layer.weight)
+    yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
+    with torch.no_grad():
+        yield "output", layer(inputs.index.to(device)).cpu()
+
+
+def build_embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Any:
+    """An `Embedding4bit` with this table, quantized on `device`."""
     layer = bnb.nn.Embedding4bit(
         config.rows,
         config.dim,
@@ -91,21 +111,42 @@ def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device:
         device="cpu",
     )
     layer.load_state_dict({"weight": inputs.weight.clone()})
-    layer = layer.to(device).eval()
-    yield "stored", stored_4bit(layer.weight)
-    yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
-    with torch.no_grad():
-        yield "output", layer(inputs.index.to(device)).cpu()
+    return layer.to(device).eval()
 
 
 def embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
     """`Embedding8bit`: yields stored and output."""
-    layer = bnb.nn.Embedding8bit(config.rows, config.dim, dtype=inputs.weight.dtype, device="cpu")
-    layer.load_state_dict({"weight": inputs.weight.clone()})
-    layer = layer.to(device).eval()
+    layer = build_embedding_8bit(config, inputs, device)
     yield "stored", Stored8bit(codes=layer.weight.data.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
     with torch.no_grad():
         yield "output", layer(inputs.index.to(device)).cpu()
+
+
+def build_embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Any:
+    """An `Embedding8bit` with this table, quantized on `device`."""
+    layer = bnb.nn.Embedding8bit(config.rows, config.dim, dtype=inputs.weight.dtype, device="cpu")
+    layer.load_state_dict({"weight": inputs.weight.clone()})
+    return layer.to(device).eval()
+
+
+def reload_linear_4bit(layer: Any, config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
+    """A new layer from the state dict of `layer`, the way checkpoints of quantized weights are loaded."""
+    state = layer.state_dict()
+    fresh = build_linear_4bit(config, inputs, device)
+    statistics = {key.removeprefix("weight."): value for key, value in state.items() if key.startswith("weight.")}
+    fresh.weight = bnb.nn.Params4bit.from_prequantized(
+        data=state["weight"], quantized_stats=statistics, device=device, module=fresh
+    )
+    if "bias" in state:
+        fresh.bias = nn.Parameter(state["bias"].clone())
+    return fresh
+
+
+def reload_linear_8bit(layer: Any, config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
+    """A new layer that was quantized from other weights and then loads the state dict of `layer`."""
+    fresh = build_linear_8bit(config, replace(inputs, weight=inputs.weight.flip(0)), device)
+    fresh.load_state_dict(layer.state_dict())
+    return fresh
 
 
 def stored_4bit(weight: Any) -> Stored4bit:
@@ -140,7 +181,6 @@ def _dequantize_rows(codes: Tensor, scales: Tensor) -> Any:
 def _run(layer: Any, config: LinearConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
     """One forward pass and, in training, one backward pass from `inputs.grad_output`."""
     training = config.mode == "train"
-    layer.train(training)
     x = inputs.x.clone().to(device).requires_grad_(training)
     gradients: AbstractContextManager[Any] = nullcontext() if training else torch.no_grad()
     with gradients:

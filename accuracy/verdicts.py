@@ -28,6 +28,7 @@ class Row:
 
     id: str
     case: str
+    origin: str
     device: str
     dtype: str
     stage: str
@@ -169,7 +170,9 @@ def _missing_strata(rows: Sequence[Row], strata: Mapping[str, Sequence[str]]) ->
     seen: dict[tuple[str, str, str], set[str]] = {}
     for row in rows:
         if row.status != Status.NOT_RUN:
-            seen.setdefault((row.case, row.device, row.dtype), set()).update(row.strata)
+            touched = seen.setdefault((row.case, row.device, row.dtype), set())
+            touched.update(row.strata)
+            touched.add(row.origin.removeprefix("stratum:"))  # a crash leaves no other trace of what it was drawn for
     return [
         Cell(
             case=case,

@@ -13,21 +13,24 @@ from accuracy.oracles import linear
 from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma
 
 
-def forward(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:
+def forward(setting: Setting, weight: Tensor) -> Model:
     """The output that `weight` (float64, as decoded in the compute dtype) gives, and its error bound.
 
     A block with an infinite scale decodes to NaN and infinities; which of them a product gives depends
     on whether the kernel scales before or after it sums, and both are right.
     """
+    return either_nonfinite(expected_output(setting, weight), weight, setting.parts["output"].double())
+
+
+def expected_output(setting: Setting, weight: Tensor) -> Model:
+    """x·Wᵀ + b in float64 from operands rounded to the compute dtype, and the bound of its error."""
     compute = compute_dtype(setting.config)
     exact = linear.affine(
         linear.operand(setting.inputs.x, compute),
         weight,
         None if setting.inputs.bias is None else linear.operand(setting.inputs.bias, compute),
     )
-    output = torch_dtype(setting.config.dtype)
-    model = linear.accumulated(exact, compute, output, setting.bounds.confidence)
-    return exact, either_nonfinite(model, weight, setting.parts["output"].double())
+    return linear.accumulated(exact, compute, torch_dtype(setting.config.dtype), setting.bounds.confidence)
 
 
 def either_nonfinite(model: Model, weight: Tensor, actual: Tensor) -> Model:
@@ -38,12 +41,11 @@ def either_nonfinite(model: Model, weight: Tensor, actual: Tensor) -> Model:
     return replace(model, expected=torch.where(either, actual, model.expected))
 
 
-def backward_input(setting: Setting, weight: Tensor) -> tuple[linear.Product, Model]:
+def backward_input(setting: Setting, weight: Tensor) -> Model:
     """The gradient of the input that `weight` (float64, as decoded for the backward pass) gives."""
     compute = compute_dtype(setting.config)
     exact = linear.affine(linear.operand(setting.inputs.grad_output, compute), weight.T, None)
-    output = torch_dtype(setting.config.dtype)
-    return exact, linear.accumulated(exact, compute, output, setting.bounds.confidence)
+    return linear.accumulated(exact, compute, torch_dtype(setting.config.dtype), setting.bounds.confidence)
 
 
 def bias_gradient(setting: Setting) -> Iterator[Comparison]:

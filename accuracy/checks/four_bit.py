@@ -57,7 +57,7 @@ def decode(setting: Setting) -> Iterator[Comparison]:
 def compute(setting: Setting) -> Iterator[Comparison]:
     """Output and gradients of `Linear4bit` against float64 products of the decoded weight."""
     if setting.has("output"):
-        _, model = dense.forward(setting, _operand(setting))
+        model = dense.forward(setting, _operand(setting))
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="output",
@@ -69,7 +69,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
-        _, model = dense.backward_input(setting, _backward_operand(setting))
+        model = dense.backward_input(setting, _backward_operand(setting))
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="grad_input",
@@ -101,10 +101,10 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
     )
     error = error + rounding_error(decoded, compute_dtype(setting.config))
     if setting.has("output"):
-        _, model = dense.forward(setting, _operand(setting))
+        model = dense.forward(setting, _operand(setting))
         yield dense.against_reference(setting, "output", model, original, error)
     if setting.has("grad_input"):
-        _, model = dense.backward_input(setting, _backward_operand(setting))
+        model = dense.backward_input(setting, _backward_operand(setting))
         error = error + rounding_error(decoded, stored.dtype)
         yield dense.against_reference(setting, "grad_input", model, original, error)
 
@@ -171,7 +171,7 @@ def _rounded_products(setting: Setting, compute: torch.dtype) -> Model:
     scales = linear.operand(four_bit.block_scales(stored), compute)
     scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
     weight = rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
-    _, model = dense.forward(setting, weight)
+    model = dense.forward(setting, weight)
     x = linear.operand(setting.inputs.x, compute)
     spread = (x.square() @ weight.square().T).sqrt()
     tiny = x.shape[-1] * SMALLEST_SUBNORMAL[compute] / 2

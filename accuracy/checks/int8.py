@@ -77,7 +77,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
-        _, model = dense.backward_input(setting, int8.decode(setting.parts["stored"], dtype))
+        model = dense.backward_input(setting, int8.decode(setting.parts["stored"], dtype))
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="grad_input",
@@ -115,7 +115,7 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
             model = replace(model, bound=model.bound + _activation_error(setting))
         yield dense.against_reference(setting, "output", model, original, error)
     if setting.has("grad_input"):
-        _, model = dense.backward_input(setting, int8.decode(stored, torch_dtype(setting.config.dtype)))
+        model = dense.backward_input(setting, int8.decode(stored, torch_dtype(setting.config.dtype)))
         yield dense.against_reference(setting, "grad_input", model, original, error)
 
 
@@ -147,7 +147,7 @@ def _ends_in_float16(setting: Setting) -> bool:
 def _output(setting: Setting) -> Model:
     dtype = torch_dtype(setting.config.dtype)
     if not _quantizes_activations(setting):
-        return dense.forward(setting, int8.decode(setting.parts["stored"], dtype))[1]
+        return dense.forward(setting, int8.decode(setting.parts["stored"], dtype))
     return _int8_product(setting, dtype)[0]
 
 

@@ -1,0 +1,154 @@
+"""Relations that every layer must keep: repeat, split, reorder, scale, pad, save, copy, move, switch mode."""
+
+from functools import partial
+from typing import Any
+
+from hypothesis.strategies import SearchStrategy, just, none, one_of, sampled_from
+
+from accuracy.case import (
+    Case,
+    Embedding4bitRelation,
+    Embedding8bitRelation,
+    Linear4bitRelation,
+    Linear8bitRelation,
+    Mode,
+    Stratum,
+)
+from accuracy.strategies import embedding_4bit, embedding_8bit, linear_4bit, linear_8bit, multiples_of
+
+EVERYWHERE = (
+    "repeat", "input_kept", "row_order", "rows_alone", "doubled_input", "doubled_weight", "zero_input",
+    "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
+    "device_round_trip", "mode_round_trip", "strided_input",
+)  # fmt: skip
+IN_TRAINING = ("doubled_gradient", "accumulated_gradient", "trains_after_eval")
+LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip")
+
+# Shapes that every kernel takes, in the ranges where a power of two neither overflows nor underflows:
+# what breaks here is the relation.
+_PLAIN: dict[str, SearchStrategy[Any]] = {
+    "batch": sampled_from(((8,), (17,), (40,))),
+    "in_features": sampled_from((128, 192, 256)),
+    "out_features": multiples_of(32, 128),
+    "weight": sampled_from(("normal", "uniform", "heavy_tailed")),
+    "activation": sampled_from(("normal", "uniform", "outlier_columns")),
+}
+
+
+def _strata(names: tuple[str, ...], **fixed: SearchStrategy[Any]) -> tuple[Stratum, ...]:
+    return tuple(
+        Stratum(
+            name=name.replace("_", " "),
+            holds=lambda c, name=name: c.relation == name,  # type: ignore[misc]  # the default binds the loop
+            fixed={"relation": just(name), **fixed},
+        )
+        for name in names
+    )
+
+
+def _names(mode: Mode, *extra: str) -> tuple[str, ...]:
+    return (*EVERYWHERE, *(IN_TRAINING if mode == "train" else ()), *extra)
+
+
+LINEAR_4BIT = tuple(
+    Case(
+        name=f"linear4bit-{mode}-relations",
+        layer="Linear4bit",
+        claim=f"In {mode} mode, a Linear4bit keeps the relations that hold by mathematics.",
+        config=Linear4bitRelation,
+        draw=partial(
+            linear_4bit,
+            config=Linear4bitRelation,
+            mode=just(mode),
+            relation=sampled_from(_names(mode)),
+            blocksize=just(64),
+            nested=just(False),
+            quant_storage=just("uint8"),
+            compute_dtype=none(),
+            **_PLAIN,
+        ),
+        subject="accuracy.relations:linear_4bit",
+        checks=("accuracy.checks.relation:holds",),
+        strata=(
+            *_strata(_names(mode)),
+            Stratum(
+                name="double-quantized and saved",
+                holds=lambda c: c.nested and c.relation == "save_after_forward",
+                fixed={"nested": just(True), "relation": just("save_after_forward")},
+            ),
+        ),
+    )
+    for mode in ("eval", "train")
+)
+
+
+def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
+    names = _names(mode, *(("updated_weight",) if fp16 else ()))
+    threshold = one_of(just(0.0), just(6.0))
+    return Case(
+        name=f"linear8bitlt-{'fp16-weights-' if fp16 else ''}{mode}-relations",
+        layer="Linear8bitLt",
+        claim=f"In {mode} mode, a Linear8bitLt {'with' if fp16 else 'without'} fp16 weights keeps the relations.",
+        config=Linear8bitRelation,
+        draw=partial(
+            linear_8bit,
+            config=Linear8bitRelation,
+            mode=just(mode),
+            has_fp16_weights=just(fp16),
+            relation=sampled_from(names),
+            threshold=just(0.0),
+            **_PLAIN,
+        ),
+        subject="accuracy.relations:linear_8bit",
+        checks=("accuracy.checks.relation:holds",),
+        strata=(
+            *_strata(names),
+            Stratum(
+                name="input kept with outlier columns",
+                holds=lambda c: c.threshold > 0 and c.relation == "input_kept",
+                fixed={
+                    "threshold": threshold.filter(bool),
+                    "relation": just("input_kept"),
+                    "activation": just("outlier_columns"),
+                },
+            ),
+        ),
+    )
+
+
+LINEAR_8BIT = tuple(_linear_8bit(mode, fp16=fp16) for fp16 in (False, True) for mode in ("eval", "train"))
+
+EMBEDDINGS = (
+    Case(
+        name="embedding8bit-relations",
+        layer="Embedding8bit",
+        claim="An Embedding8bit gives the same row for the same number, in any order, after a copy or a move.",
+        config=Embedding8bitRelation,
+        draw=partial(
+            embedding_8bit, config=Embedding8bitRelation, relation=sampled_from(LOOKUPS), weight=just("normal")
+        ),
+        subject="accuracy.relations:embedding_8bit",
+        checks=("accuracy.checks.relation:holds",),
+        strata=_strata(LOOKUPS),
+    ),
+    Case(
+        name="embedding4bit-relations",
+        layer="Embedding4bit",
+        claim="An Embedding4bit gives the same row for the same number, in any order, after a copy or a move.",
+        config=Embedding4bitRelation,
+        draw=partial(
+            embedding_4bit,
+            config=Embedding4bitRelation,
+            relation=sampled_from(LOOKUPS),
+            weight=just("normal"),
+            rows=multiples_of(8, 128),
+            dim=multiples_of(64, 256),
+            quant_storage=one_of(just("uint8"), just("float32")),
+        ),
+        subject="accuracy.relations:embedding_4bit",
+        checks=("accuracy.checks.relation:holds",),
+        strata=_strata(LOOKUPS),
+    ),
+)
+
+CASES = (*LINEAR_4BIT, *LINEAR_8BIT, *EMBEDDINGS)

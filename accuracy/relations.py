@@ -1,0 +1,321 @@
+"""Relations that hold by mathematics, whatever the layer's numbers are: no oracle is needed to see them broken.
+
+Each relation runs a real layer twice in two ways that must agree, exactly or within what two orders
+of the same float32 sum may differ (docs/method.md, "invariants"). A config names the one it runs.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from accuracy import inputs as draw
+from accuracy import subjects
+from accuracy.case import Embedding4bitRelation, Embedding8bitRelation, Linear4bitRelation, Linear8bitRelation
+from accuracy.checks.setting import compute_dtype, torch_dtype
+from accuracy.inputs import EmbeddingInputs, LinearInputs
+from accuracy.oracles.linear import operand
+from accuracy.oracles.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, rounding_error
+
+SLICE = 3
+"""Rows that are run alone: fewer than any tile, so that kernels take another path."""
+
+BACKWARD_CALLS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two results that must agree. `sums` says how often an order of summation entered: 0 is exact, else bounds add."""
+
+    actual: Tensor
+    expected: Tensor
+    sums: int = 0
+    slack: Tensor | float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One dense layer and how to make it again."""
+
+    config: Any
+    inputs: LinearInputs
+    device: torch.device
+    build: Callable[..., Any]
+    reload: Callable[..., Any]
+
+    def layer(self, inputs: LinearInputs | None = None, **changed: Any) -> Any:
+        """A fresh layer, of other tensors or of a changed config."""
+        return self.build(replace(self.config, **changed), inputs or self.inputs, self.device)
+
+    def output(self, layer: Any, x: Tensor | None = None) -> Tensor:
+        """One forward pass without gradients, on the CPU."""
+        with torch.no_grad():
+            result: Tensor = layer((self.inputs.x if x is None else x).clone().to(self.device))
+        return result.cpu()
+
+    def gradient(self, layer: Any, x: Tensor, upstream: Tensor, calls: int = 1) -> Tensor:
+        """The gradient of x after so many backward passes from `upstream`, on the CPU."""
+        leaf = x.clone().to(self.device).requires_grad_()
+        for _ in range(calls):
+            layer(leaf).backward(upstream.clone().to(self.device))
+        if leaf.grad is None:
+            raise RuntimeError("the backward pass left no gradient")
+        return leaf.grad.cpu()
+
+
+def repeat(bench: Bench) -> Pair:
+    """A second forward pass gives the same bits: the layer keeps no state and decides nothing by chance."""
+    layer = bench.layer()
+    return Pair(expected=bench.output(layer), actual=bench.output(layer))
+
+
+def input_kept(bench: Bench) -> Pair:
+    """A forward pass leaves its input as it was."""
+    x = bench.inputs.x.clone().to(bench.device)
+    with torch.no_grad():
+        bench.layer()(x)
+    return Pair(actual=x.cpu(), expected=bench.inputs.x)
+
+
+def rows_alone(bench: Bench) -> Pair:
+    """Rows run alone give what they give in the batch."""
+    layer = bench.layer()
+    return Pair(expected=bench.output(layer)[:SLICE], actual=bench.output(layer, bench.inputs.x[:SLICE]), sums=2)
+
+
+def row_order(bench: Bench) -> Pair:
+    """Rows in reverse order give the results in reverse order."""
+    layer = bench.layer()
+    return Pair(expected=bench.output(layer).flip(0), actual=bench.output(layer, bench.inputs.x.flip(0)), sums=2)
+
+
+def doubled_input(bench: Bench) -> Pair:
+    """Twice the input and the bias give exactly twice the output: a power of two is exact in every step."""
+    bias = None if bench.inputs.bias is None else bench.inputs.bias * 2
+    doubled = replace(bench.inputs, bias=bias, x=bench.inputs.x * 2)
+    expected = bench.output(bench.layer()) * 2
+    return Pair(expected=expected, actual=bench.output(bench.layer(doubled), doubled.x), slack=_underflow(bench))
+
+
+def doubled_weight(bench: Bench) -> Pair:
+    """Twice the weight and the bias give exactly twice the output: codes are equal, scales are doubled."""
+    bias = None if bench.inputs.bias is None else bench.inputs.bias * 2
+    doubled = replace(bench.inputs, bias=bias, weight=bench.inputs.weight * 2)
+    expected = bench.output(bench.layer()) * 2
+    return Pair(expected=expected, actual=bench.output(bench.layer(doubled)), slack=_underflow(bench))
+
+
+def doubled_gradient(bench: Bench) -> Pair:
+    """Twice the output's gradient gives exactly twice the input's."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    expected = bench.gradient(bench.layer(), x, upstream) * 2
+    actual = bench.gradient(bench.layer(), x, upstream * 2)
+    return Pair(expected=expected, actual=actual, slack=_underflow(bench))
+
+
+def zero_input(bench: Bench) -> Pair:
+    """A zero input gives the bias, and nothing else."""
+    output = bench.output(bench.layer(), torch.zeros_like(bench.inputs.x))
+    bias = torch.zeros(bench.config.out_features) if bench.inputs.bias is None else bench.inputs.bias
+    dtype = torch_dtype(bench.config.dtype)
+    expected = operand(operand(bias, compute_dtype(bench.config)), dtype).to(dtype)
+    return Pair(actual=output, expected=expected.expand(output.shape))
+
+
+def zero_columns(bench: Bench) -> Pair:
+    """A block of zero columns appended to the weight changes nothing, whatever the input holds there."""
+    config, inputs = bench.config, bench.inputs
+    width = getattr(config, "blocksize", 64)
+    weight = torch.nn.functional.pad(inputs.weight, (0, width))
+    x = torch.cat([inputs.x, inputs.x[..., :1].expand(*inputs.x.shape[:-1], width)], dim=-1)
+    padded = replace(inputs, weight=weight, x=x)
+    layer = bench.layer(padded, in_features=config.in_features + width)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(layer, x), sums=2)
+
+
+def save_and_load(bench: Bench) -> Pair:
+    """A layer loaded from the state dict of a fresh one gives the same bits."""
+    layer = bench.layer()
+    loaded = bench.reload(layer, bench.config, bench.inputs, bench.device)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(loaded.train(layer.training)))
+
+
+def save_after_forward(bench: Bench) -> Pair:
+    """A layer loaded from the state dict of one that has run gives the same bits."""
+    layer = bench.layer()
+    expected = bench.output(layer)
+    loaded = bench.reload(layer, bench.config, bench.inputs, bench.device)
+    return Pair(expected=expected, actual=bench.output(loaded.train(layer.training)))
+
+
+def deep_copy(bench: Bench) -> Pair:
+    """A deep copy of a fresh layer gives the same bits."""
+    layer = bench.layer()
+    copied = copy.deepcopy(layer)
+    return Pair(expected=bench.output(layer), actual=bench.output(copied))
+
+
+def copy_after_forward(bench: Bench) -> Pair:
+    """A deep copy of a layer that has run gives the same bits."""
+    layer = bench.layer()
+    expected = bench.output(layer)
+    return Pair(expected=expected, actual=bench.output(copy.deepcopy(layer)))
+
+
+def device_round_trip(bench: Bench) -> Pair:
+    """A layer moved to the CPU and back gives the same bits."""
+    moved = bench.layer().to("cpu").to(bench.device)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(moved))
+
+
+def mode_round_trip(bench: Bench) -> Pair:
+    """A forward pass in the other mode in between changes nothing."""
+    layer = bench.layer()
+    expected = bench.output(layer)
+    mode = layer.training
+    bench.output(layer.train(not mode))
+    return Pair(expected=expected, actual=bench.output(layer.train(mode)))
+
+
+def trains_after_eval(bench: Bench) -> Pair:
+    """The input has its gradient in training, also after the layer was used for inference."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    expected = bench.gradient(bench.layer().train(), x, upstream)
+    layer = bench.layer()
+    bench.output(layer.eval())
+    return Pair(expected=expected, actual=bench.gradient(layer.train(), x, upstream))
+
+
+def updated_weight(bench: Bench) -> Pair:
+    """After a backward pass and a change of its fp16 weight in place, a layer computes with the new weight."""
+    layer = bench.layer()
+    bench.gradient(layer, bench.inputs.x, bench.inputs.grad_output)
+    changed = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+    with torch.no_grad():
+        layer.weight.copy_(changed.weight.to(layer.weight.device))
+    return Pair(expected=bench.output(bench.layer(changed)), actual=bench.output(layer))
+
+
+def strided_input(bench: Bench) -> Pair:
+    """An input that is a view with gaps gives what its contiguous copy gives."""
+    layer = bench.layer()
+    expected = bench.output(layer)
+    spread = torch.stack([bench.inputs.x, torch.ones_like(bench.inputs.x)], dim=-1).to(bench.device)
+    with torch.no_grad():
+        actual = layer(spread[..., 0]).cpu()
+    return Pair(expected=expected, actual=actual, sums=2)
+
+
+def accumulated_gradient(bench: Bench) -> Pair:
+    """Backward passes add up: n of them give n times one, save the rounding of each sum to the gradient's dtype."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    one = bench.gradient(bench.layer(), x, upstream)
+    actual = bench.gradient(bench.layer(), x, upstream, calls=BACKWARD_CALLS)
+    partial = [one.double() * count for count in range(2, BACKWARD_CALLS + 1)]
+    slack = torch.stack([rounding_error(total, one.dtype) for total in partial]).sum(dim=0)
+    slack = slack * (1 + BACKWARD_CALLS * UNIT_ROUNDOFF[one.dtype])
+    return Pair(expected=one.double() * BACKWARD_CALLS, actual=actual, slack=slack)
+
+
+Relation = Callable[[Bench], Pair]
+EVERYWHERE: Final[tuple[Relation, ...]] = (
+    repeat, input_kept, row_order, rows_alone, doubled_input, doubled_weight, zero_input, zero_columns,
+    save_and_load, save_after_forward, deep_copy, copy_after_forward, device_round_trip, mode_round_trip,
+    strided_input,
+)  # fmt: skip
+IN_TRAINING: Final[tuple[Relation, ...]] = (doubled_gradient, accumulated_gradient, trains_after_eval)
+DENSE: Final = {relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight)}
+
+
+def linear_4bit(config: Linear4bitRelation, inputs: LinearInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """The relation that the config names, on a `Linear4bit`: yields the stored weight and the pair."""
+    yield "stored", subjects.stored_4bit(subjects.build_linear_4bit(config, inputs, device).weight)
+    bench = Bench(
+        config=config,
+        inputs=inputs,
+        device=device,
+        build=subjects.build_linear_4bit,
+        reload=subjects.reload_linear_4bit,
+    )
+    yield "relation", DENSE[config.relation](bench)
+
+
+def linear_8bit(config: Linear8bitRelation, inputs: LinearInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """The relation that the config names, on a `Linear8bitLt`: yields the pair."""
+    bench = Bench(
+        config=config,
+        inputs=inputs,
+        device=device,
+        build=subjects.build_linear_8bit,
+        reload=subjects.reload_linear_8bit,
+    )
+    yield "relation", DENSE[config.relation](bench)
+
+
+def _underflow(bench: Bench) -> float:
+    """What halving may lose below the normal numbers of the narrowest dtype on the way."""
+    dtypes = (torch_dtype(bench.config.dtype), compute_dtype(bench.config))
+    return 2 * max(SMALLEST_SUBNORMAL[dtype] for dtype in dtypes)
+
+
+Lookup = Callable[[Any, Tensor], Tensor]
+
+
+def _same_row(layer: Any, index: Tensor) -> Pair:
+    """A row looked up many times is the same each time."""
+    repeated = index.reshape(-1)[:1].expand(index.shape).contiguous()
+    rows = layer(repeated)
+    return Pair(expected=rows.reshape(-1, rows.shape[-1])[:1].expand(repeated.numel(), -1), actual=rows.flatten(0, -2))
+
+
+def _index_order(layer: Any, index: Tensor) -> Pair:
+    """Row numbers in reverse order give the rows in reverse order."""
+    return Pair(expected=layer(index).flip(0), actual=layer(index.flip(0)))
+
+
+def _index_repeat(layer: Any, index: Tensor) -> Pair:
+    """A second lookup gives the same bits."""
+    return Pair(expected=layer(index), actual=layer(index))
+
+
+def _index_copy(layer: Any, index: Tensor) -> Pair:
+    """A deep copy gives the same bits."""
+    return Pair(expected=layer(index), actual=copy.deepcopy(layer)(index))
+
+
+def _index_device(layer: Any, index: Tensor) -> Pair:
+    """A table moved to the CPU and back gives the same bits."""
+    expected = layer(index)
+    return Pair(expected=expected, actual=copy.deepcopy(layer).to("cpu").to(index.device)(index))
+
+
+LOOKUPS: Final[dict[str, Callable[[Any, Tensor], Pair]]] = {
+    "same_row": _same_row,
+    "index_order": _index_order,
+    "repeat": _index_repeat,
+    "deep_copy": _index_copy,
+    "device_round_trip": _index_device,
+}
+
+
+def embedding_4bit(
+    config: Embedding4bitRelation, inputs: EmbeddingInputs, device: torch.device
+) -> Iterator[tuple[str, Any]]:
+    """The relation that the config names, on an `Embedding4bit`: yields the pair."""
+    yield from _lookup(subjects.build_embedding_4bit(config, inputs, device), config.relation, inputs, device)
+
+
+def embedding_8bit(
+    config: Embedding8bitRelation, inputs: EmbeddingInputs, device: torch.device
+) -> Iterator[tuple[str, Any]]:
+    """The relation that the config names, on an `Embedding8bit`: yields the pair."""
+    yield from _lookup(subjects.build_embedding_8bit(config, inputs, device), config.relation, inputs, device)
+
+
+def _lookup(layer: Any, relation: str, inputs: draw.EmbeddingInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
+    with torch.no_grad():
+        pair = LOOKUPS[relation](layer, inputs.index.to(device))
+    yield "relation", replace(pair, actual=pair.actual.cpu(), expected=pair.expected.cpu())
