@@ -36,7 +36,10 @@ def nightly(
     cases: Annotated[list[str] | None, typer.Option(help="Glob over case names; repeat for more.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the plan; the date (YYYYMMDD) by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run; a new one under runs/ by default.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Workers on the CPU; one a core by default.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers on the CPU and on each accelerator; by default one a core, and one."),
+    ] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no case after this long, as 90s, 10m or 2h.")] = None,
     limits: LimitsFile = None,
     waivers: WaiversFile = None,

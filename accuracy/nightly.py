@@ -60,6 +60,7 @@ def run(request: Request, found: Found, on_progress: Callable[[executor.Progress
         timeout_s=TIMEOUT_S,
         bounds=asdict(request.limits.bounds),
         jobs=request.jobs,
+        accelerator_jobs=request.jobs or 1,
         deadline=request.deadline,
         on_progress=on_progress,
     )
