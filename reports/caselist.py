@@ -69,10 +69,10 @@ def _row(row: Mapping[str, Any], run: str) -> CaseRow:
         cell_href="#" + links.cell(cell),
         config=features.sentence(json.loads(str(row["config"])), without=("dtype", "mode")),
         quantity=words.quantity(str(row["stage"]), str(row["quantity"])),
-        margin=ended(row) or words.margin(float(row["ratio"])),
+        margin=ended(row) or words.standing(str(row["stage"]), float(row["ratio"])),
         kind=verdict.value,
         symbol=words.SYMBOLS[verdict],
         word=words.VERDICTS[verdict],
         reason=words.clipped(str(row["reason"])),
-        command=f"accuracy replay {run} {identity}",
+        command=words.replay(run, identity),
     )

@@ -226,13 +226,13 @@ def _manner(members: pd.DataFrame) -> str:
     ratios = members["ratio"]
     if ratios.isna().any():
         return "is not a number" if ratios.isna().all() else "is not a number in part"
-    if math.isinf(ratios.max()):
+    if math.isinf(ratios.median()):
         return "is not exact"
     factor = members["slope"].median()
     energy = members["slope"].pow(2) / members["rel_fro"].pow(2)
     if energy.median() >= SCALE_FAULT:
         return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
-    return f"exceeds its limit up to {words.number(float(ratios.max()))} times"
+    return f"exceeds its limit up to {words.number(float(ratios[ratios < math.inf].max()))} times"
 
 
 def sentence(cause: Cause) -> str:

@@ -33,8 +33,8 @@ class Gap:
     number: str
 
 
-def build(frames: Frames, missing: Mapping[str, str]) -> tuple[tuple[Gap, ...], int]:
-    """Missing devices, then broken and unmeasured cases by reason, then elements that were not finite.
+def build(frames: Frames, missing: Mapping[str, str], lost: Mapping[str, str]) -> tuple[tuple[Gap, ...], int]:
+    """Devices missing or lost on the way, then broken and unmeasured cases by reason, then what was not finite.
 
     Returns:
         At most `MOST` lines, and how many there are besides.
@@ -42,6 +42,10 @@ def build(frames: Frames, missing: Mapping[str, str]) -> tuple[tuple[Gap, ...], 
     found = [
         _gap(Verdict.NOT_RUN, "device not there", what=device, reason=why, number="all cases")
         for device, why in missing.items()
+    ]
+    found += [
+        _gap(Verdict.NOT_RUN, "device given up", what=device, reason=why, number="cases from then on")
+        for device, why in lost.items()
     ]
     found += _ended(frames.observations[~frames.observations["device"].isin(list(missing))])
     found += _unmeasured(frames)

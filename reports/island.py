@@ -49,7 +49,7 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
     quantities = sorted(set(zip(worst["stage"], worst["quantity"], strict=True)))
     quantity = {pair: index for index, pair in enumerate(quantities)}
     return {
-        "run": run,
+        "replay": words.replay(run, ""),
         "cells": [dict(zip(cell._fields, cell, strict=True)) | dict(about) for cell, about in cells.items()],
         "quantities": [[*pair, words.quantity(*pair)] for pair in quantities],
         "features": [
@@ -83,7 +83,7 @@ def _margin(row: Mapping[str, Any]) -> float | str:
     ratio = float(row["ratio"])
     if math.isfinite(ratio) and ratio > 0:
         return words.margin_value(ratio)
-    return caselist.ended(row) or words.margin(ratio)
+    return caselist.ended(row) or words.standing(str(row["stage"]), ratio)
 
 
 def text(value: object) -> str:

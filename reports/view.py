@@ -85,7 +85,7 @@ def build(
     axis = charts.strip_axis(list(prepared.histograms.values()))
     sections = cells.build(Material(frames=prepared, causes=found, axis=axis, run=run), standing)
     reasons, more_reasons = head.reasons(summary, found, set(standing))
-    gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"])
+    gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     banner = head.banner(summary)
     return Page(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
@@ -129,7 +129,7 @@ def _cause(place: int, cause: causes.Cause, run: str) -> CauseBlock:
         consequences=causes.consequences(cause),
         worst_id=cause.worst_id,
         worst_href="#" + links.case(cause.worst_id),
-        command=f"accuracy replay {run} {cause.worst_id}",
+        command=words.replay(run, cause.worst_id),
         cells=tuple(
             ("#" + links.cell(cell), f"{cell.case} {cell.device} {words.dtype(cell.dtype)}") for cell in cause.cells
         ),

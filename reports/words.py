@@ -1,6 +1,7 @@
 """How numbers, verdicts and names are written on the page: one place for rounding, units and wording."""
 
 import math
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -169,6 +170,11 @@ def worst(verdicts: Sequence[str]) -> Verdict:
 def clipped(text: str, longest: int = 400) -> str:
     """A text from outside, cut so that one message cannot bury the page."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def replay(run: str, identity: str) -> str:
+    """The command that runs one case again, ready for a shell whatever the run folder is called."""
+    return f"accuracy replay {shlex.quote(run)} {identity}"
 
 
 def visible(text: str) -> str:

@@ -28,7 +28,7 @@
   }
 
   const FAR = 9999;
-  const marginNumber = (margin) => (typeof margin === "number" ? margin : margin === "exact" ? FAR : -FAR);
+  const marginNumber = (margin) => (typeof margin === "number" ? margin : margin === "exact" || margin === "kept" ? FAR : -FAR);
   const marginText = (margin) => (typeof margin === "number" ? (margin < 0 ? "−" : "+") + Math.abs(margin).toFixed(1) : margin);
 
   /* One term: [-]name:[operator]value, or a plain word. Unknown names are words, so nothing is silently ignored. */
@@ -120,7 +120,7 @@
     const inputs = element("td");
     inputs.append(data.layers[config[1]].filter((feature) => input(config, feature) !== null)
       .map((feature) => `${data.features[feature][1]} ${input(config, feature)}`).join(", "));
-    inputs.append(element("br"), command(`accuracy replay ${data.run} ${config[0]}`));
+    inputs.append(element("br"), command(data.replay + config[0]));
     made.append(verdict, element("td", marginText(row[3]), { class: "number" }), id, place, element("td", data.quantities[row[2]][2]), inputs);
     return made;
   }
@@ -155,7 +155,7 @@
     }
     const total = filtered ? matches.length : data.rows.length;
     const now = filtered ? Math.min(shown, total) : prepared.length;
-    document.getElementById("cases-shown").textContent = `${now} of ${total}, worst first`;
+    document.getElementById("cases-shown").textContent = total ? `${now} of ${total}, worst first` : "no case fits the search";
     more.hidden = now >= total;
   }
 

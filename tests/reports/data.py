@@ -108,7 +108,7 @@ def assemble(
 ) -> Run:
     """Manifest, verdicts and summary to observations; judged as a real run is."""
     judged = judge.judge_rows(observations, limits.load())
-    cells = verdicts.waive(verdicts.cells(judged), waivers, datetime.date(2026, 11, 22))
+    cells = verdicts.waive(verdicts.cells(judged, {}), waivers, datetime.date(2026, 11, 22))
     manifest = {
         "schema": 1,
         "created": "2026-11-22T02:00:11+00:00",
@@ -121,6 +121,8 @@ def assemble(
             "missing": dict(missing),
         },
         "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "bitsandbytes": "0.50.2", "numpy": "2.4.6"},
+        "unusable": {},
+        "incidents": [],
         "limits_hash": "8b1f0a77c2d94e10",
         "plan_hash": "0f0e0d0c0b0a0908",
         "plan_size": int(observations["id"].nunique()),

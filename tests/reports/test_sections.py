@@ -60,9 +60,10 @@ def test_reasons_name_causes_first_and_gaps_after() -> None:
 def test_gaps_name_the_device_and_the_crash_with_their_reasons() -> None:
     run = data.failing(per_case=30, missing={"cuda": "no driver"})
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
-    lines, _ = gaps.build(prepared, run.manifest["devices"]["missing"])
+    lines, _ = gaps.build(prepared, run.manifest["devices"]["missing"], {"cpu": "three workers died at the start"})
 
     assert (lines[0].what, lines[0].reason) == ("cuda", "no driver")
+    assert (lines[1].word, lines[1].what) == ("device given up", "cpu")
     assert any(line.word == "crashed" and "SIGSEGV" in line.reason for line in lines)
 
 

@@ -75,3 +75,9 @@ def test_verdicts_are_ordered_worst_first() -> None:
     """A gap is worse than a warning: nobody has looked there."""
     assert words.worst(["pass", "warn", "not_run"]) == "not_run"
     assert words.verdict_order("fail", math.nan) < words.verdict_order("fail", 1e9) < words.verdict_order("fail", 2)
+
+
+def test_the_command_to_copy_is_safe_in_a_shell() -> None:
+    """A run folder may have any name; pasted into a shell it stays one word."""
+    assert words.replay("2026-11-22", "0123456789abcdef") == "accuracy replay 2026-11-22 0123456789abcdef"
+    assert words.replay("x; rm -rf ~", "01") == "accuracy replay 'x; rm -rf ~' 01"
