@@ -51,17 +51,20 @@ def load(path: Path) -> tuple[Waiver, ...]:
     """
     try:
         raw = tomllib.loads(path.read_bytes().decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise WaiverError(f"cannot read waivers from {path}: {error}; give a TOML file of [[waiver]] tables") from error
     unknown = set(raw) - {"waiver"}
     if unknown:
         raise WaiverError(f"{path}: unknown section {min(unknown)!r}; only [[waiver]] is known")
-    return tuple(
-        _waiver(entry, f"{path}: [[waiver]] {number}") for number, entry in enumerate(raw.get("waiver", []), start=1)
-    )
+    entries = raw.get("waiver", [])
+    if not isinstance(entries, list):
+        raise WaiverError(f"{path}: 'waiver' is {entries!r}; write [[waiver]], once for each")
+    return tuple(_waiver(entry, f"{path}: [[waiver]] {number}") for number, entry in enumerate(entries, start=1))
 
 
-def _waiver(entry: dict[str, Any], where: str) -> Waiver:
+def _waiver(entry: Any, where: str) -> Waiver:
+    if not isinstance(entry, dict):
+        raise WaiverError(f"{where} is {entry!r}; a table is wanted")
     known: dict[str, Any] = {field.name: field for field in fields(Waiver)}
     for key in entry:
         if key not in known:
@@ -83,5 +86,5 @@ def _waiver(entry: dict[str, Any], where: str) -> Waiver:
 
 
 def _fits(value: object, kind: type) -> bool:
-    """Whether a TOML value is of this type; a date with a time of day is not a date."""
-    return isinstance(value, kind) and not isinstance(value, datetime.datetime)
+    """Whether a TOML value is of this type; a date with a time of day is not a date, and NaN no number."""
+    return isinstance(value, kind) and not isinstance(value, datetime.datetime) and value == value  # noqa: PLR0124  NaN
