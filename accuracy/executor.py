@@ -197,8 +197,8 @@ def _share(lanes: Sequence[Lane], jobs: int) -> None:
     """Gives free processors, one by one, to the lane with the fewest workers whose queue has work for one more."""
     for lane in lanes:
         own = lane.terms.accelerator_jobs - len(lane.workers)
-        lane.slots = len(lane.workers) + (0 if lane.shared else min(own, len(lane.queue)))
-    shared = [lane for lane in lanes if lane.shared]
+        lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, len(lane.queue)))
+    shared = [lane for lane in lanes if lane.crew.shared]
     for _ in range(jobs - sum(lane.slots for lane in shared)):
         wanting = [lane for lane in shared if len(lane.queue) > lane.slots - len(lane.workers)]
         if wanting:

@@ -9,15 +9,18 @@ else is done, and what it does then counts.
 """
 
 import selectors
+import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from accuracy.attempt import Calls, Failure, Settled, Terms
 from accuracy.case import Status
+from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
-from accuracy.launch import Server, Worker, cut, resident, start_server, start_worker, tail
+from accuracy.launch import Server, Worker, cut, resident, tail
 from accuracy.rows import RowError, exit_reason, last_words, unpack
 from accuracy.wire import WireError, decode
 
@@ -27,13 +30,10 @@ START_ATTEMPTS: Final = 2
 DEATHS: Final = 64
 """Deaths in a row, without one answer between them, before a device is given up."""
 
-GRACE: Final = 2.0
-"""Seconds between a worker's last word, or its killing, and the report that it is gone."""
-
 
 @dataclass(eq=False, kw_only=True)
 class Lane:
-    """A device with its queue of tasks, its fork server and its workers.
+    """A device with its queue of tasks and its workers.
 
     `slots` is the number of workers it may have; `closed` says why nothing more can be done here.
     """
@@ -45,69 +45,38 @@ class Lane:
     selector: selectors.BaseSelector
     suspects: deque[tuple[int, Failure]] = field(default_factory=deque)
     slots: int = 0
-    server: Server | None = None
-    workers: list[Worker] = field(default_factory=list)
-    imports_in_worker: int = 0
     failed_starts: int = 0
     deaths: int = 0
     answered: bool = False
     closed: str = ""
 
+    def __post_init__(self) -> None:
+        self.crew = Crew(
+            device=self.device,
+            terms=self.terms,
+            selector=self.selector,
+            on_worker=self._hear,
+            on_server=self._hear_server,
+        )
+
     @property
-    def shared(self) -> bool:
-        """Whether its workers take processors from other lanes; an accelerator has workers of its own."""
-        return self.device.kind == "cpu"
+    def workers(self) -> Sequence[Worker]:
+        """Those that live."""
+        return self.crew.workers
 
     @property
     def busy(self) -> bool:
         """Whether a task is with a worker."""
         return any(worker.assigned for worker in self.workers)
 
-    # Staff
-
     def hire(self, *, alone: bool = False) -> None:
-        """Starts one more worker, or the server that will make it."""
+        """Starts one more worker, or the server that will make it, unless the device was given up."""
         if self.closed:
             return
-        if self.server is None:
-            try:
-                self.server = self._start_server()
-            except OSError as error:
-                self._failed_start(f"{self.terms.interpreter} cannot be started: {error.strerror}")
-        elif self.server.ready:
-            try:
-                worker = start_worker(self.server, alone=alone)
-            except OSError:
-                return  # the server is dying, and its socket will say so
-            self.workers.append(worker)
-            self.selector.register(worker.wire, selectors.EVENT_READ, lambda: self._hear(worker))
-
-    def _start_server(self) -> Server:
-        terms = self.terms
-        setup = {
-            "name": self.device.name,
-            "device": self.device.torch_name,
-            "preload": self._preload(),
-            "modules": list(terms.modules),
-            "measure": terms.measure,
-            "check": "" if self.shared else terms.check,
-            "memory": terms.memory if self.shared else 0,
-            "bounds": dict(terms.bounds),
-        }
-        server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
-        self.selector.register(server.wire, selectors.EVENT_READ, lambda: self._hear_server(server))
-        return server
-
-    def _preload(self) -> list[str]:
-        """What the server imports for its workers: the more, the faster they start.
-
-        Importing the library may initialise an accelerator or start threads, and a process that has done so
-        cannot be forked: then its workers import it themselves.
-        """
-        everything = [*self.terms.modules, self.terms.measure.partition(":")[0]]
-        torch_only = [name for name in self.terms.modules if name == "torch"]
-        choices = (everything, torch_only, []) if self.shared else (torch_only, [])
-        return choices[min(self.imports_in_worker, len(choices) - 1)]
+        try:
+            self.crew.hire(alone=alone)
+        except OSError as error:
+            self._failed_start(f"{self.terms.interpreter} cannot be started: {error.strerror}")
 
     def hand_out(self) -> None:
         """Gives each worker one task to do and one to follow, so that it never waits for its parent."""
@@ -127,7 +96,7 @@ class Lane:
         try:
             worker.wire.send(self.calls.message(index))
         except OSError:
-            self._kill(worker)
+            self.crew.kill(worker)
 
     def release(self) -> None:
         """Lets workers go that nothing waits for, or that have done their share."""
@@ -138,8 +107,8 @@ class Lane:
 
     def retire(self, worker: Worker) -> None:
         """Ends a worker that has nothing to do."""
-        self._kill(worker)
-        self._forget(worker)
+        self.crew.kill(worker)
+        self.crew.forget(worker)
 
     def give_up(self, reason: str) -> None:
         """Settles what waits here as not run, and suspects by their first failure. What is under way goes on."""
@@ -152,32 +121,15 @@ class Lane:
 
     def dismiss(self) -> int:
         """Ends the server and every worker; what they had not done waits again. Returns the server's exit code."""
-        for worker in list(self.workers):
+        for worker in self.workers:
             self._take_back(worker)
-            self._forget(worker)
-        server, self.server = self.server, None
-        if server is None:
-            return 0
-        self.selector.unregister(server.wire)
-        server.close()
-        return server.process.returncode
+        return self.crew.dismiss()
 
     def _close(self, reason: str) -> None:
         """Gives the device up."""
         self.closed = f"device {'lost' if self.answered else 'unusable'}: {reason}"
         self.dismiss()
         self.give_up(self.closed)
-
-    def _kill(self, worker: Worker) -> None:
-        worker.killed_at = time.monotonic()
-        if self.server is not None:
-            self.server.kill(worker.pid)
-
-    def _forget(self, worker: Worker) -> None:
-        if not worker.silent_since:
-            self.selector.unregister(worker.wire)
-        worker.close()
-        self.workers.remove(worker)
 
     def _take_back(self, worker: Worker) -> None:
         """Puts what a worker was given back where it came from, blaming no task."""
@@ -198,16 +150,15 @@ class Lane:
         except (WireError, RowError) as error:
             self._end(worker, "crash", str(error))
         if worker in self.workers and not worker.wire.open and not worker.silent_since:
-            worker.silent_since = time.monotonic()
-            self.selector.unregister(worker.wire)
+            self.crew.silence(worker)
 
     def _take(self, worker: Worker, message: dict[str, Any], line: bytes) -> None:
         current = self.calls.task_id(worker.assigned[0]) if worker.assigned else None
         match message:
             case _ if worker.killed_at:
                 pass
-            case {"hello": dict(facts)} if not worker.ready:
-                worker.ready = True
+            case {"hello": dict(facts), "pid": int(pid)} if not worker.ready:
+                worker.ready, worker.pid = True, pid
                 worker.held_at_first = resident(worker.pid)
                 self.failed_starts = 0
                 self.calls.hello(self.device.name, facts)
@@ -271,11 +222,11 @@ class Lane:
 
     def _hear_server(self, server: Server) -> None:
         """Takes in what the server has sent; nothing more once it is replaced."""
-        if self.server is not server:
+        if self.crew.server is not server:
             return
         for line in server.wire.receive():
             self._take_from_server(server, decode(line))
-            if self.server is not server:
+            if self.crew.server is not server:
                 return
         if not server.wire.open:
             self._server_lost(server)
@@ -296,8 +247,8 @@ class Lane:
 
     def _server_ready(self, server: Server, state: dict[str, Any]) -> None:
         server.ready = True
-        if (state["threads"] != 1 or state["initialised"]) and self._preload():
-            self.imports_in_worker += 1
+        if (state["threads"] != 1 or state["initialised"]) and self.crew.preload():
+            self.crew.imports_in_worker += 1
             self.dismiss()
 
     def _server_lost(self, server: Server) -> None:
@@ -311,7 +262,7 @@ class Lane:
         elif late:
             reason = f"no answer within {self.terms.start_timeout_s:g} s of starting"
         else:
-            reason = f"{exit_reason(code)} while importing {', '.join(self._preload())}"
+            reason = f"{exit_reason(code)} while importing {', '.join(self.crew.preload())}"
         self._failed_start(f"{reason}; {words}" if words else reason)
 
     def _failed_start(self, reason: str) -> None:
@@ -326,39 +277,24 @@ class Lane:
     def watch(self) -> None:
         """Ends what takes too long or too much, and forgets what does not end."""
         now = time.monotonic()
-        server = self.server
+        server = self.crew.server
         if server is not None:
             cut(server.log)
             if not server.ready and now - server.born > self.terms.start_timeout_s:
                 server.process.kill()
         for worker in list(self.workers):
             cut(worker.log)
-            if worker.killed_at:
-                if now - worker.killed_at > GRACE:
-                    self._lost(worker, -9)
-            elif worker.silent_since:
-                if now - worker.silent_since > GRACE:
-                    self._end(worker, "crash", "closed its socket and went on")
-            elif not worker.ready:
-                if now - worker.born > self.terms.start_timeout_s:
-                    self._end(worker, "timeout", f"no answer within {self.terms.start_timeout_s:g} s of starting")
-            else:
-                self._watch_task(worker)
-
-    def _watch_task(self, worker: Worker) -> None:
-        held = resident(worker.pid) - worker.held_at_first
-        if worker.assigned and worker.worked() > self.terms.timeout_s:
-            self._end(worker, "timeout", f"no answer within {self.terms.timeout_s:g} s of starting")
-        elif self.terms.memory and held > self.terms.memory:
-            self._end(worker, "oom", f"out of memory: more than {self.terms.memory >> 20} MiB")
-        elif self.terms.memory and held > self.terms.memory // 2:
-            worker.retiring = True  # what it keeps from task to task must not add up
+            complaint = overrun(worker, self.terms)
+            if worker.killed_at and now - worker.killed_at > GRACE:
+                self._lost(worker, -signal.SIGKILL)
+            elif complaint is not None and not worker.killed_at:
+                self._end(worker, *complaint)
 
     def _end(self, worker: Worker, kind: str, text: str) -> None:
         """Kills a worker for a reason, which falls on its task."""
         status = Status.TIMEOUT if kind == "timeout" else Status.CRASH
         worker.fate = Failure(status=status, kind=kind, text=text, seconds=time.monotonic() - worker.since)
-        self._kill(worker)
+        self.crew.kill(worker)
 
     def _lost(self, worker: Worker, code: int) -> None:
         """A worker is gone: its task under way is blamed, what it had not begun goes back."""
@@ -367,7 +303,7 @@ class Lane:
             return
         failure = worker.fate or self._exit(worker, code)
         if not worker.ready:
-            self._forget(worker)
+            self.crew.forget(worker)
             self._failed_start(failure.text)
             return
         if worker.assigned and (worker.under_way or failure.kind == "timeout"):
@@ -375,7 +311,7 @@ class Lane:
         else:
             self.calls.incident(f"{self.device.name}: a worker ended between two tasks: {failure.text}")
         self._take_back(worker)
-        self._forget(worker)
+        self.crew.forget(worker)
         self.deaths += 1
         if self.deaths >= DEATHS:
             self._close(f"{self.deaths} workers in a row ended without an answer, the last with {failure.text}")

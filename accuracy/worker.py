@@ -88,7 +88,7 @@ def live(wire: Wire, log: int, setup: Mapping[str, Any]) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  whatever an import does is the answer
         wire.send({"unusable": one_line(error)})
         os._exit(0)
-    wire.send({"hello": facts})
+    wire.send({"hello": facts, "pid": os.getpid()})
     _serve(wire, setup, measure, check)
     os._exit(0)
 

@@ -99,7 +99,10 @@ def _serve(wire: Wire, setup: Mapping[str, Any]) -> None:
         _reap(wire, children)
     for pid in children:
         _end(pid)
-    _end_strays(set())
+    with suppress(ChildProcessError):
+        while True:
+            _end_strays(set())
+            os.waitpid(-1, 0)
 
 
 def _fork(wire: Wire, setup: Mapping[str, Any], own: tuple[int, int]) -> int:

@@ -1,0 +1,126 @@
+"""The processes of one device: a fork server, the workers it made, and how each of them ends."""
+
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from accuracy.attempt import Terms
+from accuracy.devices import Device
+from accuracy.launch import Server, Worker, resident, start_server, start_worker
+
+GRACE: Final = 2.0
+"""Seconds between a worker's last word, or its killing, and the report that it is gone."""
+
+
+def overrun(worker: Worker, terms: Terms) -> tuple[str, str] | None:
+    """Why a worker must be ended, as kind and text, or nothing. One that has grown is marked to be replaced."""
+    now = time.monotonic()
+    held = resident(worker.pid) - worker.held_at_first
+    if worker.silent_since:
+        return ("crash", "closed its socket and went on") if now - worker.silent_since > GRACE else None
+    if not worker.ready:
+        late = now - worker.born > terms.start_timeout_s
+        return ("timeout", f"no answer within {terms.start_timeout_s:g} s of starting") if late else None
+    if worker.assigned and worker.worked() > terms.timeout_s:
+        return "timeout", f"no answer within {terms.timeout_s:g} s of starting"
+    if terms.memory and held > terms.memory:
+        return "oom", f"out of memory: more than {terms.memory >> 20} MiB"
+    # What it keeps from task to task must not add up.
+    worker.retiring |= bool(terms.memory) and held > terms.memory // 2
+    return None
+
+
+@dataclass(eq=False, kw_only=True)
+class Crew:
+    """A device's fork server and its workers.
+
+    `on_worker` and `on_server` are called when one of them has sent something or hung up.
+    """
+
+    device: Device
+    terms: Terms
+    selector: selectors.BaseSelector
+    on_worker: Callable[[Worker], None]
+    on_server: Callable[[Server], None]
+    server: Server | None = None
+    workers: list[Worker] = field(default_factory=list)
+    imports_in_worker: int = 0
+
+    @property
+    def shared(self) -> bool:
+        """Whether its workers take processors from other crews; an accelerator has workers of its own."""
+        return self.device.kind == "cpu"
+
+    def hire(self, *, alone: bool) -> None:
+        """Starts one more worker, or the server that will make it. Waits for neither.
+
+        Raises:
+            OSError: if the interpreter cannot be started.
+        """
+        if self.server is None:
+            self.server = self._start_server()
+        elif self.server.ready:
+            try:
+                worker = start_worker(self.server, alone=alone)
+            except OSError:
+                return  # the server is dying, and its socket will say so
+            self.workers.append(worker)
+            self.selector.register(worker.wire, selectors.EVENT_READ, lambda: self.on_worker(worker))
+
+    def _start_server(self) -> Server:
+        terms = self.terms
+        setup = {
+            "name": self.device.name,
+            "device": self.device.torch_name,
+            "preload": self.preload(),
+            "modules": list(terms.modules),
+            "measure": terms.measure,
+            "check": "" if self.shared else terms.check,
+            "memory": terms.memory if self.shared else 0,
+            "bounds": dict(terms.bounds),
+        }
+        server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
+        self.selector.register(server.wire, selectors.EVENT_READ, lambda: self.on_server(server))
+        return server
+
+    def preload(self) -> list[str]:
+        """What the server imports for its workers: the more, the faster they start.
+
+        Importing the library may initialise an accelerator or start threads, and a process that has done so
+        cannot be forked: then its workers import it themselves.
+        """
+        everything = [*self.terms.modules, self.terms.measure.partition(":")[0]]
+        torch_only = [name for name in self.terms.modules if name == "torch"]
+        choices = (everything, torch_only, []) if self.shared else (torch_only, [])
+        return choices[min(self.imports_in_worker, len(choices) - 1)]
+
+    def kill(self, worker: Worker) -> None:
+        """Ends a worker and all that it started; its exit is reported like any other."""
+        worker.killed_at = time.monotonic()
+        if self.server is not None:
+            self.server.kill(worker.pid)
+
+    def silence(self, worker: Worker) -> None:
+        """Stops listening to a worker that has hung up."""
+        worker.silent_since = time.monotonic()
+        self.selector.unregister(worker.wire)
+
+    def forget(self, worker: Worker) -> None:
+        """Lets go of a worker that is gone, or soon will be."""
+        if not worker.silent_since:
+            self.selector.unregister(worker.wire)
+        worker.close()
+        self.workers.remove(worker)
+
+    def dismiss(self) -> int:
+        """Ends the server and with it every worker; returns the server's exit code."""
+        for worker in list(self.workers):
+            self.forget(worker)
+        server, self.server = self.server, None
+        if server is None:
+            return 0
+        self.selector.unregister(server.wire)
+        server.close()
+        return server.process.returncode
