@@ -14,26 +14,36 @@ from typing import Any
 Planted = Callable[..., Any]
 
 
+def proof(folder: Path, size: float) -> Path:
+    """The file that shows that a fault of this size has changed a value."""
+    return folder / f"acted-{size!r}"
+
+
 class Library:
     """bitsandbytes as it was imported, with the means to change it from outside.
 
     A target is `op:NAME` for an operator of `torch.ops.bitsandbytes`, `MODULE:NAME` for a function, replaced
     wherever a module of the library has bound it, or `MODULE:CLASS.NAME` for a method.
-    `size` is the magnitude in force now. `proof` is a file that exists once the fault changed something.
+    `size` is the magnitude in force now. Once the fault has changed a value, `folder` holds a file named
+    after the size.
     """
 
-    def __init__(self, bitsandbytes: ModuleType, proof: Path) -> None:
+    def __init__(self, bitsandbytes: ModuleType, folder: Path) -> None:
         self.bnb: Any = bitsandbytes
         self.torch: Any = importlib.import_module("torch")
         self.size = 0.0
-        self._proof = proof
-        self._acted = False
+        self._folder = folder
+        self._sizes: set[float] = set()
 
     def acted(self) -> None:
         """Records that the fault has changed a value."""
         if not self._acted:
-            self._proof.touch()
-            self._acted = True
+            proof(self._folder, self.size).touch()
+            self._sizes.add(self.size)
+
+    @property
+    def _acted(self) -> bool:
+        return self.size in self._sizes
 
     def after(self, target: str, change: Planted) -> None:
         """Replaces the result of `target` by `change(result, *arguments)`."""

@@ -95,7 +95,7 @@ FAULTS = (
         name="random-order",
         what="Sums are taken in an order that is drawn anew each time.",
         plant=random_order,
-        cases="linear4bit-*-train",
+        cases="linear4bit-*train*",
     ),
     fault(
         name="random-weight",

@@ -45,7 +45,15 @@ def weight_nan_to_zero(lib: Library) -> None:
     lib.around("op:quantize_4bit", lambda original, weight, *rest: original(weight.nan_to_num(nan=0.0), *rest))
 
 
-fault = partial(Fault, area="special", stage=Stage.COMPUTE, cases="linear*")
+ORDINARY = ("normal", "uniform", "heavy_tailed", "outlier_columns", "constant", "all_positive")
+
+
+def _extraordinary(config: Any) -> bool:
+    """Whether weight, input or gradient is drawn so that values that are not ordinary numbers can arise."""
+    return any(getattr(config, name, "normal") not in ORDINARY for name in ("weight", "activation", "gradient"))
+
+
+fault = partial(Fault, area="special", stage=Stage.COMPUTE, cases="linear*", where=_extraordinary)
 
 FAULTS = (
     fault(name="special-nan-to-zero", what="A NaN in the output becomes zero.", plant=nan_to_zero),
@@ -65,7 +73,7 @@ FAULTS = (
         name="special-overflows-early",
         what="Outputs above half of the largest number become infinite.",
         plant=overflows_early,
-        where=lambda c: c.dtype == "float16",
+        where=lambda c: c.dtype == "float16" and _extraordinary(c),
     ),
     fault(
         name="special-gradient-nan",
