@@ -96,7 +96,7 @@ def _value_of_bits(bits: int) -> float:
 
 
 def _integers(values: ArrayLike) -> NDArray[np.int64]:
-    return np.asarray(values, dtype=np.int64).reshape(-1)
+    return np.asarray(values, dtype=np.int64)
 
 
 def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
