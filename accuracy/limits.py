@@ -25,6 +25,7 @@ class Bounds:
 
     confidence: float
     code_slack: float
+    code_slack_accelerator: float
     tie_slack: float
     zero_block_scale: float
     structure_effect: float

@@ -256,6 +256,7 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
     coded = (scale > 0) & scale.isfinite()
     if not coded.any():
         return
+    slack = setting.bounds.code_slack if setting.device_type == "cpu" else setting.bounds.code_slack_accelerator
     excess = four_bit.excess_distance((values / scale)[coded], chosen[coded], table)
     zeros = torch.zeros_like(excess)
     yield Comparison(
@@ -263,6 +264,6 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
         quantity=quantity,
         actual=excess,
         dtype=FLOAT32,
-        model=Model(expected=zeros, bound=zeros + setting.bounds.code_slack, scale=zeros + 1),
+        model=Model(expected=zeros, bound=zeros + slack, scale=zeros + 1),
         basis="nearest-code",
     )

@@ -12,7 +12,13 @@ from accuracy.checks.setting import Setting, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import int8, linear, theory
 from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+from accuracy.oracles.rounding import (
+    UNIT_ROUNDOFF,
+    overflow_threshold,
+    probabilistic_gamma,
+    rounded,
+    rounding_error,
+)
 
 FLOAT32 = torch.float32
 FLOAT16 = torch.float16
@@ -157,13 +163,14 @@ def _through_float16(setting: Setting) -> Model:
     extra = rounding_error(inner, FLOAT16)
     if setting.inputs.bias is not None:
         extra = extra + rounding_error(inner + setting.inputs.bias.double().abs(), FLOAT16)
-    return replace(model, bound=model.bound + extra)
+    return replace(model, bound=model.bound + extra, overflow=overflow_threshold(FLOAT16))
 
 
 def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
     """y* = acc·s·S/127² + b + Σ_o x_o·Ŵ_o and its bound; also |acc·s·S/127²|, what is rounded first.
 
     |y - y*| ≤ u|y1*| + u|y*| + 5u32(|y1* - b| + |b|) + γ~(λ)|x_o||Ŵ_o| + ties + half subnormals
+    + [u|Σ_o x_o·Ŵ_o| where an accelerator rounds the product of the outlier columns before it adds it]
     (docs/method.md, "int8 product"); the sums of codes are exact in int32, so K does not enter.
     """
     config, inputs, bounds = setting.config, setting.inputs, setting.bounds
@@ -188,6 +195,8 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
         + growth * outliers.magnitude
         + ambiguous
     )
+    if setting.device_type != "cpu":
+        bound = bound + rounding_error(outliers.total, dtype)
     shape = (*config.batch, config.out_features)
     model = Model(
         expected=expected.reshape(shape),
@@ -240,4 +249,9 @@ def _int8_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Model:
     expected, magnitude = int8.product(gradient, x)
     u = UNIT_ROUNDOFF[FLOAT32]
     bound = rounding_error(expected, FLOAT16) + 5 * u * magnitude
-    return Model(expected=expected, bound=bound + rounding_error(expected.abs() + bound, dtype), scale=magnitude * u)
+    return Model(
+        expected=expected,
+        bound=bound + rounding_error(expected.abs() + bound, dtype),
+        scale=magnitude * u,
+        overflow=overflow_threshold(FLOAT16),
+    )

@@ -1,16 +1,19 @@
 """The comparison of a relation: two results that must agree exactly, or within the orders of one float32 sum."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from accuracy.case import Stage
+from accuracy.case import Linear8bitConfig, Stage
 from accuracy.checks import dense
+from accuracy.checks.int8 import DEQUANTIZES_TO_FLOAT16
 from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles import four_bit, int8
 from accuracy.oracles.four_bit import Stored4bit
+from accuracy.oracles.rounding import rounding_error
 
 
 def holds(setting: Setting) -> Iterator[Comparison]:
@@ -25,14 +28,22 @@ def holds(setting: Setting) -> Iterator[Comparison]:
     bound = torch.zeros_like(expected) + pair.slack
     if pair.sums:
         bound = bound + pair.sums * _sum_bound(setting, expected)
+    model = Model(expected=expected, bound=bound, scale=expected.abs())
+    in_float16 = isinstance(setting.config, Linear8bitConfig) and setting.device_type in DEQUANTIZES_TO_FLOAT16
     yield Comparison(
         stage=Stage.INVARIANT,
         quantity=setting.config.relation,
         actual=pair.actual,
         dtype=torch_dtype(setting.config.dtype),
-        model=Model(expected=expected, bound=bound, scale=expected.abs()),
+        model=model,
         basis="accumulation" if pair.sums else "invariant",
+        lower=(lambda: ("a result in float16", _through_float16(model))) if in_float16 else None,
     )
+
+
+def _through_float16(model: Model) -> Model:
+    """Each of the two results passed through float16 on its way to the output dtype."""
+    return replace(model, bound=model.bound + 2 * rounding_error(model.expected, torch.float16))
 
 
 def _sum_bound(setting: Setting, expected: Tensor) -> Tensor:
