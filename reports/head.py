@@ -102,21 +102,39 @@ def magnitude(value: int) -> str:
     return words.count(value)
 
 
-def reasons(summary: Mapping[str, Any], found: Sequence[Cause], known: set[Cell]) -> tuple[tuple[Reason, ...], int]:
+def reasons(
+    manifest: Mapping[str, Any], summary: Mapping[str, Any], found: Sequence[Cause], known: set[Cell]
+) -> tuple[tuple[Reason, ...], int]:
     """At most five lines of why, worst first, and how many there are besides.
 
-    Failures come by cause; then what the judge
-    says of checks that no cause accounts for: what did not run, and warnings.
+    Failures come by cause and missing devices once each; then what the judge says of checks that
+    neither accounts for. A run in which nothing passed never goes without a reason.
     """
+    missing = manifest["devices"]["missing"]
     accounted = {(cell, cause.stage, name) for cause in found for cell in cause.cells for name in cause.quantities}
     lines = [_cause(place, cause) for place, cause in enumerate(found, start=1)]
+    lines += [_gap(f"{device} did not run: {why}", "#gaps") for device, why in missing.items()]
     lines += [
         _reason(entry, known)
         for entry in summary["reasons"]
         if (_cell(entry), entry["stage"], entry["quantity"]) not in accounted
+        and not (entry["verdict"] == Verdict.NOT_RUN.value and entry["device"] in missing)
     ]
+    if not summary["counts"]["pass"] + summary["counts"]["warn"]:
+        lines.append(_gap("no check passed, so nothing was shown to be right", "#gaps"))
     lines.sort(key=lambda line: words.SEVERITY.index(Verdict(line.kind)))
     return tuple(lines[:SHOWN_REASONS]), max(0, len(lines) - SHOWN_REASONS)
+
+
+def _gap(text: str, href: str) -> Reason:
+    verdict = Verdict.NOT_RUN
+    return Reason(
+        kind=verdict.value,
+        symbol=words.SYMBOLS[verdict],
+        word=words.VERDICTS[verdict],
+        text=words.clipped(text, LONGEST_REASON),
+        href=href,
+    )
 
 
 def _cause(place: int, cause: Cause) -> Reason:

@@ -84,7 +84,7 @@ def build(
     found = causes.find(prepared)
     axis = charts.strip_axis(list(prepared.histograms.values()))
     sections = cells.build(Material(frames=prepared, causes=found, axis=axis, run=run), standing)
-    reasons, more_reasons = head.reasons(summary, found, set(standing))
+    reasons, more_reasons = head.reasons(manifest, summary, found, set(standing))
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     banner = head.banner(summary)
     return Page(

@@ -49,12 +49,11 @@ def test_a_device_that_was_not_there_has_a_column_that_says_so() -> None:
 def test_reasons_name_causes_first_and_gaps_after() -> None:
     run = data.failing(per_case=10, missing={"cuda": "no driver"})
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
-    shown, more = head.reasons(run.summary, causes.find(prepared), set(matrix.standings(prepared)))
+    shown, more = head.reasons(run.manifest, run.summary, causes.find(prepared), set(matrix.standings(prepared)))
 
-    assert len(shown) == 5
-    assert shown[0].kind == "fail"
-    assert shown[-1].kind == "not_run"
-    assert more > 0
+    kinds = [line.kind for line in shown]
+    assert (kinds[0], kinds.count("not_run"), kinds[-1]) == ("fail", 1, "not_run")
+    assert more == 0
 
 
 def test_gaps_name_the_device_and_the_crash_with_their_reasons() -> None:
@@ -106,3 +105,12 @@ def test_not_a_number_is_worse_than_any_number() -> None:
     run = data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=12, devices=("cpu",), faults=faults)
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
     assert caselist.listed(prepared, (), "RUN")[0].margin == "NaN"
+
+
+def test_a_missing_device_is_one_reason_and_not_one_a_case() -> None:
+    run = data.missing_device(per_case=4)
+    prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
+    shown, more = head.reasons(run.manifest, run.summary, (), set(matrix.standings(prepared)))
+
+    assert [line.text for line in shown] == ["cuda did not run: torch.cuda.is_available() is False"]
+    assert more == 0
