@@ -136,6 +136,34 @@ def list_devices() -> None:
         typer.echo(f"{name:12} not here: {reason}")
 
 
+@app.command()
+def selftest(
+    *,
+    fault: Annotated[list[str] | None, typer.Option(help="Glob over faults or areas; repeat for more.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Faults tried at once; one a core by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the matrix here, as JSON.")] = None,
+    limits: LimitsFile = None,
+) -> None:
+    """Plant faults in the library, one at a time, and show which of them a run finds. Exits 1 if too few."""
+    with one_line_errors():
+        from accuracy.selftest import campaign, matrix, show
+
+        faults = campaign.select(fault or ())
+        created = datetime.datetime.now(datetime.UTC)
+        try:
+            found = campaign.run(
+                faults, load_limits(limits), jobs=jobs, created=created, say=lambda line: typer.echo(line, err=True)
+            )
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        if fault is None:
+            matrix.keep(found)
+        if out is not None:
+            matrix.write(out, found)
+    show.table(found)
+    raise typer.Exit(0 if matrix.reaches_goals(found) else 1)
+
+
 def main() -> None:
     """Run the command line."""
     app()

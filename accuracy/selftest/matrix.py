@@ -111,8 +111,17 @@ def keep(matrix: Mapping[str, Any]) -> Path:
         raise StoreError(
             f"{path.parent} cannot be made: {error.strerror}; set XDG_CACHE_HOME to another folder"
         ) from error
-    write_file(path, to_json(matrix))
+    write(path, matrix)
     return path
+
+
+def write(path: Path, matrix: Mapping[str, Any]) -> None:
+    """Writes the matrix to a file of the user's choice.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    write_file(path, to_json(matrix))
 
 
 def newest() -> dict[str, Any] | None:
