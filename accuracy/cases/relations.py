@@ -68,7 +68,7 @@ LINEAR_4BIT = tuple(
             **_PLAIN,
         ),
         subject="accuracy.relations:linear_4bit",
-        checks=("accuracy.checks.relation:holds",),
+        checks=("accuracy.checks.relation:invariant",),
         strata=(
             *_strata(_names(mode)),
             Stratum(
@@ -100,7 +100,7 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
             **_PLAIN,
         ),
         subject="accuracy.relations:linear_8bit",
-        checks=("accuracy.checks.relation:holds",),
+        checks=("accuracy.checks.relation:invariant",),
         strata=(
             *_strata(names),
             Stratum(
@@ -128,7 +128,7 @@ EMBEDDINGS = (
             embedding_8bit, config=Embedding8bitRelation, relation=sampled_from(LOOKUPS), weight=just("normal")
         ),
         subject="accuracy.relations:embedding_8bit",
-        checks=("accuracy.checks.relation:holds",),
+        checks=("accuracy.checks.relation:invariant",),
         strata=_strata(LOOKUPS),
     ),
     Case(
@@ -146,7 +146,7 @@ EMBEDDINGS = (
             quant_storage=one_of(just("uint8"), just("float32")),
         ),
         subject="accuracy.relations:embedding_4bit",
-        checks=("accuracy.checks.relation:holds",),
+        checks=("accuracy.checks.relation:invariant",),
         strata=_strata(LOOKUPS),
     ),
 )

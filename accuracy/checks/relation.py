@@ -16,7 +16,7 @@ from accuracy.oracles.four_bit import Stored4bit
 from accuracy.oracles.rounding import rounding_error
 
 
-def holds(setting: Setting) -> Iterator[Comparison]:
+def invariant(setting: Setting) -> Iterator[Comparison]:
     """Whether the relation that the config names holds.
 
     Where an order of summation enters, each side may be off by the bound of the compute stage.
