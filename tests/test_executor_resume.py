@@ -16,8 +16,8 @@ from faults.plans import TESTS, left_behind, mark, plan, run
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
 
-COUNT = 200
-KILLS = int(os.environ.get("ACCURACY_TEST_KILLS", "12"))
+COUNT = 120
+KILLS = int(os.environ.get("ACCURACY_TEST_KILLS", "10"))
 """Kills in all campaigns together; a release is tried with 100."""
 
 
@@ -65,7 +65,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_rows(tmp_path: Path, 
             token = mark()
             process = start(folder)
             try:
-                process.wait(moments.uniform(0.3, 1.8) if killed < KILLS else 120)
+                process.wait(moments.uniform(0.3, 1.5) if killed < KILLS else 120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1
@@ -81,7 +81,7 @@ def test_a_run_ended_by_a_signal_can_be_resumed(tmp_path: Path, unbroken: Any, n
     """As by a terminal that closes, a scheduler, or Control-C."""
     token = mark()
     process = start(tmp_path)
-    time.sleep(1.2)
+    time.sleep(0.9)
     process.send_signal(number)
     process.communicate(timeout=30)
     assert gone(token)
@@ -130,7 +130,7 @@ def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path, unbroken: Any) -> 
     """A limit on the size of files stands for the disk. With room again, the run ends as if nothing had been."""
     path = os.pathsep.join((str(TESTS), str(TESTS.parent)))
     code = (
-        "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000));"
+        "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000));"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "import runpy; sys.argv[0] = 'campaign'; runpy.run_module('faults.campaign', run_name='__main__')"
     )
@@ -147,7 +147,7 @@ def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path, unbroken: Any) -> 
     assert "all before is kept: make room, then go on with --resume" in said
     assert said.count("\n") == 1
     assert gone(token)
-    assert (tmp_path / JOURNAL).stat().st_size > 30_000
+    assert (tmp_path / JOURNAL).stat().st_size > 20_000
 
     assert not finish(start(tmp_path))
     assert json.loads((tmp_path / "rows.json").read_text()) == unbroken

@@ -11,13 +11,13 @@ from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
 from faults.plans import comparable, plan, run
 
-FAULTS = {17: "segfault", 60: "raise", 61: "exit_0", 140: "hang_in_python"}
+FAULTS = {17: "segfault", 60: "raise", 61: "exit_0", 100: "hang_in_python"}
 
 
 def main(folder: Path, count: int) -> None:
     """Begins the run in `folder`, or goes on with it."""
     with Journal(folder, {"plan": count}, resume=(folder / JOURNAL).exists()) as journal:
-        execution = run(plan(count, FAULTS), journal=journal, measure="faults.workloads:slow")
+        execution = run(plan(count, FAULTS), journal=journal, measure="faults.workloads:slow", timeout_s=0.5)
     if execution.complete:
         (folder / "rows.json").write_text(json.dumps(comparable(execution.rows)), encoding="utf-8")
 
