@@ -59,7 +59,7 @@ def test_a_case_is_stated_whole(case: Case) -> None:
 
 @every_accuracy_case
 def test_a_case_compares_every_stage(case: Case) -> None:
-    """What is stored, what is computed from it, and both with the fp32 layer; lookups of int8 rows decode as they go."""
+    """What is stored, what is computed from it, and both with the fp32 layer; int8 lookups decode as they go."""
     assert stages(case) >= {"encode", "compute", "quantization"}
     assert "decode" in stages(case) or case.layer == "Embedding8bit"
 
