@@ -1,0 +1,158 @@
+"""The pipeline on real workers: the same rows however it is run, and a gap wherever something did not run."""
+
+import datetime
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from accuracy import limits, nightly, store
+from accuracy.case import Case, short_hash
+from accuracy.cases import CASES
+from accuracy.devices import Found
+from accuracy.nightly import Request, Result
+
+CREATED = datetime.datetime(2026, 11, 22, 3, 4, 5, tzinfo=datetime.UTC)
+HERE = Found(
+    devices={"cpu": "a processor"},
+    missing={"xpu": "no Intel GPU", "cuda": "no NVIDIA GPU"},
+    versions={"python": "3.11", "torch": "2", "bitsandbytes": "0.50"},
+)
+
+
+def small(name: str) -> Case:
+    """The case with two published points and no stratum: a plan of fourteen, all from the real list."""
+    case = CASES[name]
+    return replace(case, published=case.published[:2], strata=())
+
+
+def run(
+    cases: Sequence[Case], *, jobs: int = 1, devices: Sequence[str] = ("cpu",), deadline: float | None = None
+) -> Result:
+    request = Request(
+        cases=cases,
+        profile="smoke",
+        seed=7,
+        devices=devices,
+        limits=limits.load(),
+        waivers=(),
+        jobs=jobs,
+        deadline=deadline,
+        created=CREATED,
+    )
+    return nightly.run(request, HERE, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def alone() -> Result:
+    """One case, one worker."""
+    return run([small("embedding8bit")])
+
+
+@pytest.fixture(scope="module")
+def beside() -> Result:
+    """The same case beside another, two workers, and a device that is not there."""
+    return run([small("embedding4bit-nf4"), small("embedding8bit")], jobs=2, devices=("cpu", "xpu"))
+
+
+def rows_of(result: Result, case: str, device: str = "cpu") -> list[dict[Any, Any]]:
+    """The rows of a case as text, times apart: NaN is not equal to itself."""
+    held = result.observations
+    chosen = held[(held["case"] == case) & (held["device"] == device)].drop(columns="seconds")
+    return [{name: str(value) for name, value in row.items()} for row in chosen.to_dict("records")]
+
+
+def test_rows_do_not_depend_on_workers_or_on_other_cases(alone: Result, beside: Result) -> None:
+    """To the last bit, in the same order."""
+    assert rows_of(alone, "embedding8bit") == rows_of(beside, "embedding8bit")
+    assert len(rows_of(alone, "embedding8bit")) > 14
+
+
+def test_a_real_run_of_a_healthy_layer_is_a_release(alone: Result) -> None:
+    counts = alone.summary["counts"]
+
+    assert (alone.summary["verdict"], alone.summary["exit_code"]) == ("release", 0)
+    assert (counts["cases"], counts["fail"], counts["not_run"]) == (len(alone.plan), 0, 0)
+    assert counts["elements"] > 1000
+    assert not alone.interrupted
+
+
+def test_a_device_that_is_not_there_makes_the_run_incomplete(beside: Result) -> None:
+    """Each planned case has a row that says why it did not run, and no cell of that device passes."""
+    absent = rows_of(beside, "embedding8bit", "xpu")
+    there = beside.summary["cells"]
+
+    assert len(absent) == sum(beside.plan["case"] == "embedding8bit")
+    assert {(row["status"], row["reason"]) for row in absent} == {("not_run", "no Intel GPU")}
+    assert {cell["verdict"] for cell in there if cell["device"] == "xpu"} == {"not_run"}
+    assert beside.manifest["devices"]["missing"] == {"xpu": "no Intel GPU"}
+    assert any("no Intel GPU" in reason["text"] for reason in beside.summary["reasons"])
+    assert beside.summary["verdict"] != "release"
+
+
+def test_a_run_without_any_device_is_incomplete() -> None:
+    result = run([small("embedding8bit")], devices=("xpu",))
+
+    assert (result.summary["verdict"], result.summary["exit_code"]) == ("incomplete", 3)
+    assert result.summary["counts"]["elements"] == 0
+    assert result.manifest["versions"] == dict(HERE.versions)
+
+
+def test_a_time_budget_that_is_used_up_leaves_the_rest_not_run() -> None:
+    """Nothing that was not begun is green."""
+    result = run([small("embedding8bit")], deadline=time.monotonic())
+
+    assert set(result.observations["status"]) == {"not_run"}
+    assert result.observations["reason"].str.contains("time budget").all()
+    assert result.summary["exit_code"] == 3
+
+
+def test_strata_that_never_occurred_are_not_run(alone: Result) -> None:
+    """Judged against the strata of the whole case, a run of some of them has gaps, in each dtype that ran."""
+    cases = {"embedding8bit": {"strata": ["one that nobody drew"]}}
+    judged = nightly.judged_run(alone.observations, cases, limits.load(), (), CREATED.date())
+
+    assert judged.summary["verdict"] == "incomplete"
+    assert {cell["quantity"] for cell in judged.summary["cells"] if cell["verdict"] == "not_run"} == {
+        "stratum one that nobody drew"
+    }
+
+
+def test_judging_again_changes_nothing(beside: Result) -> None:
+    """The judge is a function of the rows: the same limits give the same verdicts, and no row is judged away."""
+    again = nightly.judged_run(beside.observations, beside.manifest["cases"], limits.load(), (), CREATED.date())
+
+    pd.testing.assert_frame_equal(again.observations, beside.observations)
+    pd.testing.assert_frame_equal(again.verdicts, beside.verdicts)
+    assert again.summary == beside.summary
+
+
+def test_the_manifest_names_what_was_run(alone: Result) -> None:
+    """Seed, profile, plan, limits, versions and threads: enough to run it again."""
+    manifest = alone.manifest
+
+    assert (manifest["seed"], manifest["profile"]) == (7, "smoke")
+    assert manifest["plan_size"] == len(alone.plan) == 14
+    assert manifest["plan_hash"] == short_hash(alone.plan["id"].tolist())
+    assert manifest["limits_hash"] == limits.load().hash
+    assert manifest["created"] == "2026-11-22T03:04:05+00:00"
+    assert manifest["versions"]["torch"] == manifest["environment"]["cpu"]["torch"]
+    assert manifest["environment"]["cpu"]["threads"] == 1
+    assert list(manifest["cases"]) == ["embedding8bit"]
+
+
+def test_a_run_can_be_stored_and_read_back(alone: Result, tmp_path: Path) -> None:
+    store.prepare(tmp_path / "run")
+    store.write(tmp_path / "run", alone.manifest, alone.plan, alone.observations, alone.verdicts, alone.summary)
+    stored = store.read(tmp_path / "run")
+
+    pd.testing.assert_frame_equal(stored.observations, alone.observations)
+    assert stored.summary == alone.summary
+
+
+def test_the_default_folder_is_named_by_moment_profile_and_seed() -> None:
+    assert nightly.default_folder(Path("runs"), CREATED, "smoke", 7) == Path("runs/20261122-030405-smoke-7")
