@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hypothesis.strategies import just, sampled_from
+from hypothesis.strategies import just, none, sampled_from
 
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
 from accuracy.cases import special
@@ -156,7 +156,7 @@ CASES = tuple(
         draw=partial(linear_4bit, quant_type=just(quant_type), mode=just(mode)),
         subject="accuracy.subjects:linear_4bit",
         checks=CHECKS,
-        strata=STRATA + special.dense(*FIELDS[mode], blocksize=just(64)),
+        strata=STRATA + special.dense(*FIELDS[mode], blocksize=just(64), nested=just(False), compute_dtype=none()),
         published=tuple(
             Linear4bitConfig(
                 mode=mode,

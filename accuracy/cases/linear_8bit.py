@@ -121,7 +121,7 @@ CASES = tuple(
         draw=partial(linear_8bit, mode=just(mode), has_fp16_weights=just(fp16)),
         subject="accuracy.subjects:linear_8bit",
         checks=CHECKS,
-        strata=SHAPES + THRESHOLDS + special.dense(*FIELDS[mode]),
+        strata=SHAPES + THRESHOLDS + special.dense(*FIELDS[mode], threshold=just(0.0)),
         published=tuple(
             Linear8bitConfig(
                 mode=mode,
