@@ -175,8 +175,10 @@ def _write_all(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, byt
     whole["hash"] = _own_hash(whole)
     for name, content in data.items():
         write_file(folder / name, content)
-    write_file(folder / MANIFEST, json.dumps(whole, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
-    return whole
+    text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False)
+    write_file(folder / MANIFEST, text.encode() + b"\n")
+    stored: dict[str, Any] = json.loads(text)  # in the order in which it will be read, so that pages come out the same
+    return stored
 
 
 def _own_hash(manifest: Mapping[str, Any]) -> str:
