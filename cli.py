@@ -57,7 +57,7 @@ def nightly(
                 devices.parse(name)
         except ValueError as error:
             fail(str(error))
-        budget = seconds(time_budget) if time_budget else None
+        budget = None if time_budget is None else seconds(time_budget)
         request = nightly.Request(
             cases=plan.select(CASES, cases or ()),
             profile=profile,
@@ -140,20 +140,20 @@ def list_devices() -> None:
 def selftest(
     *,
     fault: Annotated[list[str] | None, typer.Option(help="Glob over faults or areas; repeat for more.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Faults tried at once; one a core by default.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Workers; one a core by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the matrix here, as JSON.")] = None,
     limits: LimitsFile = None,
 ) -> None:
     """Plant faults in the library, one at a time, and show which of them a run finds. Exits 1 if too few."""
     with one_line_errors():
-        from accuracy.selftest import campaign, matrix, show
+        from accuracy.selftest import campaign, matrix, show, trial
 
         faults = campaign.select(fault or ())
         created = datetime.datetime.now(datetime.UTC)
         try:
-            found = campaign.run(
-                faults, load_limits(limits), jobs=jobs, created=created, say=lambda line: typer.echo(line, err=True)
-            )
+            with progress() as on_progress:
+                measuring = trial.Measuring(limits=load_limits(limits), jobs=jobs, on_progress=on_progress)
+                found = campaign.run(faults, measuring, created=created, say=lambda line: typer.echo(line, err=True))
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         if fault is None:
