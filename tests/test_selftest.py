@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 from accuracy import limits
 from accuracy.case import Stage
 from accuracy.cases import CASES
-from accuracy.selftest import campaign, matrix, plant, trial
+from accuracy.selftest import campaign, matrix, plant, tasks, trial
 from accuracy.selftest.faults import FAULTS
 from accuracy.selftest.library import Library, proof
 from accuracy.selftest.trial import Outcome, Result
 from cli import app
 
+MEASURING = trial.Measuring(limits=limits.load(limits.DEFAULT_FILE), jobs=2, on_progress=lambda _: None)
 CREATED = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 AREAS = {
     "encode", "decode", "compute", "bias", "gradients", "int8", "outliers", "nested", "embeddings", "state", "special",
@@ -33,7 +34,7 @@ AREAS = {
 def found() -> dict[str, Any]:
     """Real trials, in real processes, of a handful of faults."""
     faults = campaign.select(["output-dead-column", "encode-scale-factor", "nested-decode-255"])
-    return campaign.run(faults, limits.load(limits.DEFAULT_FILE), jobs=2, created=CREATED, say=lambda _: None)
+    return campaign.run(faults, MEASURING, created=CREATED, say=lambda _: None)
 
 
 def entry(found: dict[str, Any], name: str) -> dict[str, Any]:
@@ -72,11 +73,10 @@ def test_a_fault_that_never_acts_is_not_exercised() -> None:
     """An offset that is lost changes nothing where scales have none: a real trial says so and does not find it."""
     lost = next(fault for fault in FAULTS if fault.name == "nested-offset-lost")
     idle = replace(lost, where=lambda config: not config.nested and config.in_features == 84)
-    by = limits.load(limits.DEFAULT_FILE)
-    tasks = trial.reached(idle, trial.pool([CASES["linear4bit-nf4-train"]]))
-    baseline = trial.measure_baseline(tasks, by, 1, lambda: None)
+    tried = tasks.reached(idle, tasks.pool([CASES["linear4bit-nf4-train"]]))
+    baseline = trial.measure_baseline(tried, MEASURING)
 
-    document = matrix.document([trial.try_fault(idle, baseline, by, lambda: None)], baseline.versions, CREATED)
+    document = matrix.document(trial.try_faults([idle], baseline, MEASURING), baseline.versions, CREATED)
 
     assert document["faults"][0]["tasks"] > 0
     assert matrix.found_word(document["faults"][0]) == "NOT EXERCISED"
@@ -110,11 +110,26 @@ def test_only_a_changed_value_is_proof(small: ModuleType, tmp_path: Path) -> Non
     twice = sys.modules["small.first"].twice
 
     twice(torch.tensor([1.0]))
-    assert not proof(tmp_path, 0.0).exists()
+    assert not proof(tmp_path, "", 0.0).exists()
     library.size = 0.5
     twice(torch.tensor([1.0]))
-    assert proof(tmp_path, 0.5).exists()
-    assert not proof(tmp_path, 0.0).exists()
+    assert proof(tmp_path, "", 0.5).exists()
+    assert not proof(tmp_path, "", 0.0).exists()
+
+
+def test_a_fault_sleeps_until_it_is_named(small: ModuleType, tmp_path: Path) -> None:
+    """All faults are planted at once, and only the active one acts."""
+    library = Library(small, tmp_path)
+    for fault, extra in (("one", 1), ("ten", 10)):
+        library.planting = fault
+        library.after("first:twice", lambda result, _, extra=extra: result + extra)
+    twice = sys.modules["small.first"].twice
+
+    said = []
+    for library.active in ("", "one", "ten"):
+        said.append(twice(3))
+
+    assert said == [6, 7, 16]
 
 
 def test_negative_zero_is_a_changed_value_and_the_same_nan_is_not(small: ModuleType, tmp_path: Path) -> None:
@@ -124,10 +139,10 @@ def test_negative_zero_is_a_changed_value_and_the_same_nan_is_not(small: ModuleT
     twice = sys.modules["small.first"].twice
 
     twice(torch.tensor([0.0, float("nan")]))
-    assert not proof(tmp_path, 0.0).exists()
+    assert not proof(tmp_path, "", 0.0).exists()
     library.size = 1.0
     twice(torch.tensor([0.0]))
-    assert proof(tmp_path, 1.0).exists()
+    assert proof(tmp_path, "", 1.0).exists()
 
 
 def outcome(size: float, stage: str = "", verdict: str = "fail") -> Outcome:

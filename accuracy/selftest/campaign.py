@@ -1,18 +1,18 @@
-"""All faults, one after the other on each processor: the baseline first, then a fresh server for each fault."""
+"""All faults: the library as it is first, then fault by fault, in batches whose rows fit in memory."""
 
 import datetime
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
-from accuracy import executor, limits
 from accuracy.cases import CASES
 from accuracy.plan import PlanError
-from accuracy.selftest import matrix, trial
+from accuracy.selftest import matrix, tasks, trial
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults import FAULTS
+
+TASKS_AT_ONCE: Final = 2500
+"""Tasks of one batch: their rows take some hundred megabytes."""
 
 
 def select(globs: Sequence[str]) -> list[Fault]:
@@ -29,47 +29,41 @@ def select(globs: Sequence[str]) -> list[Fault]:
 
 
 def run(
-    faults: Sequence[Fault],
-    by: limits.Limits,
-    *,
-    jobs: int | None,
-    created: datetime.datetime,
-    say: Callable[[str], None],
+    faults: Sequence[Fault], measuring: trial.Measuring, *, created: datetime.datetime, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The kill matrix of `faults`, in their order, judged by `by`. `say` gets one line a fault."""
-    stop = threading.Event()
-    tasks = trial.pool([case for case in CASES.values() if any(fnmatchcase(case.name, f.cases) for f in faults)])
-    wanted = {task.id for fault in faults for task in trial.reached(fault, tasks, trial.SPARE)}
-    say(f"{len(faults)} faults; measuring the library as it is on {len(wanted)} tasks")
-    baseline = trial.measure_baseline([task for task in tasks if task.id in wanted], by, jobs, lambda: None)
-    results: dict[str, trial.Result] = {}
-    with ThreadPoolExecutor(max_workers=jobs or executor.cores()) as threads:
-        try:
-            running = [threads.submit(trial.try_fault, fault, baseline, by, _ticking(stop)) for fault in faults]
-            for future in as_completed(running):
-                result = future.result()
-                results[result.fault.name] = result
-                say(f"{len(results)}/{len(faults)} {result.fault.name}: {_words(result)}")
-        except BaseException:
-            stop.set()
-            for future in running:
-                future.cancel()
-            raise
-    return matrix.document([results[fault.name] for fault in faults], baseline.versions, created)
+    """The kill matrix of `faults`, in their order. `say` gets one line a fault.
+
+    Raises:
+        KeyboardInterrupt: if the user stopped it.
+    """
+    pool = tasks.pool([case for case in CASES.values() if any(fnmatchcase(case.name, f.cases) for f in faults)])
+    wanted = {task.id for fault in faults for task in tasks.reached(fault, pool, tasks.SPARE)}
+    say(f"{len(faults)} faults; first the library as it is, on {len(wanted)} tasks")
+    baseline = trial.measure_baseline([task for task in pool if task.id in wanted], measuring)
+    results: list[trial.Result] = []
+    for batch in _batches(faults, baseline):
+        for result in trial.try_faults(batch, baseline, measuring):
+            results.append(result)
+            say(f"{len(results)}/{len(faults)} {result.fault.name}: {_words(result)}")
+    return matrix.document(results, baseline.versions, created)
+
+
+def _batches(faults: Sequence[Fault], baseline: trial.Baseline) -> Iterator[list[Fault]]:
+    """Faults in their order, as many at a time as make `TASKS_AT_ONCE` tasks."""
+    batch: list[Fault] = []
+    count = 0
+    for fault in faults:
+        batch.append(fault)
+        count += len(tasks.planned_for(fault, baseline.sound))
+        if count >= TASKS_AT_ONCE:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
 
 
 def _matches(fault: Fault, glob: str) -> bool:
     return fnmatchcase(fault.name, glob) or fnmatchcase(fault.area, glob)
-
-
-def _ticking(stop: threading.Event) -> Callable[[], None]:
-    """Ends a trial under way, as an interrupt would, once the campaign has stopped."""
-
-    def tick() -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-
-    return tick
 
 
 def _words(result: trial.Result) -> str:

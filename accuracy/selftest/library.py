@@ -14,9 +14,9 @@ from typing import Any
 Planted = Callable[..., Any]
 
 
-def proof(folder: Path, size: float) -> Path:
+def proof(folder: Path, fault: str, size: float) -> Path:
     """The file that shows that a fault of this size has changed a value."""
-    return folder / f"acted-{size!r}"
+    return folder / f"acted-{fault}-{size!r}"
 
 
 class Library:
@@ -24,57 +24,63 @@ class Library:
 
     A target is `op:NAME` for an operator of `torch.ops.bitsandbytes`, `MODULE:NAME` for a function, replaced
     wherever a module of the library has bound it, or `MODULE:CLASS.NAME` for a method.
-    `size` is the magnitude in force now. Once the fault has changed a value, `folder` holds a file named
-    after the size.
+    What is replaced while `planting` names a fault acts only while `active` names the same one, with the
+    magnitude `size`. Once a fault has changed a value, `folder` holds its proof.
     """
 
     def __init__(self, bitsandbytes: ModuleType, folder: Path) -> None:
         self.bnb: Any = bitsandbytes
         self.torch: Any = importlib.import_module("torch")
+        self.planting = self.active = ""
         self.size = 0.0
         self._folder = folder
-        self._sizes: set[float] = set()
+        self._proven: set[tuple[str, float]] = set()
 
     def acted(self) -> None:
-        """Records that the fault has changed a value."""
+        """Records that the active fault has changed a value."""
         if not self._acted:
-            proof(self._folder, self.size).touch()
-            self._sizes.add(self.size)
+            proof(self._folder, self.active, self.size).touch()
+            self._proven.add((self.active, self.size))
 
     @property
     def _acted(self) -> bool:
-        return self.size in self._sizes
+        return (self.active, self.size) in self._proven
 
     def after(self, target: str, change: Planted) -> None:
         """Replaces the result of `target` by `change(result, *arguments)`."""
-        original, put = self._find(target)
 
-        def planted(*args: Any, **kwargs: Any) -> Any:
+        def planted(original: Planted, *args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
             changed = change(result, *args, **kwargs)
             if not self._acted and self._differ(result, changed):
                 self.acted()
             return changed
 
-        put(planted)
+        self.instead(target, planted)
 
     def around(self, target: str, change: Planted) -> None:
         """Replaces `target` by `change(original, *arguments)`."""
-        original, put = self._find(target)
 
-        def planted(*args: Any, **kwargs: Any) -> Any:
+        def planted(original: Planted, *args: Any, **kwargs: Any) -> Any:
             right = None if self._acted else original(*args, **kwargs)
             changed = change(original, *args, **kwargs)
             if not self._acted and self._differ(right, changed):
                 self.acted()
             return changed
 
-        put(planted)
+        self.instead(target, planted)
 
     def instead(self, target: str, change: Planted) -> None:
         """As `around` for what must run only once: `change` itself calls `acted`."""
         original, put = self._find(target)
-        put(lambda *args, **kwargs: change(original, *args, **kwargs))
+        fault = self.planting
+
+        def planted(*args: Any, **kwargs: Any) -> Any:
+            if self.active != fault:
+                return original(*args, **kwargs)
+            return change(original, *args, **kwargs)
+
+        put(planted)
 
     def _find(self, target: str) -> tuple[Planted, Callable[[Planted], None]]:
         where, _, name = target.partition(":")

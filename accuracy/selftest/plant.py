@@ -1,7 +1,8 @@
-"""Puts a fault into the library from outside: a folder on the path whose `sitecustomize` patches what is imported.
+"""Puts faults into the library from outside: a folder on the path whose `sitecustomize` patches what is imported.
 
-The pipeline does not know of it. Its workers inherit the path, and the patch is in place before any of them
-sees the library.
+The pipeline does not know of it. Its workers inherit the path, and the patches are in place before any of them
+sees the library. All faults are planted at once and asleep; a task wakes one, so that thousands of
+trials share one import of the library.
 """
 
 import importlib.abc
@@ -19,28 +20,40 @@ LIBRARY: Final = "bitsandbytes"
 _PLANTED: list[Library] = []
 
 
-def write_overlay(folder: Path, fault: str) -> None:
-    """Makes `folder` one that plants `fault` in every interpreter that has it first on its path."""
-    text = f"from accuracy.selftest import plant\n\nplant.arrange({fault!r}, {str(folder)!r})\n"
+def write_overlay(folder: Path) -> None:
+    """Makes `folder` one that plants the faults in every interpreter that has it first on its path.
+
+    It also turns off compilation: the library compiles its decoder for odd shapes and falls back to the same
+    code uncompiled, and compiling takes each new process longer than all the rest.
+    """
+    text = (
+        'import os\n\nos.environ["TORCH_COMPILE_DISABLE"] = "1"\n\n'
+        f"from accuracy.selftest import plant\n\nplant.arrange({str(folder)!r})\n"
+    )
     (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
 
 
-def arrange(fault: str, folder: str) -> None:
-    """Plants `fault` as soon as this interpreter has imported the library."""
-    sys.meta_path.insert(0, _Finder(fault, Path(folder)))
+def arrange(folder: str) -> None:
+    """Plants the faults as soon as this interpreter has imported the library."""
+    sys.meta_path.insert(0, _Finder(Path(folder)))
 
 
-def set_size(size: float) -> None:
-    """Sets the magnitude of the planted fault; nothing is planted in a run without one."""
+def wake(fault: str, size: float) -> None:
+    """Has this fault of this size act from now on, and no other; "" for none."""
     for library in _PLANTED:
-        library.size = size
+        library.active, library.size = fault, size
+
+
+def failure(folder: Path, fault: str) -> Path:
+    """The file that says why a fault could not be planted."""
+    return folder / f"failed-{fault}"
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the library where it is, once, and has it patched when its import ends."""
 
-    def __init__(self, fault: str, folder: Path) -> None:
-        self._fault, self._folder = fault, folder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -65,5 +78,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         from accuracy.selftest.faults import FAULTS
 
         library = Library(module, self._folder)
-        next(fault for fault in FAULTS if fault.name == self._fault).plant(library)
+        for fault in FAULTS:
+            library.planting = fault.name
+            try:
+                fault.plant(library)
+            except Exception as error:  # noqa: BLE001 - a release without the place still has all the others
+                failure(self._folder, fault.name).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
         _PLANTED.append(library)

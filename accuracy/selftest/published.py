@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from accuracy.case import Observation, Stage, canonical_json
 from accuracy.selftest import plant
-from accuracy.selftest.trial import CASE, split_origin
+from accuracy.selftest.tasks import CASE, split_origin
 
 BATCH: Final = 16
 FIRST, SECOND, LAST = 36, 84, 128
@@ -27,11 +27,11 @@ OUTLIERS: Final = 1
 
 
 def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
-    """The observations of a task, the planted fault set to the size that the task's origin names."""
+    """The observations of a task under the fault, of the size, that the task's origin names."""
     from accuracy.measure import measure as measure_case
 
-    origin, size = split_origin(task["origin"])
-    plant.set_size(size)
+    origin, fault, size = split_origin(task["origin"])
+    plant.wake(fault, size)
     if task["case"] != CASE:
         return measure_case({**task, "origin": origin}, device)
     config = task["config"]

@@ -1,65 +1,25 @@
 """One fault against the pipeline: which tasks it gets, and what changes in the verdicts."""
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from accuracy import executor, limits, nightly, plan, store
-from accuracy.case import Case, Status, Task, Verdict, short_hash
+from accuracy import executor, limits, nightly, store
+from accuracy.case import Stage, Status, Task, Verdict
 from accuracy.selftest import plant
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.library import proof
+from accuracy.selftest.tasks import CASE, KINDS, Planted, planned_for, planted, published_tasks, sizes_of, unplanted
 from accuracy.verdicts import STAGE_ORDER, WORST_FIRST
 
-CASE: Final = "test_kbit_backprop"
-"""Case name of the tasks that run the published assertion."""
-
-SEED: Final = 1
-POOL: Final = plan.Profile(samples=60, per_stratum=1)
-"""What trials choose their tasks from: a fifth of a nightly plan, with every stratum in every dtype."""
-
-TASKS_A_CASE: Final = 14
-RELATIONS_A_CASE: Final = 40
-SPARE: Final = 3
-BATCHES: Final = 20
 DEVICE: Final = "cpu"
 MEASURE: Final = "accuracy.selftest.published:measure"
 KEY: Final = ["case", "device", "dtype", "stage", "quantity"]
-KINDS: Final = {
-    "linear8bitlt": ("Int8Lt",),
-    "linear4bit-fp4": ("4bit", "FP4", "FP4+C"),
-    "linear4bit-nf4": ("NF4", "NF4+C", "NF4+fp32", "NF4+fp16", "NF4+bf16"),
-}
-"""The published layers of each family of cases. Upstream asserts nothing of embeddings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sized(Task):
-    """A task that is measured under a fault of one size. Its origin carries the size to the worker."""
-
-    size: float
-
-    @property
-    def id(self) -> str:
-        """As a task's, and different for each size."""
-        return short_hash({"task": _base(self).id, "size": repr(self.size)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedConfig:
-    """One parameter point of the published test."""
-
-    kind: str
-    dtype: str
-    batches: int
-    mode: str = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +72,15 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How tasks are measured and judged."""
+
+    limits: limits.Limits
+    jobs: int | None
+    on_progress: Callable[[executor.Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Baseline:
     """The library as it is. `sound` are the tasks to plant faults in, `failing` the rows that fail without one."""
 
@@ -122,59 +91,19 @@ class Baseline:
     versions: Mapping[str, str]
 
 
-def split_origin(origin: str) -> tuple[str, float]:
-    """The origin of a task as planned, and the size that was put on it."""
-    plain, _, size = origin.partition("|")
-    return plain, float(size or 0)
-
-
-def pool(cases: Sequence[Case]) -> list[Task]:
-    """The tasks that faults are tried on."""
-    return plan.make(cases, POOL, SEED)
-
-
-def may_show(fault: Fault, task: Task) -> bool:
-    """Whether a task lies where the fault can show."""
-    return fnmatchcase(task.case, fault.cases) and fault.where(task.config)
-
-
-def reached(fault: Fault, tasks: Sequence[Task], spare: int = 1) -> list[Task]:
-    """The tasks in which a fault can show: of each case a bounded number, `spare` times as many if asked.
-
-    Each stratum and each relation comes once before any comes twice; which ones, is the ids' to say.
-    """
-    chosen: list[Task] = []
-    of_case: dict[str, list[Task]] = {}
-    for task in sorted(tasks, key=lambda task: task.id):
-        if may_show(fault, task):
-            of_case.setdefault(task.case, []).append(task)
-    for mine in of_case.values():
-        seen: Counter[str] = Counter()
-        ranked = []
-        for task in mine:
-            group = getattr(task.config, "relation", "") or (task.id if task.origin == "sample" else task.origin)
-            ranked.append((seen[group], task.id, task))
-            seen[group] += 1
-        most = RELATIONS_A_CASE if hasattr(mine[0].config, "relation") else TASKS_A_CASE
-        chosen += [task for _, _, task in sorted(ranked, key=lambda entry: entry[:2])[: most * spare]]
-    return chosen
-
-
-def measure_baseline(tasks: Sequence[Task], by: limits.Limits, jobs: int | None, tick: Callable[[], None]) -> Baseline:
+def measure_baseline(tasks: Sequence[Task], measuring: Measuring) -> Baseline:
     """Measures the library without any fault.
 
     Rows that fail already can show no fault and are left out of every comparison; tasks of which
     anything but an invariant fails are not used at all.
     """
-    planned = [_sized(task, 0.0) for task in tasks] + _published_tasks(KINDS, 0.0)
-    execution = _execute(planned, by, jobs=jobs, tick=tick)
-    frame = _frame(execution, planned)
+    planned = [planted(task, "", 0.0) for task in tasks] + published_tasks(KINDS, "", 0.0)
+    execution, frame, _ = _execute(planned, measuring)
     ours = frame[frame["case"] != CASE]
-    judged = nightly.judged_run(ours, {}, by, (), date.min).observations
-    wrong = judged[
-        ~judged["status"].isin([Status.OK.value, Status.NOT_SUPPORTED.value]) & ~(judged["lower_ratio"] <= 1)
-    ]
-    unsound = set(wrong.loc[wrong["stage"] != "invariant", "id"])
+    judged = nightly.judged_run(ours, {}, measuring.limits, (), date.min).observations
+    right = judged["status"].isin([Status.OK.value, Status.NOT_SUPPORTED.value]) | (judged["lower_ratio"] <= 1)
+    wrong = judged[~right]
+    unsound = set(wrong.loc[wrong["stage"] != Stage.INVARIANT.value, "id"])
     passing = frame[(frame["case"] == CASE) & (frame["ratio"] == 0)]
     environment = execution.environment.get(DEVICE, {})
     return Baseline(
@@ -186,40 +115,42 @@ def measure_baseline(tasks: Sequence[Task], by: limits.Limits, jobs: int | None,
     )
 
 
-def try_fault(fault: Fault, baseline: Baseline, by: limits.Limits, tick: Callable[[], None]) -> Result:
-    """Plants one fault at all its sizes, measures, judges, and compares with the library as it is."""
-    sizes = fault.sizes or (0.0,)
-    tasks = reached(fault, baseline.sound)
-    planned: list[Any] = [_sized(task, size) for size in sizes for task in tasks]
-    planned += _published_tasks([name for name in KINDS if any(task.case.startswith(name) for task in tasks)], sizes[0])
-    if not tasks:
-        return Result(
-            fault=fault, outcomes=tuple(map(_nothing, sizes)), published="not covered", tasks=0, note="no task"
+def try_faults(faults: Sequence[Fault], baseline: Baseline, measuring: Measuring) -> list[Result]:
+    """Measures and judges under each of these faults, and compares with the library as it is."""
+    planned = [task for fault in faults for task in planned_for(fault, baseline.sound)]
+    execution, frame, proofs = _execute(planned, measuring)
+    refused = "; ".join(execution.unusable.values())
+    return [
+        replace(
+            _result(fault, frame[frame["fault"] == fault.name], baseline, measuring.limits, proofs),
+            note=proofs.get(plant.failure(Path(), fault.name).name, refused),
         )
-    with tempfile.TemporaryDirectory(prefix="accuracy-selftest-") as name:
-        folder = Path(name)
-        plant.write_overlay(folder, fault.name)
-        execution = _execute(planned, by, overlay=[folder], jobs=1, tick=tick)
-        acted = {size for size in sizes if proof(folder, size).exists()}
-    frame = _frame(execution, planned)
-    outcomes = tuple(
-        _compared(baseline, frame[(frame["size"] == size) & (frame["case"] != CASE)], by, tasks, size)
-        if size in acted
-        else _nothing(size)
-        for size in sizes
-    )
-    published = frame[(frame["case"] == CASE) & frame["config"].isin(baseline.published)]
+        for fault in faults
+    ]
+
+
+def _result(
+    fault: Fault, frame: pd.DataFrame, baseline: Baseline, by: limits.Limits, proofs: Mapping[str, str]
+) -> Result:
+    ours, published = frame[frame["case"] != CASE], frame[frame["case"] == CASE]
+    published = published[published["config"].isin(baseline.published)]
     word = "not covered" if published.empty else "found" if (published["ratio"] != 0).any() else "passes"
-    note = "; ".join(execution.unusable.values())
-    return Result(fault=fault, outcomes=outcomes, published=word, tasks=len(tasks), note=note)
+    return Result(
+        fault=fault,
+        outcomes=tuple(
+            _compared(baseline, ours[ours["size"] == size], by, size)
+            if proof(Path(), fault.name, size).name in proofs
+            else _nothing(size)
+            for size in sizes_of(fault)
+        ),
+        published=word,
+        tasks=ours["id"].nunique(),
+    )
 
 
-def _compared(
-    baseline: Baseline, faulty: pd.DataFrame, by: limits.Limits, tasks: Sequence[Task], size: float
-) -> Outcome:
+def _compared(baseline: Baseline, faulty: pd.DataFrame, by: limits.Limits, size: float) -> Outcome:
     """The earliest cell at the root that is worse with the fault than without it."""
-    ids = {task.id for task in tasks}
-    before = baseline.observations[baseline.observations["id"].isin(ids)]
+    before = baseline.observations[baseline.observations["id"].isin(faulty["id"])]
     ranks = {_key(row): _rank(row["verdict"]) for row in _cells(before, baseline, by)}
     worse = [
         row for row in _cells(faulty, baseline, by) if _rank(row["verdict"]) < ranks.get(_key(row), _rank(Verdict.PASS))
@@ -261,54 +192,36 @@ def _nothing(size: float, *, acted: bool = False) -> Outcome:
     return Outcome(size=size, acted=acted, found=False, stage="", verdict="", cell="", reason="")
 
 
-def _sized(task: Task, size: float) -> Sized:
-    return Sized(case=task.case, config=task.config, seed=task.seed, origin=f"{task.origin}|{size!r}", size=size)
-
-
-def _base(task: Task) -> Task:
-    return Task(case=task.case, config=task.config, seed=task.seed, origin=split_origin(task.origin)[0])
-
-
-def _published_tasks(families: Any, size: float) -> list[Any]:
-    return [
-        Sized(
-            case=CASE,
-            config=PublishedConfig(kind=kind, dtype=dtype, batches=BATCHES),  # type: ignore[arg-type]  # answered by our own measure
-            seed=0,
-            origin=f"published|{size!r}",
-            size=size,
-        )
-        for family in families
-        for kind in KINDS[family]
-        for dtype in ("float16", "bfloat16")
-    ]
-
-
 def _execute(
-    planned: Sequence[Any],
-    by: limits.Limits,
-    *,
-    jobs: int | None,
-    tick: Callable[[], None],
-    overlay: Sequence[Path] = (),
-) -> executor.Execution:
-    return executor.execute(
-        planned,
-        [DEVICE],
-        timeout_s=nightly.TIMEOUT_S,
-        bounds=asdict(by.bounds),
-        jobs=jobs,
-        measure=MEASURE,
-        overlay=overlay,
-        on_progress=lambda _: tick(),
-    )
+    planned: Sequence[Planted], measuring: Measuring
+) -> tuple[executor.Execution, pd.DataFrame, Mapping[str, str]]:
+    """Runs tasks with all faults planted: what the executor says, the rows, and the files that faults left.
 
+    Rows have the ids of the tasks as planned, and the fault and its size beside them.
 
-def _frame(execution: executor.Execution, planned: Sequence[Any]) -> pd.DataFrame:
-    """Observations under the ids of the tasks as planned, with the size of the fault beside them."""
+    Raises:
+        KeyboardInterrupt: if the user stopped it.
+    """
+    with tempfile.TemporaryDirectory(prefix="accuracy-selftest-") as name:
+        folder = Path(name)
+        plant.write_overlay(folder)
+        execution = executor.execute(
+            planned,
+            [DEVICE],
+            timeout_s=nightly.TIMEOUT_S,
+            bounds=asdict(measuring.limits.bounds),
+            jobs=measuring.jobs,
+            measure=MEASURE,
+            overlay=[folder],
+            on_progress=measuring.on_progress,
+        )
+        proofs = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*-*")}
+    if execution.interrupted:
+        raise KeyboardInterrupt
     frame = store.observations_frame(execution.columns())
     by_id = {task.id: task for task in planned}
     tasks = [by_id[identity] for identity in frame["id"]]
+    frame["fault"] = [task.fault for task in tasks]
     frame["size"] = [task.size for task in tasks]
-    frame["id"] = [_base(task).id for task in tasks]
-    return frame
+    frame["id"] = [unplanted(task).id for task in tasks]
+    return execution, frame, proofs
