@@ -71,7 +71,8 @@ def against_reference(
 
     `model` is the compute stage's; `weight` float64 [N, K] the original weight and `weight_error` a
     bound of |decoded - original|. By the triangle inequality the decoded weight may move the result
-    by |x|·weight_error, and rounding the operands by |x - x_c||W| + |b - b_c|.
+    by |x|·weight_error, and rounding the operands by |x - x_c||W| + |b - b_c|. Where the arithmetic
+    overflows on the way, its infinity is what has to be met.
     """
     inputs, compute = setting.inputs, compute_dtype(setting.config)
     forwards = quantity == "output"
@@ -87,12 +88,13 @@ def against_reference(
         magnitude = magnitude + bias.double().abs()
     own = gamma(operand.shape[-1] + 1, UNIT_ROUNDOFF[torch.float32]) * magnitude
     actual = setting.parts[quantity]
+    expected = torch.where(model.expected.isinf(), model.expected, reference)
     return Comparison(
         stage=Stage.QUANTIZATION,
         quantity=quantity,
         actual=actual,
         dtype=actual.dtype,
-        model=Model(expected=reference, bound=model.bound + moved + own, scale=model.scale),
+        model=Model(expected=expected, bound=model.bound + moved + own, scale=model.scale),
         basis="propagated",
         oracle=model.expected,
     )

@@ -171,7 +171,8 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
 
     |y - y*| ≤ u|y1*| + u|y*| + 5u32(|y1* - b| + |b|) + γ~(λ)|x_o||Ŵ_o| + ties + half subnormals
     + [u|Σ_o x_o·Ŵ_o| where an accelerator rounds the product of the outlier columns before it adds it]
-    (docs/method.md, "int8 product"); the sums of codes are exact in int32, so K does not enter.
+    (docs/method.md, "int8 product"), where y1* = acc·s·S/127² + b is stored before the outlier columns are
+    added, as an infinity if it overflows; the sums of codes are exact in int32, so K does not enter.
     """
     config, inputs, bounds = setting.config, setting.inputs, setting.bounds
     stored: Stored8bit = setting.parts["stored"]
@@ -181,20 +182,15 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
     inner = (rows.codes @ stored.codes.double().T) * scale
     ambiguous = (rows.ties.double() @ stored.codes.double().abs().T) * scale
     bias = torch.zeros(1, dtype=torch.float64) if inputs.bias is None else inputs.bias.double()
-    first = inner + bias
+    u = UNIT_ROUNDOFF[FLOAT32]
+    scaling = 5 * u * (inner.abs() + bias.abs()) + ambiguous
+    first = _as_stored(inner + bias, scaling, dtype, setting.parts["output"])
     outliers = linear.affine(
         x[:, rows.outliers].double(), rounded(int8.decode_float32(stored), dtype)[:, rows.outliers], None
     )
     expected = first + outliers.total
-    u = UNIT_ROUNDOFF[FLOAT32]
     growth = probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
-    bound = (
-        rounding_error(first, dtype)
-        + rounding_error(expected, dtype)
-        + 5 * u * (inner.abs() + bias.abs())
-        + growth * outliers.magnitude
-        + ambiguous
-    )
+    bound = rounding_error(first, dtype) + rounding_error(expected, dtype) + scaling + growth * outliers.magnitude
     if setting.device_type != "cpu":
         bound = bound + rounding_error(outliers.total, dtype)
     shape = (*config.batch, config.out_features)
@@ -208,6 +204,20 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
         ),
     )
     return model, inner.abs().reshape(shape)
+
+
+def _as_stored(first: Tensor, error: Tensor, dtype: torch.dtype, output: Tensor) -> Tensor:
+    """`first`, known up to `error`, with infinities where storing it in `dtype` overflows.
+
+    The int8 part is stored before the outlier columns are added, and no sum brings an infinity back.
+    Where `error` leaves open whether it overflows, an infinite `output` says that it did.
+    """
+    threshold = overflow_threshold(dtype)
+    infinite = first.sign() * torch.inf
+    overflows = first.abs() - error >= threshold
+    if output.numel() == first.numel():
+        overflows |= (first.abs() + error >= threshold) & (output.double().reshape(first.shape) == infinite)
+    return torch.where(overflows, infinite, first)
 
 
 def _activation_error(setting: Setting) -> Tensor:
