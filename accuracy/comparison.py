@@ -23,6 +23,7 @@ class Model:
     scale: Tensor
     factors: tuple[Tensor, Tensor] | None = None
     overflow: float = math.inf
+    certain: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,9 +134,9 @@ def describe(comparison: Comparison) -> dict[str, object]:
     elif actual.numel() and not both.any():
         columns["ratio"] = 0.0
     columns |= _worst(comparison, both, wrong)
-    explained, lower = _lower_precision(comparison, columns["ratio"])
+    models, lower = _lower_precision(comparison, columns["ratio"])
     columns |= lower
-    columns |= _structure(comparison, explained)
+    columns |= _structure(comparison, models)
     columns |= _decomposition(comparison, actual, both)
     return columns
 
@@ -201,31 +201,45 @@ def _class_reason(actual: Tensor, model: Model, wrong: Tensor) -> str:
     return f"{int(wrong.sum().item())} of {actual.numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"
 
 
-def _lower_precision(comparison: Comparison, ratio: object) -> tuple[Model, dict[str, object]]:
-    """The model that holds, and whether a lower precision than the one asked for explains an exceeded bound."""
-    if comparison.lower is None or not isinstance(ratio, float) or ratio <= 1:
-        return comparison.model, {}
+def _lower_precision(comparison: Comparison, ratio: object) -> tuple[list[Model], dict[str, object]]:
+    """The models that hold, and whether a lower precision than the one asked for explains an exceeded bound.
+
+    The model of the precision asked for is the only one where none holds.
+    """
+    if comparison.lower is None or not isinstance(ratio, float):
+        return [comparison.model], {}
     name, model = comparison.lower()
     actual = comparison.actual.double()
     if special_mismatches(actual, model, comparison.dtype).any():
-        return comparison.model, {"lower": name, "lower_ratio": math.inf}
+        return [comparison.model], {"lower": name, "lower_ratio": math.inf}
     both = actual.isfinite() & model.expected.isfinite()
     ratios = bound_ratio((actual - model.expected)[both], model.bound[both])
     lower_ratio = ratios.max().item() if ratios.numel() else 0.0
-    return (model if lower_ratio <= 1 else comparison.model), {"lower": name, "lower_ratio": lower_ratio}
+    holding = [held for held, its in ((comparison.model, ratio), (model, lower_ratio)) if its <= 1]
+    return holding or [comparison.model], {"lower": name, "lower_ratio": lower_ratio}
 
 
-def _structure(comparison: Comparison, model: Model) -> dict[str, object]:
-    """Structured residuals against the model that holds; a lower precision must be free of them, too."""
-    inner = structure.LEAST_INNER if model.factors is None else model.factors[0].shape[1]
+def _structure(comparison: Comparison, models: list[Model]) -> dict[str, object]:
+    """Structured residuals against the models that hold; the one with the least of them counts.
+
+    A kernel of lower precision may stay within the bound of the precision asked for, and still
+    leave the structure of its rounded operands; against its own model it must be free of it.
+    """
+    inner = structure.LEAST_INNER if models[0].factors is None else models[0].factors[0].shape[1]
     if comparison.least_effect is None or inner < structure.LEAST_INNER:
         return {}
+    found = min((_residual(comparison, model, comparison.least_effect) for model in models), key=lambda s: abs(s.z))
+    return {"structure_z": abs(found.z), "structure_effect": found.effect, "structure_at": found.at}
+
+
+def _residual(comparison: Comparison, model: Model, least_effect: float) -> structure.Structure:
     columns = model.expected.shape[-1] if model.expected.dim() else 1
     actual, expected = comparison.actual.double().reshape(-1, columns), model.expected.reshape(-1, columns)
     both = actual.isfinite() & expected.isfinite()
+    if model.certain is not None:
+        both &= model.certain.reshape(-1, columns)
     error = torch.where(both, actual - expected, 0.0)
-    found = structure.strongest(error, torch.where(both, expected, 0.0), model.factors, comparison.least_effect)
-    return {"structure_z": abs(found.z), "structure_effect": found.effect, "structure_at": found.at}
+    return structure.strongest(error, torch.where(both, expected, 0.0), model.factors, least_effect)
 
 
 def _decomposition(comparison: Comparison, actual: Tensor, both: Tensor) -> dict[str, object]:

@@ -106,6 +106,18 @@ NESTED = (
     ),
 )
 INPUTS = (
+    Stratum(
+        name="many rows, odd out_features",
+        holds=lambda c: c.batch == (64,) and c.out_features % 2 == 1 and c.in_features == 64,
+        fixed={
+            "batch": just((64,)),
+            "in_features": just(64),
+            "out_features": sampled_from((201, 233, 261)),
+            "blocksize": just(64),
+            "quant_storage": just("uint8"),
+            "compute_dtype": none(),
+        },
+    ),
     Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
     Stratum(
         name="rank 1, bias",

@@ -50,7 +50,7 @@ def scaled_rows(values: Tensor) -> tuple[Tensor, Tensor]:
 def near_tie(scaled: Tensor, tie_slack: float) -> Tensor:
     """Whether each value lies so close to the middle of two codes that either is right (fast division, say)."""
     distance = ((scaled - scaled.floor()).double() - 0.5).abs()
-    return distance <= tie_slack * scaled.abs().double()
+    return distance < tie_slack * scaled.abs().double()
 
 
 def product(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
