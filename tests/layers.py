@@ -31,7 +31,7 @@ DENSE: dict[str, Any] = {
 FOUR_BIT: dict[str, Any] = {"blocksize": 64, "nested": False, "quant_storage": "uint8", "compute_dtype": None}
 NF4 = Linear4bitConfig(mode="train", dtype="float32", quant_type="nf4", **DENSE, **FOUR_BIT)
 INT8 = Linear8bitConfig(mode="train", dtype="float32", threshold=0.0, has_fp16_weights=True, **DENSE)
-ROWS8 = Embedding8bitConfig(dtype="float32", rows=40, dim=64, index=(12,), weight="normal")
+ROWS8 = Embedding8bitConfig(dtype="float32", rows=300, dim=16, index=(20, 15), weight="normal")
 ROWS4 = Embedding4bitConfig(
     dtype="float32", rows=40, dim=64, index=(12,), weight="normal", quant_type="nf4", quant_storage="uint8"
 )

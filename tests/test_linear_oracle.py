@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accuracy.oracles import linear
-from accuracy.oracles.rounding import UNIT_ROUNDOFF
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma
 
 CERTAIN = 1e6
 """A confidence at which the bound is the deterministic one, which no sum can exceed."""
@@ -60,6 +60,15 @@ def test_the_bound_of_one_term_is_two_roundings() -> None:
     bound = linear.accumulated(linear.affine(one, one, None), torch.float16, torch.float16, CERTAIN).bound.item()
 
     assert bound == pytest.approx(2**-11 + 2**-24, rel=1e-3)
+
+
+def test_a_sum_that_cancels_keeps_the_bound_of_its_terms() -> None:
+    """1 - 1 = 0 exactly, but each term may have been rounded: γ_2 of the magnitude 2, not of the total 0."""
+    exact = linear.affine(torch.tensor([[1.0, -1.0]]).double(), torch.ones(1, 2, dtype=torch.float64), None)
+    bound = linear.accumulated(exact, torch.float32, torch.float32, CERTAIN).bound.item()
+
+    assert exact.total.item() == 0
+    assert bound == pytest.approx(gamma(2, 2**-24) * 2, rel=1e-6)
 
 
 def test_a_bias_and_another_output_dtype_cost_a_rounding_each() -> None:
