@@ -287,12 +287,22 @@ def lower_model(expected: float, bound: float) -> Callable[[], tuple[str, Model]
     return lambda: ("half", Model(expected=tensor(expected), bound=tensor(bound), scale=tensor(0.0)))
 
 
-def test_a_lower_precision_explains_only_what_it_predicts() -> None:
-    """It is tried only when the bound is exceeded, and has to predict value and class itself."""
-    assert "lower" not in described(tensor(1.5), tensor(1.0), lower=lower_model(1.5, 0.1))
-    assert described(tensor(3.0), tensor(1.0), lower=lower_model(3.05, 0.1))["lower_ratio"] == pytest.approx(0.5)
-    assert described(tensor(3.0), tensor(1.0), lower=lower_model(4.0, 0.1))["lower_ratio"] == pytest.approx(10)
-    assert described(tensor(math.nan), tensor(1.0), lower=lower_model(1.0, 9.0))["lower_ratio"] == math.inf
+@pytest.mark.parametrize(
+    ("actual", "lower", "ratio"),
+    [(3.0, (3.05, 0.1), 0.5), (3.0, (4.0, 0.1), 10.0), (math.nan, (1.0, 9.0), math.inf), (1.5, (1.5, 0.1), 0.0)],
+)
+def test_a_lower_precision_explains_only_what_it_predicts(
+    actual: float, lower: tuple[float, float], ratio: float
+) -> None:
+    """It has to predict value and class itself, within its own bound."""
+    row = described(tensor(actual), tensor(1.0), lower=lower_model(*lower))
+
+    assert row["lower"] == "half"
+    assert row["lower_ratio"] == pytest.approx(ratio)
+
+
+def test_what_has_no_lower_precision_is_explained_by_none() -> None:
+    assert "lower" not in described(tensor(3.0), tensor(1.0))
 
 
 @given(pairs)
