@@ -133,6 +133,14 @@ def test_a_lower_precision_explains_only_within_its_own_bound(*, lower_ratio: fl
     assert row.at[0, "status"] == "fail"
 
 
+def test_a_lower_precision_excuses_the_size_of_an_error_but_not_a_structure_in_it() -> None:
+    """A scale fault below the bound is small in every precision; that it adds up is what fails."""
+    row = judged({"ratio": 0.5, "structure_z": 9.0, "lower": "half", "lower_ratio": 0.5})
+
+    assert (row.at[0, "status"], row.at[0, "broken"]) == ("fail", "structure")
+    assert not row.at[0, "explained"]
+
+
 def test_judging_again_by_other_limits_starts_from_what_was_measured() -> None:
     """Rows that failed under strict limits pass under wide ones, and their reasons go."""
     rows = frame({"ratio": 1.5}, {"ratio": 0.5})
@@ -156,3 +164,13 @@ def test_judging_changes_no_frame_it_is_given() -> None:
 def test_no_rows_are_judged_to_no_rows() -> None:
     empty = frame({}).iloc[:0]
     assert len(judge.judge_rows(empty, BUILT_IN)) == 0
+
+
+def test_a_lower_precision_excuses_the_size_of_an_error_but_no_structure_in_it() -> None:
+    """A scale fault of a kernel that computes in 16 bits must not hide behind its precision."""
+    excused = {"ratio": 50.0, "lower": "bfloat16", "lower_ratio": 0.9}
+
+    rows = judge.judge_rows(frame(excused, excused | {"structure_z": 12.0}), BUILT_IN)
+
+    assert rows["explained"].tolist() == [True, False]
+    assert rows["broken"].tolist() == ["hard", "structure"]
