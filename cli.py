@@ -41,6 +41,7 @@ def nightly(
         typer.Option(min=1, help="Workers on the CPU and on each accelerator; by default one a core, and one."),
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no case after this long, as 90s, 10m or 2h.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it was cut off.")] = False,
     limits: LimitsFile = None,
     waivers: WaiversFile = None,
 ) -> None:
@@ -48,6 +49,7 @@ def nightly(
     with one_line_errors():
         from accuracy import devices, nightly, plan, store
         from accuracy.cases import CASES
+        from accuracy.journal import Journal
 
         created = datetime.datetime.now(datetime.UTC)
         if profile not in plan.PROFILES:
@@ -70,14 +72,20 @@ def nightly(
             created=created,
         )
         folder = out or nightly.default_folder(Path("runs"), created, profile, request.seed)
-        store.prepare(folder)
+        if resume and out is None:
+            fail("--resume needs --out: name the folder of the run to go on with")
+        prepared = nightly.prepare(request, devices.probe())
+        store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
-        with progress() as show:
-            result = nightly.run(request, devices.probe(), show)
-        manifest = store.write(
-            folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
-        )
-        write_report(folder, manifest, result.observations, result.verdicts, result.summary)
+        with Journal(folder, prepared.key, resume=resume) as journal:
+            with progress() as show:
+                result = nightly.run(prepared, journal, show)
+            manifest = store.write(
+                folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
+            )
+            write_report(folder, manifest, result.observations, result.verdicts, result.summary)
+            if result.complete:
+                journal.discard()
     conclude(folder, result.summary, interrupted=result.interrupted)
 
 
@@ -112,6 +120,50 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
         )
         write_report(run, manifest, judged.observations, judged.verdicts, judged.summary)
     conclude(run, judged.summary, interrupted=False)
+
+
+@app.command("limits")
+def show_limits(limits: LimitsFile = None) -> None:
+    """Show every limit with its basis: what must hold, for which cells, why, and what breaking it earns."""
+    with one_line_errors():
+        known = load_limits(limits)
+    typer.echo(f"limits {known.hash}")
+    for name, value in (vars(known.bounds) | vars(known.calibration)).items():
+        typer.echo(f"{name} = {value:g}")
+    for limit in known.limits:
+        where = f"{limit.case} {limit.device} {limit.dtype} {limit.stage}/{limit.quantity}"
+        typer.echo(
+            f"{limit.id}: {limit.metric} in [{limit.at_least:g}, {limit.at_most:g}], else {limit.verdict}; {where}"
+        )
+        typer.echo(f"    {limit.basis} (docs/method.md#{limit.method})")
+
+
+@app.command()
+def calibrate(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs that are held to be good.")],
+    out: Annotated[Path, typer.Option(help="Where to write the limits: the built-in ones and the calibrated.")],
+) -> None:
+    """Write a limits file with run-level limits from what the worst of these runs reached."""
+    with one_line_errors():
+        from accuracy import calibrate, limits, store
+        from accuracy.files import write_file
+
+        stored = [store.read(run) for run in runs]
+        sources = [
+            calibrate.Source(
+                observations=run.observations,
+                versions=" ".join(f"{name} {value}" for name, value in run.manifest["versions"].items()),
+                day=run.manifest["created"][:10],
+            )
+            for run in stored
+        ]
+        text = (
+            limits.DEFAULT_FILE.read_text(encoding="utf-8")
+            + "\n"
+            + calibrate.as_toml(sources, limits.load().calibration)
+        )
+        write_file(out, text.encode())
+        typer.echo(f"{out}: {len(limits.load(out).limits)} limits, hash {limits.load(out).hash}")
 
 
 @app.command("cases")
@@ -222,12 +274,15 @@ def load_waivers(path: Path | None) -> Any:
 def write_report(  # noqa: PLR0917 - the four parts of a run and where they go
     folder: Path, manifest: Any, observations: Any, verdicts: Any, summary: Any, out: Path | None = None
 ) -> Path:
-    """Render a run and write the page."""
+    """Render a run and write the page, and beside it, in the run folder, the same verdicts as JUnit XML."""
     from accuracy.files import write_file
+    from reports import junit
     from reports.render import render
 
     page = out or folder / "report.html"
     write_file(page, render(manifest, observations, verdicts, summary, run=folder.name).encode())
+    if out is None:
+        write_file(folder / "junit.xml", junit.render(manifest, verdicts).encode())
     return page
 
 

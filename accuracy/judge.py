@@ -6,6 +6,7 @@ import pandas as pd
 
 from accuracy.case import Status, Verdict
 from accuracy.limits import Limit, Limits
+from accuracy.verdicts import CELL
 
 MEASURED = (Status.OK.value, Status.FAIL.value)
 
@@ -15,27 +16,30 @@ def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:
 
     A row fails when it breaks a limit of verdict `fail`; NaN breaks every limit that covers it.
     `broken` is the id of the first such limit ("" if none), `warned` that of the first warning
-    limit, `explained` whether a lower precision than the one asked for accounts for the failure.
+    limit, `explained` whether a lower precision than the one asked for accounts for all that is broken:
+    it can excuse the size of an error, but not a structure in it.
     Rows that were not measured keep the status they have.
     """
     rows = observations.copy()
     measured = rows["status"].isin(MEASURED)
     rows["broken"] = ""
     rows["warned"] = ""
+    rows["explained"] = False
+    cells = pd.Series(list(zip(*(rows[name] for name in CELL), strict=True)), index=rows.index, dtype=object)
     for limit in limits.limits:
-        column = "broken" if limit.verdict is Verdict.FAIL else "warned"
-        outside = measured & _covered(rows, limit) & ~rows[limit.metric].between(limit.at_least, limit.at_most)
-        rows.loc[outside & (rows[column] == ""), column] = limit.id
-    rows["explained"] = (rows["broken"] != "") & (rows["lower_ratio"] <= 1)
+        covered = cells.isin([cell for cell in cells.unique() if limit.covers(*cell)])
+        outside = measured & covered & ~rows[limit.metric].between(limit.at_least, limit.at_most)
+        if limit.verdict is Verdict.WARN:
+            rows.loc[outside & (rows["warned"] == ""), "warned"] = limit.id
+            continue
+        excused = outside & (limit.metric == "ratio") & rows["lower_ratio"].between(limit.at_least, limit.at_most)
+        new = outside & ((rows["broken"] == "") | (rows["explained"] & ~excused))
+        rows.loc[new, "broken"] = limit.id
+        rows.loc[new, "explained"] = excused[new]
     rows.loc[measured & (rows["broken"] != ""), "status"] = Status.FAIL.value
     rows.loc[measured & (rows["broken"] == ""), "status"] = Status.OK.value
     rows["reason"] = _reasons(rows, limits)
     return rows
-
-
-def _covered(rows: pd.DataFrame, limit: Limit) -> "pd.Series[bool]":
-    kinds = rows["stage"] + "/" + rows["quantity"]
-    return kinds.isin([kind for kind in kinds.unique() if limit.covers(*str(kind).split("/", 1))])
 
 
 def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":

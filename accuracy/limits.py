@@ -12,7 +12,7 @@ from accuracy.case import Observation, Verdict, short_hash
 DEFAULT_FILE = Path(__file__).with_name("limits.toml")
 METRICS = tuple(field.name for field in fields(Observation) if field.type in {int, float})
 """The columns of numbers, on which there can be limits."""
-_SECTIONS = {"bounds": dict, "basis": dict, "limit": list}
+_SECTIONS = {"bounds": dict, "calibration": dict, "basis": dict, "limit": list}
 
 
 class LimitsError(ValueError):
@@ -34,6 +34,15 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How limits are made from good runs: margins on the largest value seen, and the confidence of the coverage."""
+
+    warn_margin: float
+    fail_margin: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limit:
     """`metric` of every row that the patterns match must lie in [at_least, at_most], or the row earns `verdict`."""
 
@@ -44,6 +53,9 @@ class Limit:
     verdict: Verdict
     basis: str
     method: str
+    case: str = "*"
+    device: str = "*"
+    dtype: str = "*"
     at_least: float = float("-inf")
     at_most: float = float("inf")
 
@@ -51,9 +63,13 @@ class Limit:
         """Whether `value` is within the limit. NaN never is."""
         return self.at_least <= value <= self.at_most
 
-    def covers(self, stage: str, quantity: str) -> bool:
-        """Whether this limit speaks of the quantity of the stage."""
-        return fnmatchcase(stage, self.stage) and fnmatchcase(quantity, self.quantity)
+    def covers(self, case: str, device: str, dtype: str, stage: str, quantity: str) -> bool:
+        """Whether this limit speaks of the cell."""
+        pairs = (
+            (stage, self.stage), (quantity, self.quantity), (case, self.case), (device, self.device),
+            (dtype, self.dtype),
+        )  # fmt: skip
+        return all(pattern == "*" or fnmatchcase(name, pattern) for name, pattern in pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +77,7 @@ class Limits:
     """The whole file. `bases` says why each elementwise bound is what it is, by the name that rows carry."""
 
     bounds: Bounds
+    calibration: Calibration
     bases: dict[str, str]
     limits: tuple[Limit, ...]
 
@@ -70,6 +87,7 @@ class Limits:
         return short_hash(
             {
                 "bounds": vars(self.bounds),
+                "calibration": vars(self.calibration),
                 "bases": self.bases,
                 "limits": [{key: str(value) for key, value in vars(limit).items()} for limit in self.limits],
             }
@@ -93,20 +111,21 @@ def load(path: Path = DEFAULT_FILE) -> Limits:
         if name not in _SECTIONS:
             raise LimitsError(f"{path}: unknown section {name!r}; known are {', '.join(_SECTIONS)}")
         if not isinstance(value, _SECTIONS[name]):
-            raise LimitsError(f"{path}: {name!r} is no section; write [bounds], [basis] and [[limit]]")
+            raise LimitsError(f"{path}: {name!r} is no section; write [bounds], [calibration], [basis] and [[limit]]")
     return Limits(
-        bounds=_bounds(raw.get("bounds", {}), f"{path}: [bounds]"),
+        bounds=Bounds(**_numbers(raw.get("bounds", {}), Bounds, f"{path}: [bounds]")),
+        calibration=Calibration(**_numbers(raw.get("calibration", {}), Calibration, f"{path}: [calibration]")),
         bases={str(key): str(value) for key, value in raw.get("basis", {}).items()},
         limits=_limits(raw.get("limit", []), path),
     )
 
 
-def _bounds(entry: dict[str, Any], where: str) -> Bounds:
-    values = _checked(entry, Bounds, where)
+def _numbers(entry: Any, kind: type[Any], where: str) -> dict[str, Any]:
+    values = _checked(entry, kind, where)
     for name, value in values.items():
         if not 0 <= value < math.inf:
             raise LimitsError(f"{where}: {name} is {value!r}; a finite number from 0 on is wanted")
-    return Bounds(**values)
+    return values
 
 
 def _limits(entries: list[Any], path: Path) -> tuple[Limit, ...]:

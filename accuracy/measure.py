@@ -4,7 +4,6 @@ import math
 import pkgutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.environment import facts
 from accuracy.limits import Bounds
+from accuracy.worker import is_out_of_memory
 
 # Split sums in 16 bits are torch's choice for its own products, not the library's; without them a product is
 # accumulated in float32 on every device, as the bounds assume.
@@ -55,7 +55,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
     rows = [_contract(failure, getattr(config, "relation", "")), *_form(parts, config), *_compared(case, setting)]
-    return [asdict(Observation(**{**identity, **row})) for row in rows]
+    return [vars(Observation(**{**identity, **row})) for row in rows]
 
 
 def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
@@ -75,9 +75,9 @@ def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dic
     try:
         for name, value in pkgutil.resolve_name(case.subject)(config, drawn, device):
             parts[name] = value  # noqa: PERF403 - the parts before an exception are kept
-    except (MemoryError, torch.OutOfMemoryError):
-        raise  # the machine's limit, not the library's answer
-    except Exception as failure:  # noqa: BLE001 - whatever the library raises is what was measured
+    except Exception as failure:  # whatever the library raises is what was measured
+        if is_out_of_memory(failure):
+            raise  # the machine's limit, not the library's answer
         return parts, failure
     return parts, None
 

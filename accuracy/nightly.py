@@ -4,6 +4,7 @@ import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from accuracy import __version__, executor, judge, limits, plan, rows, store, verdicts, waivers
 from accuracy.case import Case, Status, Task
 from accuracy.devices import Found
+from accuracy.journal import Journal
 
 TIMEOUT_S = 60.0
 """Seconds of a worker's own time one case may take: some thousand times what the slowest takes."""
@@ -42,26 +44,59 @@ class Result:
     verdicts: pd.DataFrame
     summary: dict[str, Any]
     interrupted: bool
+    complete: bool
 
 
-def run(request: Request, found: Found, on_progress: Callable[[executor.Progress], None]) -> Result:
-    """Plan, measure and judge. A device that is missing gets a row that says so for each planned case.
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A request with its plan and the devices it will run on. `key` says what the run is, so that it can be resumed."""
+
+    request: Request
+    tasks: Sequence[Task]
+    there: Mapping[str, str]
+    missing: Mapping[str, str]
+    found: Found
+    key: Mapping[str, Any]
+
+
+def prepare(request: Request, found: Found) -> Prepared:
+    """Make the plan and choose the devices.
 
     Raises:
         PlanError: if the plan cannot be made.
         ValueError: if a device is unknown.
     """
-    started = time.monotonic()
     tasks = plan.make(request.cases, plan.PROFILES[request.profile], request.seed)
     there, missing = found.choose(request.devices)
+    return Prepared(
+        request=request,
+        tasks=tasks,
+        there=there,
+        missing=missing,
+        found=found,
+        key={
+            "plan": plan.plan_hash(tasks),
+            "seed": request.seed,
+            "devices": list(there),
+            "limits": request.limits.hash,
+            "versions": dict(found.versions),
+        },
+    )
+
+
+def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[executor.Progress], None]) -> Result:
+    """Measure and judge. A device that is missing gets a row that says so for each planned case."""
+    started = time.monotonic()
+    request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
     execution = executor.execute(
         tasks,
-        list(there),
+        list(prepared.there),
         timeout_s=TIMEOUT_S,
         bounds=asdict(request.limits.bounds),
         jobs=request.jobs,
         accelerator_jobs=request.jobs or 1,
         deadline=request.deadline,
+        journal=journal,
         on_progress=on_progress,
     )
     measured = execution.columns()
@@ -85,12 +120,13 @@ def run(request: Request, found: Found, on_progress: Callable[[executor.Progress
         "profile": request.profile,
         "seed": request.seed,
         "accuracy": __version__,
-        "devices": {"requested": list(request.devices), "found": there, "missing": missing},
-        "versions": _versions(execution.environment, found),
+        "devices": {"requested": list(request.devices), "found": dict(prepared.there), "missing": dict(missing)},
+        "versions": _versions(execution.environment, prepared.found),
         "environment": dict(execution.environment),
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
         "limits_hash": request.limits.hash,
+        "bases": dict(request.limits.bases),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
         "cases": cases,
@@ -104,6 +140,7 @@ def run(request: Request, found: Found, on_progress: Callable[[executor.Progress
         verdicts=judged.verdicts,
         summary=judged.summary,
         interrupted=execution.interrupted,
+        complete=execution.complete,
     )
 
 
@@ -148,8 +185,8 @@ def _absent(task: Task, device: str, reason: str) -> Mapping[str, Any]:
 
 
 def _versions(environment: Mapping[str, Mapping[str, Any]], found: Found) -> dict[str, str]:
-    """What was measured with: as the workers say, else as the probe saw it."""
+    """What was measured with, as the workers say, else as the probe saw it; and what drew the plan."""
     said = next(iter(environment.values()), {})
-    return {
-        name: str(said.get(name, found.versions.get(name, "unknown"))) for name in ("python", "torch", "bitsandbytes")
-    }
+    names = ("python", "torch", "bitsandbytes")
+    seen = {name: str(said.get(name, found.versions.get(name, "unknown"))) for name in names}
+    return seen | {"hypothesis": version("hypothesis")}

@@ -55,16 +55,18 @@ def test_patterns_cover_stages_and_quantities() -> None:
     some = Limit(
         id="some", stage="quant*", quantity="grad_*", metric="ratio", verdict=Verdict.FAIL, basis="why", method="where"
     )
-    assert some.covers("quantization", "grad_input")
-    assert not some.covers("quantization", "output")
-    assert not some.covers("compute", "grad_input")
+    assert some.covers("case", "cpu", "float32", "quantization", "grad_input")
+    assert not some.covers("case", "cpu", "float32", "quantization", "output")
+    assert not some.covers("case", "cpu", "float32", "compute", "grad_input")
 
 
 def test_every_ratio_above_one_fails_under_the_built_in_limits() -> None:
     """One hard limit covers every stage and quantity; nothing passes unjudged."""
     hard = [limit for limit in limits.load().limits if limit.metric == "ratio" and limit.verdict is Verdict.FAIL]
 
-    assert all(any(limit.covers(stage.value, "anything") for limit in hard) for stage in Stage)
+    assert all(
+        any(limit.covers("case", "cpu", "float32", stage.value, "anything") for limit in hard) for stage in Stage
+    )
     assert all(limit.at_most == 1 for limit in hard)
 
 
@@ -104,7 +106,7 @@ def test_the_hash_names_the_numbers_and_not_the_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("[bounds]", "[bound]", "unknown section 'bound'; known are bounds, basis, limit"),
+        ("[bounds]", "[bound]", "unknown section 'bound'; known are bounds, calibration, basis, limit"),
         ("confidence = 8.0", "confidance = 8.0", "unknown key 'confidance'; known are confidence"),
         ("confidence = 8.0", "", "'confidence' is missing; add it"),
         ("confidence = 8.0", 'confidence = "8"', "confidence is '8'; a number is wanted"),
