@@ -113,6 +113,8 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
 
         stored = store.read(run)
         by = load_limits(limits)
+        if vars(by.bounds) != stored.manifest["bounds"]:
+            fail(f"{run} was measured with other [bounds] than the limits file has; measure again with these limits")
         today = datetime.datetime.now(datetime.UTC).date()
         judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, load_waivers(waivers), today)
         manifest = store.rewrite_verdicts(

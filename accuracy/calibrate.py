@@ -12,9 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy.case import Status
+from accuracy.case import CELL, Status
 from accuracy.limits import Calibration
-from accuracy.verdicts import CELL
 
 METRICS = ("ratio", "kappa")
 """What is calibrated: both are normalized by their bound, so their run maxima are light-tailed."""

@@ -14,6 +14,10 @@ Mode: TypeAlias = Literal["train", "eval"]
 QuantType: TypeAlias = Literal["nf4", "fp4"]
 
 
+CELL = ("case", "device", "dtype", "stage", "quantity")
+"""What names a cell."""
+
+
 class Stage(StrEnum):
     """Where an error can arise, in the order in which one stage feeds the next.
 

@@ -4,9 +4,11 @@ import math
 
 import pandas as pd
 
-from accuracy.case import Status, Verdict
+from accuracy.case import CELL, Status, Verdict
 from accuracy.limits import Limit, Limits
-from accuracy.verdicts import CELL
+
+UNCOVERED = "uncovered"
+"""What a row breaks that no limit of verdict `fail` speaks of: nobody said that it may pass."""
 
 MEASURED = (Status.OK.value, Status.FAIL.value)
 
@@ -26,16 +28,19 @@ def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     rows["warned"] = ""
     rows["explained"] = False
     cells = pd.Series(list(zip(*(rows[name] for name in CELL), strict=True)), index=rows.index, dtype=object)
+    free = measured.copy()
     for limit in limits.limits:
         covered = cells.isin([cell for cell in cells.unique() if limit.covers(*cell)])
         outside = measured & covered & ~rows[limit.metric].between(limit.at_least, limit.at_most)
         if limit.verdict is Verdict.WARN:
             rows.loc[outside & (rows["warned"] == ""), "warned"] = limit.id
             continue
+        free &= ~covered
         excused = outside & (limit.metric == "ratio") & rows["lower_ratio"].between(limit.at_least, limit.at_most)
         new = outside & ((rows["broken"] == "") | (rows["explained"] & ~excused))
         rows.loc[new, "broken"] = limit.id
         rows.loc[new, "explained"] = excused[new]
+    rows.loc[free, "broken"] = UNCOVERED
     rows.loc[measured & (rows["broken"] != ""), "status"] = Status.FAIL.value
     rows.loc[measured & (rows["broken"] == ""), "status"] = Status.OK.value
     rows["reason"] = _reasons(rows, limits)
@@ -50,6 +55,9 @@ def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":
     words = rows["observed"].where(~passing, "")
     words = words.where(measured | (words != ""), rows["reason"])
     for index in rows.index[(rows["broken"] != "") & (words == "")]:
+        if rows.at[index, "broken"] == UNCOVERED:
+            words.loc[index] = "no limit of verdict fail covers this; add one to the limits file"
+            continue
         limit = by_id[str(rows.at[index, "broken"])]
         words.loc[index] = f"{limit.metric} is {float(rows.at[index, limit.metric]):.3g}, {_interval(limit)}"  # type: ignore[arg-type]  # a metric is a number
     explained = rows.index[rows["explained"]]

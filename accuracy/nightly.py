@@ -126,6 +126,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
         "limits_hash": request.limits.hash,
+        "bounds": asdict(request.limits.bounds),
         "bases": dict(request.limits.bases),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),

@@ -11,9 +11,6 @@ import pandas as pd
 from accuracy.case import Stage, Status, Verdict
 from accuracy.waivers import Waiver
 
-CELL = ("case", "device", "dtype", "stage", "quantity")
-"""What names a cell."""
-
 EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
 STAGE_ORDER = {stage.value: number for number, stage in enumerate(Stage)}

@@ -248,7 +248,7 @@ FAULTS = (
         name="output-end-of-k-dropped",
         what="The last inputs, this many, are left out of the sum.",
         plant=end_of_k_dropped,
-        sizes=(32, 8, 1),
+        sizes=(32.0, 8.0, 1.0),
         where=lambda c: c.in_features > 1,
     ),
     fault(
