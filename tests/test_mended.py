@@ -1,0 +1,149 @@
+"""False alarms: a library on which the findings are mended is green, and on the plain one each failure is a finding.
+
+The same plan is run in real processes on both. Only `PYTHONPATH` differs: `tests/mended` patches the library.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes
+import pandas as pd
+import pytest
+
+from accuracy.case import Status
+from accuracy.cases import CASES
+
+MENDED = Path(__file__).parent / "mended"
+FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
+SHOWING = (
+    "embedding4bit-nf4", "linear4bit-nf4-eval", "linear4bit-nf4-train", "linear4bit-eval-relations",
+    "linear4bit-train-relations", "linear8bitlt-eval", "linear8bitlt-fp16-weights-eval",
+    "linear8bitlt-fp16-weights-train", "linear8bitlt-fp16-weights-train-relations",
+)  # fmt: skip
+BAD = {Status.FAIL, Status.CRASH, Status.TIMEOUT, Status.NOT_SUPPORTED}
+
+pytestmark = pytest.mark.skipif(
+    bitsandbytes.__version__ != "0.50.2", reason="the findings, and the patches that mend them, are those of 0.50.2"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the table from cells to findings."""
+
+    cases: list[str]
+    kinds: list[str]
+    words: list[str]
+    findings: list[str]
+
+    def covers(self, row: dict[str, Any]) -> bool:
+        return (
+            any(fnmatchcase(row["case"], glob) for glob in self.cases)
+            and f"{row['stage']}/{row['quantity']}" in self.kinds
+            and all(words in row["reason"] for words in self.words)
+        )
+
+
+def table() -> list[Line]:
+    """The table of docs/findings.md that begins with the column `cases`."""
+    text = FINDINGS.read_text(encoding="utf-8").split("## From a cell to its finding", 1)[1]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("| `")]
+    return [
+        Line(
+            cases=re.findall("`(.+?)`", cases),
+            kinds=re.findall("`(.+?)`", kinds),
+            words=re.findall("`(.+?)`", words),
+            findings=findings.split(),
+        )
+        for cases, kinds, words, findings in rows
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """What one run wrote, and its exit code."""
+
+    plan: pd.DataFrame
+    observations: pd.DataFrame
+    verdicts: pd.DataFrame
+    exit_code: int
+
+
+def night(folder: Path, path: str) -> Night:
+    """A smoke run of the cases that show a finding, with `path` as the workers' PYTHONPATH."""
+    cases = [word for name in SHOWING for word in ("--cases", name)]
+    arguments = ("--profile", "smoke", "--device", "cpu", "--seed", "3", "--out", str(folder))
+    ended = subprocess.run(
+        [sys.executable, "-m", "accuracy", "nightly", *arguments, *cases],
+        cwd=FINDINGS.parents[1],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
+    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("plan", "observations", "verdicts")}
+    return Night(**frames, exit_code=ended.returncode)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The installed library."""
+    return night(tmp_path_factory.mktemp("plain") / "run", "")
+
+
+@pytest.fixture(scope="module")
+def mended(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The same library, patched as it is imported."""
+    return night(tmp_path_factory.mktemp("mended") / "run", str(MENDED))
+
+
+def test_the_mended_library_is_green(mended: Night) -> None:
+    """No cell fails, warns or is missing; whatever failed here would be a false alarm."""
+    others = mended.verdicts[mended.verdicts["verdict"] != "pass"]
+
+    assert others[["case", "dtype", "stage", "quantity", "reason"]].to_dict("records") == []
+    assert mended.exit_code == 0
+
+
+def test_the_same_plan_fails_on_the_plain_library(plain: Night, mended: Night) -> None:
+    """So the green one saw what it had to see, and the patches are what made it green."""
+    assert list(plain.plan["id"]) == list(mended.plan["id"])
+    assert plain.exit_code == 1
+
+
+def test_every_failing_row_is_a_finding(plain: Night) -> None:
+    """Each is covered by a line of the table: its case, its stage and quantity, and the words of its reason."""
+    lines = table()
+    rows: list[dict[str, Any]] = plain.observations.to_dict("records")  # type: ignore[assignment]  # names are text
+    unexplained = {
+        (row["case"], row["stage"], row["quantity"], row["reason"])
+        for row in rows
+        if row["status"] in BAD and not any(line.covers(row) for line in lines)
+    }
+
+    assert unexplained == set()
+
+
+def test_every_cell_that_does_not_pass_has_such_a_row(plain: Night) -> None:
+    """A warning or a gap that no failing row explains would not be found in the table."""
+    rows = plain.observations[plain.observations["status"].isin(BAD)]
+    explained = set(zip(rows["case"], rows["dtype"], rows["stage"], rows["quantity"], strict=True))
+    cells = plain.verdicts[plain.verdicts["verdict"] != "pass"]
+
+    assert set(zip(cells["case"], cells["dtype"], cells["stage"], cells["quantity"], strict=True)) <= explained
+
+
+def test_the_table_names_cases_and_findings_that_exist() -> None:
+    """A line of a case that was renamed, or of a finding that was taken out, explains nothing."""
+    known = set(re.findall(r"^## (F\d+)$", FINDINGS.read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert len(table()) > 0
+    for line in table():
+        assert all(any(fnmatchcase(name, glob) for name in CASES) for glob in line.cases)
+        assert line.findings
+        assert set(line.findings) <= known
