@@ -94,8 +94,10 @@ def find(frames: Frames) -> tuple[Cause, ...]:
     return tuple(sorted(causes, key=_rank))
 
 
-def _rank(cause: Cause) -> tuple[int, int, int, str]:
-    return words.SEVERITY.index(cause.kind), words.stage_rank(cause.stage), -cause.failing, cause.layer
+def _rank(cause: Cause) -> tuple[int, bool, int, int, str]:
+    """Wrong numbers come before exceptions: an exception tells its user, a wrong number nobody."""
+    loud = cause.stage == Stage.CONTRACT.value
+    return words.SEVERITY.index(cause.kind), loud, -cause.failing, words.stage_rank(cause.stage), cause.layer
 
 
 def _ending(row: Mapping[str, Any]) -> str:

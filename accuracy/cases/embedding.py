@@ -44,7 +44,7 @@ BLOCKS = (
             "dim": sampled_from((16, 32, 48, 80, 96, 112, 144)),
             "rows": multiples_of(16, 256),
             "weight": just("normal"),
-            "index": just((10, 10)),
+            "index": sampled_from(((30,), (10, 10), (7, 4), (2, 5, 5))),
         },
     ),
     *(
