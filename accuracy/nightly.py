@@ -14,6 +14,7 @@ from accuracy import __version__, executor, judge, limits, plan, rows, store, ve
 from accuracy.case import Case, Status, Task
 from accuracy.devices import Found
 from accuracy.journal import Journal
+from accuracy.selftest import matrix
 
 TIMEOUT_S = 60.0
 """Seconds of a worker's own time one case may take: some thousand times what the slowest takes."""
@@ -132,6 +133,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         "plan_size": len(tasks),
         "cases": cases,
         "baseline": None,
+        "selftest": _selftest(),
         "duration_s": round(time.monotonic() - started, 1),
     }
     return Result(
@@ -191,3 +193,17 @@ def _versions(environment: Mapping[str, Mapping[str, Any]], found: Found) -> dic
     names = ("python", "torch", "bitsandbytes")
     seen = {name: str(said.get(name, found.versions.get(name, "unknown"))) for name in names}
     return seen | {"hypothesis": version("hypothesis")}
+
+
+def _selftest() -> dict[str, Any] | None:
+    """The newest kill matrix kept on this machine, as text for the report; None if there is none."""
+    kept = matrix.newest()
+    if kept is None:
+        return None
+    return {
+        "created": kept["created"],
+        "versions": kept["versions"],
+        "summary": matrix.summary(kept),
+        "columns": list(matrix.COLUMNS),
+        "rows": [list(row) for row in matrix.rows(kept)],
+    }

@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from reports import caselist, causes, cells, charts, frames, gaps, head, island, links, matrix, words
+from reports import caselist, causes, cells, charts, frames, gaps, head, island, links, matrix, power, words
 from reports.axes import Tick
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
 from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.matrix import Matrix
+from reports.power import Power
 
 AXIS_TICKS = 8
 
@@ -61,6 +62,7 @@ class Page:
     cases_total: str
     gaps: tuple[Gap, ...]
     more_gaps: int
+    power: Power
     claims: Table
     limits: Table
     environment: Table
@@ -102,6 +104,7 @@ def build(
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
+        power=power.build(manifest),
         claims=Table(
             columns=("Case", "Layer", "Claim"),
             rows=tuple((name, str(case["layer"]), str(case["claim"])) for name, case in manifest["cases"].items()),

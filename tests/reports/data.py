@@ -141,6 +141,7 @@ def assemble(
             case: {"layer": layer, "claim": f"{layer} stays within its bounds."} for case, layer in cases.items()
         },
         "baseline": None,
+        "selftest": None,
     }
     return Run(
         manifest=manifest,
