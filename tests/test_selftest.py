@@ -19,7 +19,7 @@ from accuracy.cases import CASES
 from accuracy.selftest import campaign, matrix, plant, tasks, trial
 from accuracy.selftest.faults import FAULTS
 from accuracy.selftest.library import Library, proof
-from accuracy.selftest.trial import Outcome, Result
+from accuracy.selftest.outcome import Outcome, Result
 from cli import app
 
 MEASURING = trial.Measuring(limits=limits.load(limits.DEFAULT_FILE), jobs=2, on_progress=lambda _: None)
@@ -191,6 +191,7 @@ def test_the_list_is_what_was_asked_for() -> None:
 
     assert len(set(names)) == len(names) >= 66
     assert {fault.area for fault in FAULTS} == AREAS
+    assert all(type(size) is float for fault in FAULTS for size in fault.sizes)
     assert all(list(fault.sizes) == sorted(fault.sizes, reverse=True) for fault in FAULTS)
     assert all(any(fnmatchcase(case, fault.cases) for case in CASES) for fault in FAULTS)
 

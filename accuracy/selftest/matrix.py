@@ -9,7 +9,7 @@ from typing import Any, Final
 from platformdirs import user_cache_path
 
 from accuracy.files import StoreError, read_file, write_file
-from accuracy.selftest.trial import Result
+from accuracy.selftest.outcome import Result
 
 FOUND_GOAL: Final = 0.98
 STAGE_GOAL: Final = 0.90
