@@ -10,6 +10,7 @@ from accuracy.plan import PlanError
 from accuracy.selftest import matrix, tasks, trial
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults import FAULTS
+from accuracy.selftest.outcome import Result
 
 TASKS_AT_ONCE: Final = 2500
 """Tasks of one batch: their rows take some hundred megabytes."""
@@ -40,7 +41,7 @@ def run(
     wanted = {task.id for fault in faults for task in tasks.reached(fault, pool, tasks.SPARE)}
     say(f"{len(faults)} faults; first the library as it is, on {len(wanted)} tasks")
     baseline = trial.measure_baseline([task for task in pool if task.id in wanted], measuring)
-    results: list[trial.Result] = []
+    results: list[Result] = []
     for batch in _batches(faults, baseline):
         for result in trial.try_faults(batch, baseline, measuring):
             results.append(result)
@@ -66,7 +67,7 @@ def _matches(fault: Fault, glob: str) -> bool:
     return fnmatchcase(fault.name, glob) or fnmatchcase(fault.area, glob)
 
 
-def _words(result: trial.Result) -> str:
+def _words(result: Result) -> str:
     if not result.exercised:
         return f"NOT EXERCISED{': ' + result.note if result.note else ''}"
     if not result.found:

@@ -38,10 +38,10 @@ def arrange(folder: str) -> None:
     sys.meta_path.insert(0, _Finder(Path(folder)))
 
 
-def wake(fault: str, size: float) -> None:
-    """Has this fault of this size act from now on, and no other; "" for none."""
+def wake(fault: str, size: float, *, proving: bool) -> None:
+    """Has this fault of this size act from now on, and no other; "" for none. What it does is proof if `proving`."""
     for library in _PLANTED:
-        library.active, library.size = fault, size
+        library.active, library.size, library.proving = fault, size, proving
 
 
 def failure(folder: Path, fault: str) -> Path:

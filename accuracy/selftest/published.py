@@ -31,7 +31,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     from accuracy.measure import measure as measure_case
 
     origin, fault, size = split_origin(task["origin"])
-    plant.wake(fault, size)
+    plant.wake(fault, size, proving=task["case"] != CASE)
     if task["case"] != CASE:
         return measure_case({**task, "origin": origin}, device)
     config = task["config"]

@@ -67,6 +67,7 @@ FAULTS = (
         name="special-subnormals",
         what="Subnormal outputs become zero.",
         plant=subnormals_flushed,
+        where=lambda c: not c.bias and bool({c.weight, c.activation} & {"tiny_scale", "subnormal"}),
     ),
     fault(name="special-negative-zero", what="An output of zero becomes negative zero.", plant=negative_zero),
     fault(
