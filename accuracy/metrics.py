@@ -91,18 +91,20 @@ def classify(values: Tensor) -> Tensor:
 def special_mismatches(actual: Tensor, model: Model, dtype: torch.dtype) -> Tensor:
     """Whether each element has the wrong class: finite, +Inf, -Inf or NaN.
 
-    Overflow is right where |expected| + bound reaches the overflow threshold of `dtype`, or the
-    model's own, and wrong to miss where |expected| - bound does.
+    The value before it is rounded lies within `bound` of `expected`. An infinity is right where that
+    interval reaches the overflow threshold of its sign, of `dtype` or the model's own, and a finite value
+    where it does not lie beyond one.
     """
     seen, wanted = classify(actual), classify(model.expected)
     threshold = min(overflow_threshold(dtype), model.overflow)
     bound = model.bound.nan_to_num(nan=0.0, posinf=math.inf)
-    signed = torch.where(model.expected >= 0, POSITIVE_INFINITY, NEGATIVE_INFINITY)
-    finite = wanted == FINITE
-    may = finite & (model.expected.abs() + bound >= threshold)
-    must = finite & (model.expected.abs() - bound >= threshold)
-    right = torch.where(must, seen == signed, (seen == wanted) | (may & (seen == signed)))
-    return ~right
+    lowest, highest = model.expected - bound, model.expected + bound
+    allowed = (
+        ((seen == POSITIVE_INFINITY) & (highest >= threshold))
+        | ((seen == NEGATIVE_INFINITY) & (lowest <= -threshold))
+        | ((seen == FINITE) & (lowest < threshold) & (highest > -threshold))
+    )
+    return ~torch.where(wanted == FINITE, allowed, seen == wanted)
 
 
 def describe(comparison: Comparison) -> dict[str, object]:

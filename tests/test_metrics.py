@@ -165,10 +165,14 @@ def test_the_confusion_of_special_values_is_diagonal(seen: str, wanted: str) -> 
         (-math.inf, -65600.0, 20.0, True),
         (65504.0, 65600.0, 20.0, False),
         (math.nan, 65600.0, 1e9, False),
+        (-math.inf, 40000.0, 105520.0, True),
+        (-math.inf, 40000.0, 105519.0, False),
+        (math.inf, -40000.0, 105520.0, True),
+        (0.0, 40000.0, 105520.0, True),
     ],
 )
 def test_overflow_of_float16_by_hand(*, actual: float, expected: float, bound: float, right: bool) -> None:
-    """From 65520 on infinity is right; between 65520 ± bound either; the sign must fit."""
+    """From 65520 on infinity is right; between 65520 ± bound either; the interval must reach the sign's side."""
     row = described(tensor(actual), tensor(expected), bound=bound, dtype=torch.float16)
     assert (row["ratio"] <= 1) is right
 
