@@ -242,16 +242,18 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         basis="exact",
     )
     per_block = four_bit.per_element(second, NESTED_BLOCKSIZE, centred.numel()).double()
-    yield from _codes("nested_codes", centred.double(), per_block, stored.codes.long(), codes.dynamic_8bit(), setting)
+    table = codes.dynamic_8bit()
+    yield from _codes("nested_codes", centred.double(), per_block, stored.codes.long(), table, setting, guard)
 
 
 def _codes(  # noqa: PLR0917 - one comparison needs all of these
-    quantity: str, values: Tensor, scale: Tensor, chosen: Tensor, table: Tensor, setting: Setting
+    quantity: str, values: Tensor, scale: Tensor, chosen: Tensor, table: Tensor, setting: Setting, error: float = 0.0
 ) -> Iterator[Comparison]:
     """How much farther each chosen code is than the nearest, in units of the scale.
 
-    A block of zeros leaves no choice of code, nor does one with NaN or an infinity; where all blocks
-    are such there is nothing to compare.
+    `error` is how far the values may be from those that were coded: |v - c| - min|v - c_k| moves by at most
+    twice that. A block of zeros leaves no choice of code, nor does one with NaN or an infinity; where all
+    blocks are such there is nothing to compare.
     """
     coded = (scale > 0) & scale.isfinite()
     if not coded.any():
@@ -264,6 +266,6 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
         quantity=quantity,
         actual=excess,
         dtype=FLOAT32,
-        model=Model(expected=zeros, bound=zeros + slack, scale=zeros + 1),
+        model=Model(expected=zeros, bound=slack + 2 * error / scale[coded], scale=zeros + 1),
         basis="nearest-code",
     )
