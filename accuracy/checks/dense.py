@@ -94,7 +94,7 @@ def against_reference(
         quantity=quantity,
         actual=actual,
         dtype=actual.dtype,
-        model=Model(expected=expected, bound=model.bound + moved + own, scale=model.scale),
+        model=Model(expected=expected, bound=model.bound + moved + own, scale=model.scale, overflow=model.overflow),
         basis="propagated",
         oracle=model.expected,
     )

@@ -94,7 +94,12 @@ def column_sums(gradient: Tensor, compute: torch.dtype, output: torch.dtype) -> 
         bound += rounding_error(first, compute).sum(dim=0)
     if output != compute:
         bound += rounding_error(total.abs() + bound, output)
-    return Model(expected=total, bound=bound, scale=magnitude * UNIT_ROUNDOFF[ACCUMULATOR])
+    return Model(
+        expected=total,
+        bound=bound,
+        scale=magnitude * UNIT_ROUNDOFF[ACCUMULATOR],
+        overflow=min(overflow_threshold(compute), overflow_threshold(output)),
+    )
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,18 +1,19 @@
-"""The int8 part of an output is stored before the outlier columns are added: what overflows there stays infinite."""
+"""What overflows on the way to a result stays infinite, in the model as in the library."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from layers import INT8, LIMITS
+from layers import INT8, LIMITS, NF4, SEED, seen
 
-from accuracy import metrics
-from accuracy.case import Stage
+from accuracy import inputs, metrics, subjects
+from accuracy.case import Linear4bitConfig, Stage
 from accuracy.checks import int8 as checks
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.inputs import LinearInputs
-from accuracy.oracles import int8
+from accuracy.oracles import int8, linear
 
 CONFIG = {**vars(INT8), "mode": "eval", "dtype": "float16", "has_fp16_weights": False, "bias": False}
 
@@ -79,3 +80,26 @@ def test_what_may_or_may_not_overflow_is_right_either_way() -> None:
     assert checks._as_stored(first, error, torch.float16, infinite).tolist() == infinite.tolist()
     assert checks._as_stored(first, error, torch.float16, largest).tolist() == first.tolist()
     assert checks._as_stored(first, error, torch.float16, -infinite).tolist() == first.tolist()
+
+
+def test_a_product_that_overflows_in_the_compute_dtype_is_infinite_in_a_wider_one() -> None:
+    """Sums of 128 products of values near 150 are beyond float16, in which they are computed, not float32."""
+    config = replace(NF4, compute_dtype="float16", weight="huge_scale", activation="huge_scale")
+    result = seen("linear4bit-nf4-train", config)
+
+    assert result.failing == []
+    assert not math.isfinite(float(measured_output(config).abs().max()))
+
+
+def test_a_bias_gradient_that_overflows_in_the_compute_dtype_is_infinite_in_a_wider_one() -> None:
+    """Eight gradients of 2e4 and more, summed in float16."""
+    model = linear.column_sums(torch.full((8, 1), 2.0e4, dtype=torch.float64), torch.float16, torch.float32)
+
+    assert metrics.special_mismatches(torch.tensor([math.inf]).double(), model, torch.float32).tolist() == [False]
+    assert metrics.special_mismatches(torch.tensor([1.6e5]).double(), model, torch.float32).tolist() == [True]
+
+
+def measured_output(config: Linear4bitConfig) -> torch.Tensor:
+    """The output of the real layer."""
+    parts = dict(subjects.linear_4bit(config, inputs.dense(config, SEED), torch.device("cpu")))
+    return torch.as_tensor(parts["output"])
