@@ -199,6 +199,17 @@ def updated_weight(bench: Bench) -> Pair:
     return Pair(expected=bench.output(bench.layer(changed)), actual=bench.output(layer))
 
 
+def requantized_weight(bench: Bench) -> Pair:
+    """A training step as optimizers make it, gradients cleared before the next, computes with the new weight."""
+    layer = bench.layer()
+    bench.gradient(layer, bench.inputs.x, bench.inputs.grad_output)
+    layer.zero_grad(set_to_none=True)
+    changed = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+    with torch.no_grad():
+        layer.weight.copy_(changed.weight.to(layer.weight.device))
+    return Pair(expected=bench.output(bench.layer(changed)), actual=bench.output(layer))
+
+
 def strided_input(bench: Bench) -> Pair:
     """An input that is a view with gaps gives what its contiguous copy gives."""
     layer = bench.layer()
@@ -227,7 +238,9 @@ EVERYWHERE: Final[tuple[Relation, ...]] = (
     strided_input,
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Relation, ...]] = (doubled_gradient, accumulated_gradient, trains_after_eval)
-DENSE: Final = {relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight)}
+DENSE: Final = {
+    relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight, requantized_weight)
+}
 
 
 def linear_4bit(config: Linear4bitRelation, inputs: LinearInputs, device: torch.device) -> Iterator[tuple[str, Any]]:

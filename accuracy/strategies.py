@@ -118,7 +118,10 @@ def _linear(
         "gradient": st.just("normal"),
     }
     drawn: SearchStrategy[Any] = st.builds(config, **(shared | own | fixed))
-    return drawn.filter(lambda c: c.in_features * c.out_features <= LARGEST_WEIGHT)
+    # Huge times huge overflows float16 by right; what a kernel does then has strata of its own.
+    return drawn.filter(
+        lambda c: c.in_features * c.out_features <= LARGEST_WEIGHT and not c.weight == c.activation == "huge_scale"
+    )
 
 
 def _embedding(

@@ -115,7 +115,7 @@ INPUTS = (
             "out_features": sampled_from((201, 233, 261)),
             "blocksize": just(64),
             "quant_storage": just("uint8"),
-            "compute_dtype": none(),
+            "compute_dtype": sampled_from(("float16", "bfloat16")),
         },
     ),
     Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
@@ -123,6 +123,18 @@ INPUTS = (
         name="rank 1, bias",
         holds=lambda c: c.batch == () and c.bias,
         fixed={"batch": just(()), "bias": just(True)},
+    ),
+    Stratum(
+        name="tiny values, no bias",
+        holds=lambda c: c.weight == c.activation == "tiny_scale" and not c.bias,
+        fixed={
+            "weight": just("tiny_scale"),
+            "activation": just("tiny_scale"),
+            "bias": just(False),
+            "in_features": just(128),
+            "out_features": multiples_of(32, 128),
+            "blocksize": just(64),
+        },
     ),
     Stratum(
         name="rank 3 or 4",

@@ -27,6 +27,17 @@ SHAPES = (
         holds=lambda c: c.in_features > 1040,
         fixed={"in_features": sampled_from((1041, 2048, 4096)), "out_features": multiples_of(8, 256)},
     ),
+    Stratum(
+        name="tiny values, no bias",
+        holds=lambda c: c.weight == c.activation == "tiny_scale" and not c.bias,
+        fixed={
+            "weight": just("tiny_scale"),
+            "activation": just("tiny_scale"),
+            "bias": just(False),
+            "in_features": just(128),
+            "out_features": multiples_of(32, 128),
+        },
+    ),
     Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
     Stratum(
         name="one input feature",

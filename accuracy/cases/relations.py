@@ -83,7 +83,8 @@ LINEAR_4BIT = tuple(
 
 
 def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
-    names = _names(mode, *(("updated_weight",) if fp16 else ()))
+    updates = ("updated_weight", "requantized_weight") if mode == "train" else ("updated_weight",)
+    names = _names(mode, *(updates if fp16 else ()))
     threshold = one_of(just(0.0), just(6.0))
     return Case(
         name=f"linear8bitlt-{'fp16-weights-' if fp16 else ''}{mode}-relations",

@@ -45,7 +45,7 @@ def quantization_4bit(setting: Setting) -> Iterator[Comparison]:
     """Looked-up rows against those of the fp32 table."""
     if setting.has("output") and setting.ordinary:
         stored, original = setting.parts["stored"], setting.inputs.weight.double()
-        error = four_bit_checks.weight_error(stored, original)
+        error = four_bit_checks.weight_error(stored, original, setting.code_slack)
         error = error + rounding_error(four_bit.decode_float32(stored), stored.dtype)
         decoded = four_bit.decode(stored, torch_dtype(setting.config.dtype))
         yield _against_table(setting, error, decoded)

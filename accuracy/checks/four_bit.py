@@ -88,7 +88,7 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
         return
     stored: Stored4bit = setting.parts["stored"]
     original = setting.inputs.weight.double()
-    error = weight_error(stored, original)
+    error = weight_error(stored, original, setting.code_slack)
     decoded = four_bit.decode_float32(stored)
     yield Comparison(
         stage=Stage.QUANTIZATION,
@@ -109,10 +109,11 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
         yield dense.against_reference(setting, "grad_input", model, original, error)
 
 
-def weight_error(stored: Stored4bit, original: Tensor) -> Tensor:
+def weight_error(stored: Stored4bit, original: Tensor, code_slack: float) -> Tensor:
     """Bound of |decoded - original| in float64, of the weight's shape: half a gap of the code times the scale.
 
-    |w - ŵ| ≤ h(code)·s·(1 + 3u) and, double-quantized, + |code|·|s' - s| with the stored scale s', whose
+    |w - ŵ| ≤ h(code)·s·(1 + 3u) + (slack/2)·s, for a code that may be `code_slack` farther than the nearest
+    is half of that past the middle, and, double-quantized, + |code|·|s' - s| with the stored scale s', whose
     own error is the encode stage's to judge (docs/method.md, "quantization").
     """
     count = original.numel()
@@ -121,7 +122,7 @@ def weight_error(stored: Stored4bit, original: Tensor) -> Tensor:
     chosen = four_bit.unpack(stored)
     normalized = (original.reshape(-1) / scale).nan_to_num(0.0)
     u = UNIT_ROUNDOFF[FLOAT32]
-    bound = four_bit.half_gap(chosen, normalized, stored.quant_type) * scale * (1 + 3 * u) + 3 * u * scale
+    bound = four_bit.half_gap(chosen, normalized, stored.quant_type) * scale * (1 + 3 * u) + code_slack / 2 * scale
     if isinstance(stored.scales, NestedScales):
         moved = (four_bit.block_scales(stored).double() - maxima).abs()
         values = codes.four_bit(stored.quant_type).double()[chosen].abs()
@@ -164,7 +165,8 @@ def _rounded_products(setting: Setting, compute: torch.dtype) -> Model:
 
     Source: bitsandbytes `csrc/gemm_4bit_simt.cu`, `scale_x2` and `vec2_mul`; the sum is in float32.
     The K roundings of the products are independent, so by Hoeffding's inequality they exceed
-    λ·u·√Σ(x_k·Ŵ_k)² with probability at most 2·exp(-λ²/2).
+    λ·u·√Σ(x_k·Ŵ_k)² with probability at most 2·exp(-λ²/2). Where an operand repeats values, so do the
+    roundings, and only u·Σ|x_k·Ŵ_k| holds.
     """
     stored: Stored4bit = setting.parts["stored"]
     table = linear.operand(codes.four_bit(stored.quant_type), compute)
@@ -173,9 +175,11 @@ def _rounded_products(setting: Setting, compute: torch.dtype) -> Model:
     weight = rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
     model = dense.forward(setting, weight)
     x = linear.operand(setting.inputs.x, compute)
-    spread = (x.square() @ weight.square().T).sqrt()
+    spread = setting.bounds.confidence * (x.square() @ weight.square().T).sqrt()
+    if setting.least_effect is None:
+        spread = x.abs() @ weight.abs().T
     tiny = x.shape[-1] * SMALLEST_SUBNORMAL[compute] / 2
-    products = setting.bounds.confidence * UNIT_ROUNDOFF[compute] * spread + tiny
+    products = UNIT_ROUNDOFF[compute] * spread + tiny
     growth = (1 + UNIT_ROUNDOFF[compute]) * (1 + UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
     return replace(model, bound=model.bound + products * growth)
 
@@ -258,7 +262,6 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
     coded = (scale > 0) & scale.isfinite()
     if not coded.any():
         return
-    slack = setting.bounds.code_slack if setting.device_type == "cpu" else setting.bounds.code_slack_accelerator
     excess = four_bit.excess_distance((values / scale)[coded], chosen[coded], table)
     zeros = torch.zeros_like(excess)
     yield Comparison(

@@ -43,6 +43,11 @@ class Setting:
         return self.bounds.structure_effect * coarsest
 
     @property
+    def code_slack(self) -> float:
+        """How much farther than the nearest a 4-bit code may be, in units of the scale, on this device."""
+        return self.bounds.code_slack if self.device_type == "cpu" else self.bounds.code_slack_accelerator
+
+    @property
     def ordinary(self) -> bool:
         """Whether all operands are finite and far from overflow, so that a quantization error has a size."""
         names = (self.config.weight, getattr(self.config, "activation", ""), getattr(self.config, "gradient", ""))
