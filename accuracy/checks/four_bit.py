@@ -269,6 +269,6 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
         quantity=quantity,
         actual=excess,
         dtype=FLOAT32,
-        model=Model(expected=zeros, bound=slack + 2 * error / scale[coded], scale=zeros + 1),
+        model=Model(expected=zeros, bound=setting.code_slack + 2 * error / scale[coded], scale=zeros + 1),
         basis="nearest-code",
     )
