@@ -2,7 +2,6 @@
 
 import datetime
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ def nightly(
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
     with one_line_errors():
-        from accuracy import devices, nightly, plan, store
+        from accuracy import devices, nightly, plan, progress, store
         from accuracy.cases import CASES
         from accuracy.journal import Journal
 
@@ -78,7 +77,7 @@ def nightly(
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
         with Journal(folder, prepared.key, resume=resume) as journal:
-            with progress() as show:
+            with progress.shown() as show:
                 result = nightly.run(prepared, journal, show)
             manifest = store.write(
                 folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
@@ -200,12 +199,13 @@ def selftest(
 ) -> None:
     """Plant faults in the library, one at a time, and show which of them a run finds. Exits 1 if too few."""
     with one_line_errors():
+        from accuracy import progress
         from accuracy.selftest import campaign, matrix, show, trial
 
         faults = campaign.select(fault or ())
         created = datetime.datetime.now(datetime.UTC)
         try:
-            with progress() as on_progress:
+            with progress.shown() as on_progress:
                 measuring = trial.Measuring(limits=load_limits(limits), jobs=jobs, on_progress=on_progress)
                 found = campaign.run(faults, measuring, created=created, say=lambda line: typer.echo(line, err=True))
         except KeyboardInterrupt:
@@ -298,51 +298,6 @@ def conclude(folder: Path, summary: dict[str, Any], *, interrupted: bool) -> NoR
     )
     typer.echo(folder / "report.html")
     raise typer.Exit(INTERRUPTED if interrupted else summary["exit_code"])
-
-
-@contextmanager
-def progress() -> Iterator[Any]:
-    """A bar with rate and time left on a terminal; elsewhere a plain line now and then. Always on stderr."""
-    from accuracy.executor import Progress
-
-    if not sys.stderr.isatty():
-        yield plain_lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f} cases/s"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, rate=0.0)
-
-        def show(now: Progress) -> None:
-            rate = (now.done - now.resumed) / now.seconds if now.seconds else 0.0
-            bar.update(task, completed=now.done, total=now.total, rate=rate)
-
-        yield show
-
-
-LINE_EVERY_S = 10.0
-
-
-def plain_lines() -> Any:
-    """Progress as one line every ten seconds, and at the end."""
-    last = -LINE_EVERY_S
-
-    def show(now: Any) -> None:
-        nonlocal last
-        if now.seconds - last < LINE_EVERY_S and now.done < now.total:
-            return
-        last = now.seconds
-        rate = (now.done - now.resumed) / now.seconds if now.seconds else 0.0
-        left = f"{(now.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
-        typer.echo(f"{now.done}/{now.total} cases, {rate:.0f}/s, {left}", err=True)
-
-    return show
 
 
 if __name__ == "__main__":

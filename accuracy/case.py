@@ -130,14 +130,14 @@ class Linear8bitRelation(Linear8bitConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding4bitRelation(Embedding4bitConfig):
-    """An `Embedding4bit` and the name of a relation in `accuracy.relations` that it must keep."""
+    """An `Embedding4bit` and the name of a relation in `accuracy.lookups` that it must keep."""
 
     relation: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding8bitRelation(Embedding8bitConfig):
-    """An `Embedding8bit` and the name of a relation in `accuracy.relations` that it must keep."""
+    """An `Embedding8bit` and the name of a relation in `accuracy.lookups` that it must keep."""
 
     relation: str
 

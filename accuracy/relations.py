@@ -1,4 +1,4 @@
-"""Relations that hold by mathematics, whatever the layer's numbers are: no oracle is needed to see them broken.
+"""Relations of dense layers that hold by mathematics, whatever the numbers are: no oracle is needed to see them broken.
 
 Each relation runs a real layer twice in two ways that must agree, exactly or within what two orders
 of the same float32 sum may differ (docs/method.md, "invariants"). A config names the one it runs.
@@ -12,11 +12,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from accuracy import inputs as draw
 from accuracy import subjects
-from accuracy.case import Embedding4bitRelation, Embedding8bitRelation, Linear4bitRelation, Linear8bitRelation
+from accuracy.case import Linear4bitRelation, Linear8bitRelation
 from accuracy.checks.setting import compute_dtype, torch_dtype
-from accuracy.inputs import EmbeddingInputs, LinearInputs
+from accuracy.inputs import LinearInputs
 from accuracy.oracles.linear import operand
 from accuracy.oracles.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, rounding_error
 
@@ -272,63 +271,3 @@ def _underflow(bench: Bench) -> float:
     """What halving may lose below the normal numbers of the narrowest dtype on the way."""
     dtypes = (torch_dtype(bench.config.dtype), compute_dtype(bench.config))
     return 2 * max(SMALLEST_SUBNORMAL[dtype] for dtype in dtypes)
-
-
-Lookup = Callable[[Any, Tensor], Tensor]
-
-
-def _same_row(layer: Any, index: Tensor) -> Pair:
-    """A row looked up many times is the same each time."""
-    repeated = index.reshape(-1)[:1].expand(index.shape).contiguous()
-    rows = layer(repeated)
-    return Pair(expected=rows.reshape(-1, rows.shape[-1])[:1].expand(repeated.numel(), -1), actual=rows.flatten(0, -2))
-
-
-def _index_order(layer: Any, index: Tensor) -> Pair:
-    """Row numbers in reverse order give the rows in reverse order."""
-    return Pair(expected=layer(index).flip(0), actual=layer(index.flip(0)))
-
-
-def _index_repeat(layer: Any, index: Tensor) -> Pair:
-    """A second lookup gives the same bits."""
-    return Pair(expected=layer(index), actual=layer(index))
-
-
-def _index_copy(layer: Any, index: Tensor) -> Pair:
-    """A deep copy gives the same bits."""
-    return Pair(expected=layer(index), actual=copy.deepcopy(layer)(index))
-
-
-def _index_device(layer: Any, index: Tensor) -> Pair:
-    """A table moved to the CPU and back gives the same bits."""
-    expected = layer(index)
-    return Pair(expected=expected, actual=copy.deepcopy(layer).to("cpu").to(index.device)(index))
-
-
-LOOKUPS: Final[dict[str, Callable[[Any, Tensor], Pair]]] = {
-    "same_row": _same_row,
-    "index_order": _index_order,
-    "repeat": _index_repeat,
-    "deep_copy": _index_copy,
-    "device_round_trip": _index_device,
-}
-
-
-def embedding_4bit(
-    config: Embedding4bitRelation, inputs: EmbeddingInputs, device: torch.device
-) -> Iterator[tuple[str, Any]]:
-    """The relation that the config names, on an `Embedding4bit`: yields the pair."""
-    yield from _lookup(subjects.build_embedding_4bit(config, inputs, device), config.relation, inputs, device)
-
-
-def embedding_8bit(
-    config: Embedding8bitRelation, inputs: EmbeddingInputs, device: torch.device
-) -> Iterator[tuple[str, Any]]:
-    """The relation that the config names, on an `Embedding8bit`: yields the pair."""
-    yield from _lookup(subjects.build_embedding_8bit(config, inputs, device), config.relation, inputs, device)
-
-
-def _lookup(layer: Any, relation: str, inputs: draw.EmbeddingInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
-    with torch.no_grad():
-        pair = LOOKUPS[relation](layer, inputs.index.to(device))
-    yield "relation", replace(pair, actual=pair.actual.cpu(), expected=pair.expected.cpu())

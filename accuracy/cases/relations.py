@@ -128,7 +128,7 @@ EMBEDDINGS = (
         draw=partial(
             embedding_8bit, config=Embedding8bitRelation, relation=sampled_from(LOOKUPS), weight=just("normal")
         ),
-        subject="accuracy.relations:embedding_8bit",
+        subject="accuracy.lookups:embedding_8bit",
         checks=("accuracy.checks.relation:invariant",),
         strata=_strata(LOOKUPS),
     ),
@@ -146,7 +146,7 @@ EMBEDDINGS = (
             dim=multiples_of(64, 256),
             quant_storage=one_of(just("uint8"), just("float32")),
         ),
-        subject="accuracy.relations:embedding_4bit",
+        subject="accuracy.lookups:embedding_4bit",
         checks=("accuracy.checks.relation:invariant",),
         strata=_strata(LOOKUPS),
     ),

@@ -1,0 +1,60 @@
+"""How far a run is, on stderr: a bar on a terminal, elsewhere a plain line now and then."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from accuracy.executor import Progress
+
+Show = Callable[[Progress], None]
+
+LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def shown() -> Iterator[Show]:
+    """What to call with each progress, while it is shown with rate and time left."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    columns = (
+        TextColumn("measuring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f} cases/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate=0.0)
+
+        def show(now: Progress) -> None:
+            bar.update(task, completed=now.done, total=now.total, rate=_rate(now))
+
+        yield show
+
+
+def _rate(now: Progress) -> float:
+    """Cases a second, those taken from a journal left out."""
+    return (now.done - now.resumed) / now.seconds if now.seconds else 0.0
+
+
+def _lines() -> Show:
+    """A plain line every ten seconds, and at the end."""
+    last = -LINE_EVERY_S
+
+    def show(now: Progress) -> None:
+        nonlocal last
+        if now.seconds - last < LINE_EVERY_S and now.done < now.total:
+            return
+        last = now.seconds
+        rate = _rate(now)
+        left = f"{(now.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
+        typer.echo(f"{now.done}/{now.total} cases, {rate:.0f}/s, {left}", err=True)
+
+    return show
