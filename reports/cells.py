@@ -60,6 +60,7 @@ class CellSection:
     margin: str
     margin_value: float
     focus: str
+    drawn: str
     strip: Strip
     said: tuple[tuple[str, str], ...]
     quantities: tuple[QuantityRow, ...]
@@ -115,9 +116,8 @@ def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
 
 
 def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) -> CellSection:
-    counts = material.frames.histograms.get((*cell, standing.stage, standing.quantity), histogram.merge([]))
-    name = words.quantity(standing.stage, standing.quantity)
     charted = _charted(material.frames, cell, rows.verdicts)
+    counts = material.frames.histograms[charted] if charted else histogram.merge([])
     return CellSection(
         anchor=links.cell(cell),
         cell=cell,
@@ -128,7 +128,8 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) ->
         word=words.VERDICTS[standing.verdict],
         margin=standing.margin,
         margin_value=words.margin_value(standing.ratio),
-        focus=name,
+        focus=words.quantity(standing.stage, standing.quantity),
+        drawn=words.quantity(*charted[-2:]).lower() if charted else "",
         strip=charts.strip(counts, material.axis),
         said=tuple(
             (f"#cause-{place}", causes.sentence(cause))
