@@ -1,0 +1,82 @@
+"""A bias that is added to products already rounded to 16 bits: the same error down a column is no fault of a scale."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from layers import LIMITS, NF4
+from torch import Tensor
+
+from accuracy import inputs, structure, subjects
+from accuracy.checks import four_bit as checks
+from accuracy.checks.setting import Setting
+from accuracy.comparison import Model
+from accuracy.oracles import codes, four_bit
+from accuracy.structure import Structure
+
+CONFIG = replace(
+    NF4, mode="eval", dtype="bfloat16", batch=(80,), in_features=512, weight="all_positive", activation="all_positive"
+)
+SEEDS = (1, 2, 3, 4, 5)
+
+
+def layer(seed: int, gain: float = 1.0) -> tuple[Tensor, Model]:
+    """What the packed kernel computes of a real layer, column 7 times `gain`, and the model of it."""
+    drawn = inputs.dense(CONFIG, seed)
+    stored = dict(subjects.linear_4bit(CONFIG, drawn, torch.device("cpu")))["stored"]
+    scales = four_bit.per_element(four_bit.block_scales(stored).bfloat16().double(), 64, drawn.weight.numel())
+    weight = codes.four_bit("nf4").bfloat16().double()[four_bit.unpack(stored)] * scales
+    product = drawn.x.double() @ weight.reshape(drawn.weight.shape).T
+    product[:, 7] *= gain
+    assert drawn.bias is not None
+    output = product.bfloat16() + drawn.bias
+    setting = Setting(
+        config=CONFIG,
+        inputs=drawn,
+        parts={"stored": stored, "output": output},
+        device_type="cpu",
+        bounds=LIMITS.bounds,
+    )
+    return output.double(), checks._packed_bfloat16(setting)
+
+
+def residual(output: Tensor, model: Model) -> Structure:
+    floor = LIMITS.bounds.structure_effect * 2**-8
+    return structure.strongest(output - model.expected, model.expected, model.factors, floor)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_right_kernel_leaves_no_structure(seed: int) -> None:
+    """Of positive inputs and weights, whose results in one column lie next to each other."""
+    output, model = layer(seed)
+
+    assert abs(residual(output, model).z) < 5
+    assert ((output - model.expected).abs() <= model.bound).all()
+
+
+def test_without_the_error_of_the_bias_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is what the model has it for."""
+    monkeypatch.setattr(checks, "_error_of_adding", lambda _bias, product, _dtype: torch.zeros_like(product))
+
+    assert max(abs(residual(*layer(seed)).z) for seed in SEEDS) > 7
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_scale_that_is_off_in_one_column_is_seen_there(seed: int) -> None:
+    """By five percent, some ten ulps; 80 rows bound |z| by 8.9."""
+    found = residual(*layer(seed, gain=1.05))
+
+    assert abs(found.z) > 7
+    assert found.at.endswith("column 7")
+
+
+def test_the_error_of_adding_by_hand() -> None:
+    """In [256, 512) the spacing is 2: adding 0.75 is lost, adding 1.25 becomes 2; infinity and NaN add no error."""
+    product = torch.tensor([[300.0, 302.0, torch.inf, torch.nan]], dtype=torch.float64)
+
+    assert checks._error_of_adding(torch.tensor(0.75).double(), product, torch.bfloat16).tolist() == [
+        [-0.75, -0.75, 0, 0]
+    ]
+    assert checks._error_of_adding(torch.tensor(1.25).double(), product, torch.bfloat16).tolist() == [
+        [0.75, 0.75, 0, 0]
+    ]
