@@ -123,6 +123,22 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
     conclude(run, judged.summary, interrupted=False)
 
 
+@app.command()
+def replay(
+    run: RunFolder,
+    case: Annotated[str, typer.Argument(metavar="ID", help="Id of a case, as the report shows it.")],
+    limits: LimitsFile = None,
+) -> None:
+    """Measure one case of a stored run again, here, and show what fails. Exits 1 if something does."""
+    with one_line_errors():
+        from accuracy import nightly, store
+
+        rows = nightly.replay(store.read(run), case, load_limits(limits))
+    for row in rows.to_dict("records"):
+        typer.echo(f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} {row['reason']}".rstrip())
+    raise typer.Exit(int(rows["status"].isin(["fail", "crash", "timeout"]).any()))
+
+
 @app.command("limits")
 def show_limits(limits: LimitsFile = None) -> None:
     """Show every limit with its basis: what must hold, for which cells, why, and what breaking it earns."""

@@ -1,6 +1,7 @@
 """The pipeline: plan, measure, judge, store. Each step takes what the last one returned."""
 
 import datetime
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import pandas as pd
 
 from accuracy import __version__, executor, judge, limits, plan, rows, store, verdicts, waivers
 from accuracy.case import Case, Status, Task
+from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.journal import Journal
 from accuracy.selftest import matrix
@@ -176,6 +178,28 @@ def judged_run(
         verdicts=verdicts.frame(cells),
         summary=verdicts.summarize(judged, cells),
     )
+
+
+def replay(stored: store.Run, task_id: str, by: limits.Limits) -> pd.DataFrame:
+    """Measure one case of a stored run again, on each of its devices, and judge the rows.
+
+    Raises:
+        PlanError: if the run has no such case.
+    """
+    rows_of_plan = stored.plan[stored.plan["id"] == task_id].to_dict("records")
+    if not rows_of_plan:
+        raise plan.PlanError(f"{stored.folder} has no case {task_id!r}; the report and plan.parquet list its ids")
+    planned = rows_of_plan[0]
+    case = CASES[planned["case"]]
+    task = Task(
+        case=case.name,
+        config=case.config(**json.loads(planned["config"])),
+        seed=int(planned["seed"]),
+        origin=planned["origin"],
+    )
+    devices = list(stored.manifest["devices"]["found"])
+    execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=asdict(by.bounds))
+    return judge.judge_rows(store.observations_frame(execution.columns()), by)
 
 
 def default_folder(root: Path, created: datetime.datetime, profile: str, seed: int) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import limits
+from accuracy import limits, store
 
 ROOT = Path(cli.__file__).resolve().parent
 FILES = {"manifest.json", "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json", "report.html"}
@@ -306,3 +306,20 @@ def test_a_library_that_cannot_be_imported_costs_the_cases_and_not_the_run(
     assert reason in said["reasons"][0]["text"]
     assert reason in (out / "report.html").read_text(encoding="utf-8")
     assert "Traceback" not in ended.stderr
+
+
+def test_a_case_is_replayed_by_the_id_that_the_report_shows(run: Path) -> None:
+    """Stored config and seed give the same rows again, and a healthy case passes."""
+    stored = store.read(run).observations
+    case = stored["id"].iloc[0]
+
+    again = invoke("replay", run, case)
+
+    assert again.exit_code == 0
+    assert [line.split()[2] for line in again.stdout.splitlines()] == [
+        f"{stage}/{quantity}" for stage, quantity in stored.loc[stored["id"] == case, ["stage", "quantity"]].to_numpy()
+    ]
+
+
+def test_an_id_that_the_run_does_not_have_is_refused(run: Path) -> None:
+    refused(invoke("replay", run, "0" * 16), "has no case")
