@@ -133,7 +133,8 @@ def replay(
     with one_line_errors():
         from accuracy import nightly, store
 
-        rows = nightly.replay(store.read(run), case, load_limits(limits))
+        named = run if run.is_dir() else Path("runs") / run  # the report knows its folder's name, not where it stands
+        rows = nightly.replay(store.read(named if named.is_dir() else run), case, load_limits(limits))
     for row in rows.to_dict("records"):
         typer.echo(f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} {row['reason']}".rstrip())
     raise typer.Exit(int(rows["status"].isin(["fail", "crash", "timeout"]).any()))
