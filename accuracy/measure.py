@@ -54,7 +54,8 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "seconds": seconds,
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
-    rows = [_contract(failure, getattr(config, "relation", "")), *_form(parts, config), *_compared(case, setting)]
+    contract = _contract(failure, getattr(config, "relation", ""))
+    rows = [contract, *_unseen(contract, config), *_form(parts, config), *_compared(case, setting)]
     return [vars(Observation(**{**identity, **row})) for row in rows]
 
 
@@ -92,6 +93,12 @@ def _contract(failure: Exception | None, relation: str) -> dict[str, Any]:
     if isinstance(failure, NotImplementedError):
         return row | {"status": Status.NOT_SUPPORTED.value, "count": 0, "observed": reason}
     return row | {"ratio": math.inf, "observed": reason}
+
+
+def _unseen(contract: Mapping[str, Any], config: Any) -> Iterator[dict[str, Any]]:
+    """The relation that a refusal kept from being seen, so that the others of its case do not hide it."""
+    if contract.get("status") == Status.NOT_SUPPORTED.value and hasattr(config, "relation"):
+        yield {**contract, "stage": Stage.INVARIANT.value, "quantity": config.relation}
 
 
 def _form(parts: Mapping[str, Any], config: Any) -> Iterator[dict[str, Any]]:

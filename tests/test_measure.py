@@ -11,7 +11,7 @@ import torch
 from layers import INT8, NF4, ROWS4, ROWS8, SEED, measured, seen
 
 from accuracy import rows as wire_rows
-from accuracy.case import Config, Observation, Task, canonical_json
+from accuracy.case import Config, Linear4bitRelation, Observation, Task, canonical_json
 from accuracy.cases import CASES
 from accuracy.measure import parse_config
 
@@ -206,6 +206,15 @@ def test_what_the_library_says_it_cannot_do_is_not_supported(monkeypatch: pytest
 
     assert (row["status"], row["count"]) == ("not_supported", 0)
     assert row["reason"] == "NotImplementedError: not on this device"
+
+
+def test_a_relation_that_is_refused_is_a_row_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cell that it shares with relations that ran it would not be seen."""
+    monkeypatch.setattr(*FORWARD, raising(NotImplementedError("not on this device")))
+    config = Linear4bitRelation(**{**vars(NF4), "mode": "eval"}, relation="repeat")
+    rows = seen("linear4bit-eval-relations", config).rows
+
+    assert {rows[name]["status"] for name in ("contract/completes", "invariant/repeat")} == {"not_supported"}
 
 
 def test_running_out_of_memory_is_no_answer_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
