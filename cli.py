@@ -33,6 +33,9 @@ def nightly(
         list[str] | None, typer.Option(help="Device or variant; repeat for more. All by default.")
     ] = None,
     cases: Annotated[list[str] | None, typer.Option(help="Glob over case names; repeat for more.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Draws of the sample of each case, instead of the profile's number.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the plan; the date (YYYYMMDD) by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run; a new one under runs/ by default.")] = None,
     jobs: Annotated[
@@ -62,6 +65,7 @@ def nightly(
         request = nightly.Request(
             cases=plan.select(CASES, cases or ()),
             profile=profile,
+            examples=examples,
             seed=int(f"{created:%Y%m%d}") if seed is None else plan.checked_seed(seed),
             devices=device or (),
             limits=load_limits(limits),

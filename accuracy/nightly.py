@@ -4,7 +4,7 @@ import datetime
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one run is asked to do. `devices` empty means every device found; `deadline` is of `time.monotonic`."""
+    """What one run is asked to do. `devices` empty means every device found; `deadline` is of `time.monotonic`.
+
+    `examples` is how many draws of the sample each case gets, None for as many as the profile says.
+    """
 
     cases: Sequence[Case]
     profile: str
@@ -35,6 +38,13 @@ class Request:
     jobs: int | None
     deadline: float | None
     created: datetime.datetime
+    examples: int | None = None
+
+    @property
+    def size(self) -> plan.Profile:
+        """How long its plan is."""
+        profile = plan.PROFILES[self.profile]
+        return profile if self.examples is None else replace(profile, samples=self.examples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +79,7 @@ def prepare(request: Request, found: Found) -> Prepared:
         PlanError: if the plan cannot be made.
         ValueError: if a device is unknown.
     """
-    tasks = plan.make(request.cases, plan.PROFILES[request.profile], request.seed)
+    tasks = plan.make(request.cases, request.size, request.seed)
     there, missing = found.choose(request.devices)
     return Prepared(
         request=request,
@@ -121,6 +131,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         "schema": 1,
         "created": request.created.isoformat(timespec="seconds"),
         "profile": request.profile,
+        "examples": request.size.samples,
         "seed": request.seed,
         "accuracy": __version__,
         "devices": {"requested": list(request.devices), "found": dict(prepared.there), "missing": dict(missing)},

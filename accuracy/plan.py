@@ -120,7 +120,7 @@ def _draws(strategy: SearchStrategy[Any], label: str, count: int) -> Iterator[tu
     def record(value: tuple[Any, int]) -> None:
         drawn.append(value)
 
-    for number in range(count + _TRIES):
+    for number in range(2 * count + _TRIES):
         if len(drawn) == count:
             break
         record.hypothesis.fuzz_one_input(hashlib.shake_256(f"{label}/{number}".encode()).digest(_BYTES_A_DRAW))  # type: ignore[attr-defined]  # set by @given

@@ -30,12 +30,18 @@ def small(name: str) -> Case:
     return replace(case, published=case.published[:2], strata=())
 
 
-def run(
-    cases: Sequence[Case], *, jobs: int = 1, devices: Sequence[str] = ("cpu",), deadline: float | None = None
-) -> Result:
-    request = Request(
+def requested(
+    cases: Sequence[Case],
+    *,
+    jobs: int = 1,
+    devices: Sequence[str] = ("cpu",),
+    deadline: float | None = None,
+    examples: int | None = None,
+) -> Request:
+    return Request(
         cases=cases,
         profile="smoke",
+        examples=examples,
         seed=7,
         devices=devices,
         limits=limits.load(),
@@ -44,7 +50,10 @@ def run(
         deadline=deadline,
         created=CREATED,
     )
-    return nightly.run(nightly.prepare(request, HERE), None, lambda _: None)
+
+
+def run(cases: Sequence[Case], **options: Any) -> Result:
+    return nightly.run(nightly.prepare(requested(cases, **options), HERE), None, lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +152,28 @@ def test_the_manifest_names_what_was_run(alone: Result) -> None:
     assert manifest["versions"]["torch"] == manifest["environment"]["cpu"]["torch"]
     assert manifest["environment"]["cpu"]["threads"] == 1
     assert list(manifest["cases"]) == ["embedding8bit"]
+
+
+def test_examples_take_the_place_of_the_profiles_sample_alone() -> None:
+    """Twelve draws and more begin with the twelve of smoke; strata and published points are those of smoke."""
+    case = CASES["embedding8bit"]
+    usual = nightly.prepare(requested([case]), HERE).tasks
+    fewer, more = (nightly.prepare(requested([case], examples=count), HERE).tasks for count in (3, 40))
+
+    sample = [task for task in usual if task.origin == "sample"]
+    assert len(sample) == 12
+    assert [task for task in more if task.origin == "sample"][:12] == sample
+    assert [task for task in fewer if task.origin == "sample"] == sample[:3]
+    assert sum(task.origin == "sample" for task in more) == 40
+    for tasks in (fewer, more):
+        assert [task for task in tasks if task.origin != "sample"] == [
+            task for task in usual if task.origin != "sample"
+        ]
+
+
+def test_the_manifest_says_how_many_were_drawn(alone: Result) -> None:
+    """The profile's number, since nobody asked for another."""
+    assert alone.manifest["examples"] == 12
 
 
 def test_a_run_can_be_stored_and_read_back(alone: Result, tmp_path: Path) -> None:
