@@ -140,7 +140,9 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path, arguments: tuple[str, .
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("arguments", [("--jobs", "0"), ("--examples", "0"), ("--seed", "today"), ("--no-such-option",)])
+@pytest.mark.parametrize(
+    "arguments", [("--jobs", "0"), ("--examples", "0"), ("--seed", "today"), ("--no-such-option",)]
+)
 def test_what_is_no_argument_is_a_usage_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = invoke("nightly", "--out", tmp_path / "run", *arguments)
 
