@@ -206,7 +206,9 @@ class Observation:
     under it. Norm columns end in
     `_fro`. `structure_z` is the strongest structured residual and `structure_at` where it is,
     `theory_z` the distance of the squared quantization error from its expectation in standard
-    deviations; both are 0 where the test does not apply. `observed` is what the worker saw in words,
+    deviations; both are 0 where the test does not apply. `digest` is that of the actual tensor,
+    `sample_values` and `sample_bounds` some of its elements and how far each may be off, for
+    comparing devices (`accuracy.fingerprint`). `observed` is what the worker saw in words,
     `reason` what the judge made of it. Numbers that were not measured are NaN.
     """
 
@@ -255,6 +257,9 @@ class Observation:
     reason: str = ""
     seconds: float = float("nan")
     worst: str = "[]"
+    digest: str = ""
+    sample_values: tuple[float, ...] = ()
+    sample_bounds: tuple[float, ...] = ()
     strata: tuple[str, ...] = ()
     abs_bins: tuple[int, ...] = field(default=())
     abs_counts: tuple[int, ...] = field(default=())

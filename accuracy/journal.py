@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from accuracy.files import JOURNAL, StoreError
 from accuracy.rows import Row, RowError, pack, unpack
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SYNC_SECONDS: Final = 0.5
 SYNC_LINES: Final = 64
 """The disk is waited for this often: a loss of power costs at most so much, the death of a process nothing."""

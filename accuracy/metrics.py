@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from accuracy import histogram, structure
+from accuracy import fingerprint, histogram, structure
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles.rounding import overflow_threshold, ulp
 
@@ -119,6 +119,7 @@ def describe(comparison: Comparison) -> dict[str, object]:
             "count": model.expected.numel(),
             "ratio": math.inf,
             "basis": comparison.basis,
+            "digest": fingerprint.digest(comparison.actual),
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
     wrong = special_mismatches(actual, model, comparison.dtype)
@@ -130,6 +131,9 @@ def describe(comparison: Comparison) -> dict[str, object]:
     columns["basis"] = comparison.basis
     columns["special_mismatch"] = int(wrong.sum().item())
     columns["theory_z"] = comparison.theory_z
+    columns["digest"] = fingerprint.digest(comparison.actual)
+    columns["sample_values"] = fingerprint.sample(actual)
+    columns["sample_bounds"] = fingerprint.sample(model.bound)
     if wrong.any():
         columns["ratio"] = math.inf
         columns["observed"] = _class_reason(actual, model, wrong)

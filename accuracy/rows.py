@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from accuracy.case import Observation, Stage, Status, Task, canonical_json
 
 Row = dict[str, Any]
-"""An observation by field name. Lists of integers are any sequence, in rows that came from a worker numpy arrays."""
+"""An observation by field name. Lists of numbers are any sequence, in rows that came from a worker numpy arrays."""
 
 Packed = dict[str, Any]
 """Rows without what goes without saying: `common` holds fields that all rows share, `rows` what is left of each."""
@@ -29,10 +29,19 @@ _DEFAULTS: Final[Row] = {
 }
 _LONGEST_REASON: Final = 300
 _LISTS_OF_INTEGERS: Final = tuple(name for name in NAMES if TYPES[name] == tuple[int, ...])
+_LISTS_OF_FLOATS: Final = tuple(name for name in NAMES if TYPES[name] == tuple[float, ...])
+_ARRAYS: Final[Mapping[str, type[np.generic]]] = {
+    **dict.fromkeys(_LISTS_OF_INTEGERS, np.int64),
+    **dict.fromkeys(_LISTS_OF_FLOATS, np.float64),
+}
 
 
 def _is_integer(value: object) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _is_length(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _are_texts(value: object) -> bool:
@@ -46,7 +55,8 @@ _HOLDS: Final[Mapping[Any, Callable[[object], bool]]] = {
     int: _is_integer,
     float: lambda value: type(value) is float or _is_integer(value),
     tuple[str, ...]: _are_texts,
-    tuple[int, ...]: lambda value: _is_integer(value) and value >= 0,  # type: ignore[operator]  # an integer has an order
+    tuple[int, ...]: _is_length,
+    tuple[float, ...]: _is_length,
 }
 _STATUSES: Final = frozenset(status.value for status in Status)
 
@@ -58,9 +68,9 @@ class RowError(Exception):
 def pack(rows: Sequence[Row]) -> Packed:
     """The short form of rows: those of a task share most of their fields or leave them at the default.
 
-    Lists of integers, most of what there is, go into one text; a row keeps their lengths.
+    Lists of numbers, most of what there is, go into one text a type; a row keeps their lengths.
     """
-    integers = array("q")
+    integers, floats = array("q"), array("d")
     slim: list[Row] = []
     for row in rows:
         part = {
@@ -68,17 +78,18 @@ def pack(rows: Sequence[Row]) -> Packed:
             for name, value in row.items()
             if value is not _DEFAULTS.get(name) and not _is_default(name, value)
         }
-        for name in _LISTS_OF_INTEGERS:
-            if name in part:
+        for names, numbers in ((_LISTS_OF_INTEGERS, integers), (_LISTS_OF_FLOATS, floats)):
+            for name in (name for name in names if name in part):
                 part[name] = len(part[name])
-                integers.extend(array("q", row[name]))
+                numbers.extend(array(numbers.typecode, row[name]))
         slim.append(part)
     first = slim[0] if slim else {}
     common = {name for name in first if all(name in part and part[name] == first[name] for part in slim)}
     return {
         "common": {name: first[name] for name in common},
         "rows": [{name: value for name, value in part.items() if name not in common} for part in slim],
-        "integers": _text(integers),
+        "integers": _integers_text(integers),
+        "floats": _text(floats),
     }
 
 
@@ -89,28 +100,32 @@ def _is_default(name: str, value: object) -> bool:
     return value == default or (value != value and default != default) or (default == () and not value)  # noqa: PLR0124  NaN is a default
 
 
-def _text(integers: "array[int]") -> str:
-    """Integers as base64 of their bytes, low byte first: of 32 bits if all fit, after the letter that says so."""
+def _integers_text(integers: "array[int]") -> str:
+    """The text of integers: of 32 bits if all fit, else of 64."""
     try:
-        numbers, code = array("I", integers), "I"
+        return _text(array("I", integers))
     except OverflowError:
-        numbers, code = integers, "q"
+        return _text(integers)
+
+
+def _text(numbers: "array[Any]") -> str:
+    """Numbers as base64 of their bytes, low byte first, after the letter of their type."""
     if sys.byteorder == "big":
         numbers.byteswap()
-    return code + binascii.b2a_base64(numbers.tobytes(), newline=False).decode()
+    return numbers.typecode + binascii.b2a_base64(numbers.tobytes(), newline=False).decode()
 
 
-def _numbers(text: object) -> NDArray[np.int64]:
-    """The inverse of `_text`."""
-    if not isinstance(text, str) or text[:1] not in _WIDTHS:
-        raise RowError(f"integers that are not text: {str(text)[:40]!r}")
+def _numbers(text: object, letters: str, dtype: type[np.generic]) -> NDArray[Any]:
+    """The inverse of `_text`, for one of these letters."""
+    if not isinstance(text, str) or not text or text[0] not in letters:
+        raise RowError(f"numbers that are not text: {str(text)[:40]!r}")
     try:
-        return np.frombuffer(binascii.a2b_base64(text[1:], strict_mode=True), _WIDTHS[text[0]]).astype(np.int64)
+        return np.frombuffer(binascii.a2b_base64(text[1:], strict_mode=True), _WIDTHS[text[0]]).astype(dtype)
     except ValueError as error:
-        raise RowError(f"integers that are not base64: {error}") from error
+        raise RowError(f"numbers that are not base64: {error}") from error
 
 
-_WIDTHS: Final = {"I": "<u4", "q": "<i8"}
+_WIDTHS: Final = {"I": "<u4", "q": "<i8", "d": "<f8"}
 
 
 def unpack(packed: object, *, task_id: str, device: str) -> list[Row]:
@@ -120,22 +135,27 @@ def unpack(packed: object, *, task_id: str, device: str) -> list[Row]:
         RowError: if it is not at least one row of this task, with fields of the right types.
     """
     match packed:
-        case {"common": dict(common), "rows": [_, *_] as parts, "integers": text}:
+        case {"common": dict(common), "rows": [_, *_] as parts, "integers": integers, "floats": floats}:
             _check(common)
         case _:
             raise RowError(f"an answer without rows: {str(packed)[:60]}")
-    numbers = _numbers(text)
     base = {**_DEFAULTS, **common}
-    rows = []
-    for part in parts:
-        row = _whole(base, part, task_id, device)
-        for name in _LISTS_OF_INTEGERS:
-            length = row[name] or 0
-            row[name], numbers = numbers[:length], numbers[length:]
-            if len(row[name]) != length:
-                raise RowError(f"a row whose {name} should have {length} integers")
-        rows.append(row)
+    rows = [_whole(base, part, task_id, device) for part in parts]
+    _share_out(rows, _LISTS_OF_INTEGERS, _numbers(integers, "Iq", np.int64))
+    _share_out(rows, _LISTS_OF_FLOATS, _numbers(floats, "d", np.float64))
     return rows
+
+
+def _share_out(rows: Sequence[Row], names: Sequence[str], numbers: NDArray[Any]) -> None:
+    """Puts in place of each length as many of the numbers, row by row."""
+    begin = 0
+    for row in rows:
+        for name in names:
+            length = row[name] or 0
+            row[name] = numbers[begin : begin + length]
+            begin += length
+            if len(row[name]) != length:
+                raise RowError(f"a row whose {name} should have {length} numbers")
 
 
 def _whole(base: Row, part: object, task_id: str, device: str) -> Row:
@@ -169,10 +189,10 @@ def _check(part: Row) -> None:
 
 
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Rows by column, lists of integers as numpy arrays of int64, ready for a frame."""
+    """Rows by column, lists of numbers as numpy arrays of int64 or float64, ready for a frame."""
     return {
-        name: [np.asarray(row[name], dtype=np.int64) for row in rows]
-        if name in _LISTS_OF_INTEGERS
+        name: [np.asarray(row[name], dtype=_ARRAYS[name]) for row in rows]
+        if name in _ARRAYS
         else [row[name] for row in rows]
         for name in NAMES
     }

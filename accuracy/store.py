@@ -37,8 +37,12 @@ _ARROW: Final[Mapping[Any, pa.DataType]] = {
     float: pa.float64(),
     tuple[str, ...]: pa.list_(pa.string()),
     tuple[int, ...]: pa.list_(pa.int64()),
+    tuple[float, ...]: pa.list_(pa.float64()),
 }
 OBSERVATION_SCHEMA: Final = pa.schema([pa.field(name, _ARROW[TYPES[name]], nullable=False) for name in NAMES])
+ADDED: Final[Mapping[str, object]] = {"digest": "", "sample_values": [], "sample_bounds": []}
+"""Columns that runs of an earlier version lack, with the value that says that nothing was recorded."""
+
 PLAN_SCHEMA: Final = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("id", "case", "origin", "config", "seed")]
 )
@@ -245,10 +249,16 @@ def _table(path: Path, data: bytes, schema: pa.Schema | None) -> pa.Table:
         groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
         if file.metadata.num_rows > MOST_ROWS or sum(groups) > LARGEST_UNPACKED:
             raise StoreError(f"{path} unpacks to {file.metadata.num_rows} rows, {sum(groups)} bytes: too many to read")
-        if schema is not None and not file.schema_arrow.equals(schema):
+        if schema is None:
+            return file.read()
+        added = [field for field in schema if field.name in ADDED and field.name not in file.schema_arrow.names]
+        if not file.schema_arrow.equals(pa.schema([field for field in schema if field not in added])):
             differ = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or "types"
             raise StoreError(f"{path} has another schema ({differ}): use the version that wrote it")
-        return file.read()
+        table = file.read()
+        for field in added:
+            table = table.append_column(field, pa.array([ADDED[field.name]] * table.num_rows, type=field.type))
+        return table.select(schema.names)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error
 

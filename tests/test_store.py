@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from faults.plans import TESTS, plan, task
 from faults.workloads import healthy
@@ -318,6 +320,35 @@ def test_a_frame_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"observations\.parquet would have values of another type than it must"):
         write(tmp_path / "run2", observations().assign(count="three"))
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_run_from_before_a_column_was_added_is_read_without_it(stored: Path, tmp_path: Path) -> None:
+    """Nothing was recorded then, which the empty values say; any other column that is missing is refused."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    table = pq.read_table(folder / store.OBSERVATIONS)
+    replaced(folder, table.drop_columns(list(store.ADDED)))
+    old = store.read(folder)
+
+    assert set(old.observations["digest"]) == {""}
+    assert old.observations["sample_values"].map(len).tolist() == [0] * table.num_rows
+    assert list(old.observations.columns) == list(NAMES)
+    assert same(old.observations.drop(columns=list(store.ADDED)), observations().drop(columns=list(store.ADDED)))
+    store.rewrite_verdicts(old, old.observations, old.verdicts, old.summary)
+    assert same(store.read(folder).observations, old.observations)
+    replaced(folder, table.drop_columns(["digest", "ratio"]))
+    with pytest.raises(
+        StoreError, match=r"has another schema \(\['digest', 'ratio'\]\): use the version that wrote it"
+    ):
+        store.read(folder)
+
+
+def replaced(folder: Path, table: pa.Table) -> None:
+    """Puts another table of observations into a run, with a manifest that vouches for it."""
+    pq.write_table(table, folder / store.OBSERVATIONS)
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest["files"][store.OBSERVATIONS] = store.sha256((folder / store.OBSERVATIONS).read_bytes())
+    plain = canonical_json({key: value for key, value in manifest.items() if key != "hash"})
+    (folder / store.MANIFEST).write_text(json.dumps(manifest | {"hash": store.sha256(plain.encode())}))
 
 
 def test_a_kill_while_a_run_is_stored_leaves_the_old_one_or_none(stored: Path, tmp_path: Path) -> None:

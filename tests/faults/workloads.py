@@ -46,8 +46,15 @@ def row(task: Task, **values: object) -> Row:
 def healthy(task: Task, _device: str) -> list[Row]:
     """Two rows of every task."""
     return [
-        row(task, abs_bins=[task["seed"], 2**40], abs_counts=(3, 4)),
-        row(task, quantity="grad_input", ratio=float("nan"), rel_max=float("inf"), strata=["odd", "wide"]),
+        row(task, abs_bins=[task["seed"], 2**40], abs_counts=(3, 4), sample_values=[0.1, float("-inf")]),
+        row(
+            task,
+            quantity="grad_input",
+            sample_bounds=(float("nan"), task["seed"] / 3),
+            ratio=float("nan"),
+            rel_max=float("inf"),
+            strata=["odd", "wide"],
+        ),
     ]
 
 

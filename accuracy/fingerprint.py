@@ -1,0 +1,39 @@
+"""What a row keeps of a tensor so that devices can be compared without it: a digest and a small sample."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+SAMPLED = 16
+"""How many elements a row keeps."""
+
+_AS_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def digest(values: Tensor) -> str:
+    """Sixteen hex digits of the SHA-256 of dtype, shape and bytes in row-major order.
+
+    Every NaN counts as the same: its payload is nobody's promise. Zeros of either sign differ.
+    """
+    plain = values.detach().contiguous()
+    if plain.is_floating_point() and plain.isnan().any():
+        plain = torch.where(plain.isnan(), torch.nan, plain)
+    said = hashlib.sha256(f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)} ".encode())
+    said.update(plain.reshape(-1).view(_AS_INTEGERS[plain.element_size()]).numpy().data)
+    return said.hexdigest()[:16]
+
+
+def positions(count: int) -> list[int]:
+    """Which elements of a tensor of `count` are kept: the first, the last, and evenly between; `SAMPLED` at most.
+
+    They depend on the count alone, so every device keeps the same ones.
+    """
+    kept = min(SAMPLED, count)
+    return [place * (count - 1) // (kept - 1) for place in range(kept)] if kept > 1 else list(range(kept))
+
+
+def sample(values: Tensor) -> list[float]:
+    """The elements at `positions`, in row-major order, as float64."""
+    numbers: list[float] = values.reshape(-1)[positions(values.numel())].double().tolist()
+    return numbers

@@ -1,0 +1,84 @@
+"""The digest of a tensor changes with every bit that matters, and the sample is the same elements on every device."""
+
+import hashlib
+import math
+import struct
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from accuracy.fingerprint import SAMPLED, digest, positions, sample
+
+QUIET, LOUD = 0x7FC00000, 0x7FC00123
+"""Two NaNs of float32 with different payloads."""
+
+
+def from_bits(*words: int) -> Tensor:
+    return torch.tensor([word - (word >> 31 << 32) for word in words], dtype=torch.int32).view(torch.float32)
+
+
+def test_the_digest_of_a_known_tensor() -> None:
+    """The SHA-256 of dtype, shape and bytes, put together by hand."""
+    said = b"float32 (3,) " + struct.pack("<3f", 1.0, -2.0, 0.5)
+    assert digest(torch.tensor([1.0, -2.0, 0.5])) == hashlib.sha256(said).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.bool])
+@pytest.mark.parametrize("shape", [(), (0,), (6,), (2, 3)])
+def test_every_dtype_and_shape_has_a_digest_of_its_own(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """The same values in another dtype or shape are another result."""
+    ones = torch.ones(shape, dtype=dtype)
+    assert digest(ones) == digest(ones.clone())
+    assert digest(ones) not in {digest(ones.to(torch.int64)), digest(ones.reshape(1, *shape))}
+
+
+@given(place=st.integers(0, 11), bit=st.integers(0, 31))
+def test_one_flipped_bit_changes_the_digest(place: int, bit: int) -> None:
+    """Even the sign of a zero: bits are what is compared, and nothing here is NaN before or after."""
+    whole = torch.linspace(-1.0, 1.0, 12)
+    changed = whole.clone().view(torch.int32)
+    changed[place] ^= 1 << bit if bit < 31 else -(1 << 31)
+    assert digest(changed.view(torch.float32)) != digest(whole)
+
+
+def test_every_nan_is_the_same() -> None:
+    """Neither payload nor sign of a NaN is promised by anyone; its place and the other elements count."""
+    assert digest(from_bits(QUIET, 1)) == digest(from_bits(LOUD, 1)) == digest(from_bits(QUIET | 1 << 31, 1))
+    assert digest(from_bits(QUIET, 1)) != digest(from_bits(1, QUIET))
+    assert digest(from_bits(QUIET, 1)) != digest(from_bits(QUIET, 2))
+
+
+def test_a_view_with_gaps_has_the_digest_of_its_elements() -> None:
+    """How a device lays a tensor out is not part of the result."""
+    table = torch.arange(12.0).reshape(3, 4)
+    assert digest(table.T) == digest(table.T.contiguous())
+    assert digest(table.T) != digest(table.reshape(4, 3))
+
+
+def test_which_elements_are_kept() -> None:
+    """Worked out: all up to 16, then the first, the last and evenly between, the stride rounded down."""
+    assert positions(0) == []
+    assert positions(1) == [0]
+    assert positions(16) == list(range(16))
+    assert positions(31) == list(range(0, 31, 2))
+    assert positions(33) == [0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 32]
+
+
+@given(count=st.integers(2, 10**9))
+def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
+    """Whatever the size."""
+    kept = positions(count)
+    assert (kept[0], kept[-1]) == (0, count - 1)
+    assert len(set(kept)) == len(kept) == min(SAMPLED, count)
+    assert kept == sorted(kept)
+
+
+def test_the_sample_holds_values_as_they_are() -> None:
+    """In row-major order, widened exactly, special values among them."""
+    values = torch.tensor([[1.0, math.inf], [-0.0, 0.1]], dtype=torch.bfloat16)
+    assert sample(values) == [1.0, math.inf, 0.0, 0.10009765625]
+    assert sample(values.T) == [1.0, 0.0, math.inf, 0.10009765625]
+    assert math.isnan(sample(torch.tensor([math.nan]))[0])
