@@ -8,7 +8,7 @@ from layers import LIMITS, NF4
 from torch import Tensor
 
 from accuracy import inputs, structure, subjects
-from accuracy.checks import four_bit as checks
+from accuracy.checks import fused
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Model
 from accuracy.oracles import codes, four_bit
@@ -37,7 +37,7 @@ def layer(seed: int, gain: float = 1.0) -> tuple[Tensor, Model]:
         device_type="cpu",
         bounds=LIMITS.bounds,
     )
-    return output.double(), checks._packed_bfloat16(setting)
+    return output.double(), fused.packed_bfloat16(setting)
 
 
 def residual(output: Tensor, model: Model) -> Structure:
@@ -56,7 +56,7 @@ def test_a_right_kernel_leaves_no_structure(seed: int) -> None:
 
 def test_without_the_error_of_the_bias_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is what the model has it for."""
-    monkeypatch.setattr(checks, "_error_of_adding", lambda _bias, product, _dtype: torch.zeros_like(product))
+    monkeypatch.setattr(fused, "error_of_adding", lambda _bias, product, _dtype: torch.zeros_like(product))
 
     assert max(abs(residual(*layer(seed)).z) for seed in SEEDS) > 7
 
@@ -74,9 +74,7 @@ def test_the_error_of_adding_by_hand() -> None:
     """In [256, 512) the spacing is 2: adding 0.75 is lost, adding 1.25 becomes 2; infinity and NaN add no error."""
     product = torch.tensor([[300.0, 302.0, torch.inf, torch.nan]], dtype=torch.float64)
 
-    assert checks._error_of_adding(torch.tensor(0.75).double(), product, torch.bfloat16).tolist() == [
+    assert fused.error_of_adding(torch.tensor(0.75).double(), product, torch.bfloat16).tolist() == [
         [-0.75, -0.75, 0, 0]
     ]
-    assert checks._error_of_adding(torch.tensor(1.25).double(), product, torch.bfloat16).tolist() == [
-        [0.75, 0.75, 0, 0]
-    ]
+    assert fused.error_of_adding(torch.tensor(1.25).double(), product, torch.bfloat16).tolist() == [[0.75, 0.75, 0, 0]]

@@ -1,25 +1,18 @@
 """Checks of the 4-bit layers: what was stored, how it is read back, and what is computed from it."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from accuracy.case import Stage
-from accuracy.checks import dense
+from accuracy.checks import dense, fused
 from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
-from accuracy.oracles import codes, four_bit, linear, theory
+from accuracy.oracles import codes, four_bit, theory
 from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
-from accuracy.oracles.rounding import (
-    SMALLEST_SUBNORMAL,
-    UNIT_ROUNDOFF,
-    probabilistic_gamma,
-    rounded,
-    rounding_error,
-)
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
 
 FLOAT32 = torch.float32
 
@@ -65,7 +58,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=torch_dtype(setting.config.dtype),
             model=model,
             basis="accumulation",
-            lower=_lower_precision(setting),
+            lower=fused.lower_precision(setting),
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
@@ -148,80 +141,6 @@ def _backward_operand(setting: Setting) -> Tensor:
     """The backward pass decodes in the dtype of the original weight and casts that to the gradient's."""
     stored: Stored4bit = setting.parts["stored"]
     return rounded(four_bit.decode(stored, stored.dtype), compute_dtype(setting.config))
-
-
-def _lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None:
-    """The lower precision that a fused kernel of this device is known to compute in, if it has one."""
-    if setting.device_type == "cpu" and setting.config.mode == "eval":
-        return lambda: ("bfloat16 inputs, codes and scales", _packed_bfloat16(setting))
-    compute = compute_dtype(setting.config)
-    if setting.device_type == "cuda" and compute != FLOAT32:
-        return lambda: ("codes, scales and products rounded to 16 bits", _rounded_products(setting, compute))
-    return None
-
-
-def _rounded_products(setting: Setting, compute: torch.dtype) -> Model:
-    """What the CUDA kernel for few rows computes in 16 bits: Σ_k fl_c(x_k·Ŵ_k) with Ŵ = fl_c(fl_c(code)·fl_c(s)).
-
-    Source: bitsandbytes `csrc/gemm_4bit_simt.cu`, `scale_x2` and `vec2_mul`; the sum is in float32.
-    The K roundings of the products are independent, so by Hoeffding's inequality they exceed
-    λ·u·√Σ(x_k·Ŵ_k)² with probability at most 2·exp(-λ²/2). Where an operand repeats values, so do the
-    roundings, and only u·Σ|x_k·Ŵ_k| holds.
-    """
-    stored: Stored4bit = setting.parts["stored"]
-    table = linear.operand(codes.four_bit(stored.quant_type), compute)
-    scales = linear.operand(four_bit.block_scales(stored), compute)
-    scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
-    weight = rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
-    model = dense.forward(setting, weight)
-    x = linear.operand(setting.inputs.x, compute)
-    spread = setting.bounds.confidence * (x.square() @ weight.square().T).sqrt()
-    if setting.least_effect is None:
-        spread = x.abs() @ weight.abs().T
-    tiny = x.shape[-1] * SMALLEST_SUBNORMAL[compute] / 2
-    products = UNIT_ROUNDOFF[compute] * spread + tiny
-    growth = (1 + UNIT_ROUNDOFF[compute]) * (1 + UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
-    return replace(model, bound=model.bound + products * growth)
-
-
-def _packed_bfloat16(setting: Setting) -> Model:
-    """What the library's packed CPU kernel computes, whatever dtype was asked for.
-
-    Inputs, code values and block scales are rounded to bfloat16; float32 sums of each block are
-    scaled and added; the result is rounded to bfloat16, and the bias added after that in the
-    compute dtype (bitsandbytes `csrc/cpu_ops.cpp`, `tinygemm_kernel_nn`).
-    """
-    stored: Stored4bit = setting.parts["stored"]
-    config, inputs, bfloat16 = setting.config, setting.inputs, torch.bfloat16
-    compute, output = compute_dtype(config), torch_dtype(config.dtype)
-    table = linear.operand(codes.four_bit(stored.quant_type), bfloat16)
-    scales = linear.operand(four_bit.block_scales(stored), bfloat16)
-    scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
-    weight = (table[four_bit.unpack(stored)] * scale).reshape(stored.shape)
-    x = linear.operand(linear.operand(inputs.x, compute), bfloat16)
-    product = linear.affine(x, weight, None)
-    model = linear.accumulated(product, bfloat16, compute, setting.bounds.confidence)
-    expected, bound = model.expected, model.bound
-    if inputs.bias is not None:
-        bias = linear.operand(inputs.bias, compute)
-        added = _error_of_adding(bias, rounded(rounded(product.total, bfloat16), compute), compute)
-        expected = expected + bias + added
-        bound = bound + added.abs() + rounding_error(expected.abs() + bound, compute)
-    if output != compute:
-        bound = bound + rounding_error(expected.abs() + bound, output)
-    model = replace(model, expected=expected, bound=bound)
-    return dense.either_nonfinite(model, weight, setting.parts["output"].double())
-
-
-def _error_of_adding(bias: Tensor, product: Tensor, dtype: torch.dtype) -> Tensor:
-    """fl(p + b) - (p + b) of a product that is already rounded to `dtype`.
-
-    Such products are multiples of one ulp, so the error depends on the bias alone as long as their binade
-    does not change: a whole column may have the same. It belongs to the model, as a residual test takes
-    errors for independent.
-    """
-    total = product + bias
-    return (rounded(total, dtype) - total).nan_to_num(0.0, 0.0, 0.0)
 
 
 def _scales(stored: Tensor, expected: Tensor, zero_block_scale: float) -> Comparison:

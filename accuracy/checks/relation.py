@@ -1,13 +1,13 @@
 """The comparison of a relation: two results that must agree exactly, or within the orders of one float32 sum."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from accuracy.case import Linear8bitConfig, Stage
-from accuracy.checks import dense
+from accuracy.checks import dense, fused
 from accuracy.checks.int8 import DEQUANTIZES_TO_FLOAT16
 from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model
@@ -29,7 +29,6 @@ def invariant(setting: Setting) -> Iterator[Comparison]:
     if pair.sums:
         bound = bound + pair.sums * _sum_bound(setting, expected)
     model = Model(expected=expected, bound=bound, scale=expected.abs())
-    in_float16 = isinstance(setting.config, Linear8bitConfig) and setting.device_type in DEQUANTIZES_TO_FLOAT16
     yield Comparison(
         stage=Stage.INVARIANT,
         quantity=setting.config.relation,
@@ -37,8 +36,24 @@ def invariant(setting: Setting) -> Iterator[Comparison]:
         dtype=torch_dtype(setting.config.dtype),
         model=model,
         basis="accumulation" if pair.sums else "invariant",
-        lower=(lambda: ("a result in float16", _through_float16(model))) if in_float16 else None,
+        lower=_lower_precision(setting, model, pair.sums),
     )
+
+
+def _lower_precision(setting: Setting, model: Model, sums: int) -> Callable[[], tuple[str, Model]] | None:
+    """The lower precision in which this device computes one or both of the results."""
+    if isinstance(setting.config, Linear8bitConfig):
+        in_float16 = setting.device_type in DEQUANTIZES_TO_FLOAT16
+        return (lambda: ("a result in float16", _through_float16(model))) if in_float16 else None
+    if sums and fused.in_16_bits_on_cuda(setting):
+        return lambda: (fused.ROUNDED_PRODUCTS, _fused(setting, model, sums))
+    return None
+
+
+def _fused(setting: Setting, model: Model, sums: int) -> Model:
+    """Each result from a kernel that the number of its rows chose, so that they may differ in precision."""
+    apart = _largest_in_column(fused.apart(setting))
+    return replace(model, bound=model.bound + sums * apart)
 
 
 def _through_float16(model: Model) -> Model:
@@ -52,9 +67,11 @@ def _sum_bound(setting: Setting, expected: Tensor) -> Tensor:
     The relation may have taken some rows or all of them in another order, so each element gets the
     largest bound of its column.
     """
-    model = dense.expected_output(setting, _decoded(setting))
-    columns = model.bound.reshape(-1, model.bound.shape[-1]).amax(dim=0)
-    return columns.expand(expected.shape)
+    return _largest_in_column(dense.expected_output(setting, _decoded(setting)).bound).expand(expected.shape)
+
+
+def _largest_in_column(bound: Tensor) -> Tensor:
+    return bound.reshape(-1, bound.shape[-1]).amax(dim=0)
 
 
 def _decoded(setting: Setting) -> Tensor:

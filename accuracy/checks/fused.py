@@ -1,0 +1,138 @@
+"""What the library's fused 4-bit kernels compute: a lower precision than the one asked for, modelled step by step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from accuracy.checks import dense
+from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
+from accuracy.comparison import Model
+from accuracy.oracles import codes, four_bit, linear
+from accuracy.oracles.four_bit import Stored4bit
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+
+ROUNDED_PRODUCTS = "codes, scales and products rounded to 16 bits"
+
+
+def lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None:
+    """The lower precision that a fused kernel of this device is known to compute in, if it has one."""
+    if setting.device_type == "cpu" and setting.config.mode == "eval":
+        return lambda: ("bfloat16 inputs, codes and scales", packed_bfloat16(setting))
+    if in_16_bits_on_cuda(setting):
+        return lambda: _on_cuda(setting)
+    return None
+
+
+def in_16_bits_on_cuda(setting: Setting) -> bool:
+    """Whether a 4-bit layer may be served by one of the CUDA kernels that round more than they are asked to."""
+    return setting.device_type == "cuda" and compute_dtype(setting.config) != torch.float32
+
+
+def _on_cuda(setting: Setting) -> tuple[str, Model]:
+    """The one of the two fused CUDA kernels that the output fits; the one for few rows if it fits neither.
+
+    Source: bitsandbytes `csrc/gemm_4bit.cu`, which chooses by the shape and the processor.
+    """
+    weight = rounded_weight(setting)
+    tiles = dense.forward(setting, weight)
+    output = setting.parts["output"].double()
+    if output.shape == tiles.expected.shape and ((output - tiles.expected).abs() <= tiles.bound).all():
+        return "codes and scales rounded to 16 bits", tiles
+    return ROUNDED_PRODUCTS, rounded_products(setting, weight)
+
+
+def rounded_weight(setting: Setting) -> Tensor:
+    """Ŵ = fl_c(fl_c(code)·fl_c(s)), float64 [N, K]: how the fused CUDA kernels decode in a compute dtype of 16 bits."""
+    stored: Stored4bit = setting.parts["stored"]
+    compute = compute_dtype(setting.config)
+    table = linear.operand(codes.four_bit(stored.quant_type), compute)
+    scales = linear.operand(four_bit.block_scales(stored), compute)
+    scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
+    return rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
+
+
+def rounded_products(setting: Setting, weight: Tensor) -> Model:
+    """What the CUDA kernel for few rows computes in 16 bits: Σ_k fl_c(x_k·Ŵ_k) + b, summed in float32.
+
+    Source: bitsandbytes `csrc/gemm_4bit_simt.cu`, `scale_x2` and `vec2_mul`. The rounded products are summed as
+    they are: inputs and weights that repeat make roundings that repeat, which no bound by chance covers and
+    which leave a structure. A product that overflows in 16 bits keeps its true value here, so that the infinity it
+    gives is no matter of precision.
+    """
+    model = dense.expected_output(setting, weight)
+    compute, output = compute_dtype(setting.config), torch_dtype(setting.config.dtype)
+    x = linear.operand(setting.inputs.x, compute).reshape(-1, weight.shape[1])
+    rows = [_rounding_of_products(row, weight, compute) for row in x]
+    moved = torch.stack(rows).reshape(model.expected.shape) if rows else torch.zeros_like(model.expected)
+    expected = model.expected + moved
+    u = UNIT_ROUNDOFF[torch.float32]
+    growth = probabilistic_gamma(weight.shape[1] + 1, u, setting.bounds.confidence)
+    bound = model.bound + rounding_error(moved, compute) + growth * moved.abs()
+    if output != compute:
+        bound = bound + rounding_error(moved, output)
+    model = replace(model, expected=expected, bound=bound)
+    return dense.either_nonfinite(model, weight, setting.parts["output"].double())
+
+
+def _rounding_of_products(row: Tensor, weight: Tensor, compute: torch.dtype) -> Tensor:
+    """Σ_k fl_c(x_k·Ŵ_k) - x_k·Ŵ_k for one row [K] against weight [N, K], float64 [N]."""
+    products = row * weight
+    return (rounded(products, compute) - products).nan_to_num(0.0, 0.0, 0.0).sum(dim=1)
+
+
+def apart(setting: Setting) -> Tensor:
+    """How far a fused CUDA kernel may be from the precision asked for, elementwise, float64 of the output's shape.
+
+    |x|·|Ŵ - W| for the weight and λ·u·√Σ(x_k·Ŵ_k)² for the roundings of the products (Hoeffding's inequality over
+    K independent ones).
+    """
+    compute = compute_dtype(setting.config)
+    asked = four_bit.decode(setting.parts["stored"], compute)
+    weight = rounded_weight(setting)
+    x = linear.operand(setting.inputs.x, compute)
+    products = setting.bounds.confidence * UNIT_ROUNDOFF[compute] * (x.square() @ weight.square().T).sqrt()
+    moved: Tensor = x.abs() @ (weight - asked).abs().T + products
+    return moved * (1 + 2 * UNIT_ROUNDOFF[compute])
+
+
+def packed_bfloat16(setting: Setting) -> Model:
+    """What the library's packed CPU kernel computes, whatever dtype was asked for.
+
+    Inputs, code values and block scales are rounded to bfloat16; float32 sums of each block are
+    scaled and added; the result is rounded to bfloat16, and the bias added after that in the
+    compute dtype (bitsandbytes `csrc/cpu_ops.cpp`, `tinygemm_kernel_nn`).
+    """
+    stored: Stored4bit = setting.parts["stored"]
+    config, inputs, bfloat16 = setting.config, setting.inputs, torch.bfloat16
+    compute, output = compute_dtype(config), torch_dtype(config.dtype)
+    table = linear.operand(codes.four_bit(stored.quant_type), bfloat16)
+    scales = linear.operand(four_bit.block_scales(stored), bfloat16)
+    scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
+    weight = (table[four_bit.unpack(stored)] * scale).reshape(stored.shape)
+    x = linear.operand(linear.operand(inputs.x, compute), bfloat16)
+    product = linear.affine(x, weight, None)
+    model = linear.accumulated(product, bfloat16, compute, setting.bounds.confidence)
+    expected, bound = model.expected, model.bound
+    if inputs.bias is not None:
+        bias = linear.operand(inputs.bias, compute)
+        added = error_of_adding(bias, rounded(rounded(product.total, bfloat16), compute), compute)
+        expected = expected + bias + added
+        bound = bound + added.abs() + rounding_error(expected.abs() + bound, compute)
+    if output != compute:
+        bound = bound + rounding_error(expected.abs() + bound, output)
+    model = replace(model, expected=expected, bound=bound)
+    return dense.either_nonfinite(model, weight, setting.parts["output"].double())
+
+
+def error_of_adding(bias: Tensor, product: Tensor, dtype: torch.dtype) -> Tensor:
+    """fl(p + b) - (p + b) of a product that is already rounded to `dtype`.
+
+    Such products are multiples of one ulp, so the error depends on the bias alone as long as their binade
+    does not change: a whole column may have the same. It belongs to the model, as a residual test takes
+    errors for independent.
+    """
+    total = product + bias
+    return (rounded(total, dtype) - total).nan_to_num(0.0, 0.0, 0.0)

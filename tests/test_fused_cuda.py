@@ -1,0 +1,88 @@
+"""The CUDA kernels for few rows, simulated step by step: what they round is explained, what they break is not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from layers import LIMITS, NF4
+from torch import Tensor
+
+from accuracy import inputs, metrics, structure, subjects
+from accuracy.checks import dense, four_bit, fused
+from accuracy.checks.setting import Setting
+from accuracy.comparison import Comparison
+
+POSITIVE = replace(
+    NF4,
+    quant_type="fp4",
+    dtype="bfloat16",
+    batch=(64,),
+    in_features=64,
+    out_features=512,
+    weight="all_positive",
+    activation="all_positive",
+)
+
+
+def simulated(seed: int, *, config: object = POSITIVE, products: bool, gain: float = 1.0) -> Setting:
+    """A layer whose output comes from the kernel for few rows (`products` rounded) or from the tiled one."""
+    drawn = inputs.dense(config, seed)  # type: ignore[arg-type]  # a config of a dense layer
+    stored = dict(subjects.linear_4bit(config, drawn, torch.device("cpu")))["stored"]  # type: ignore[arg-type]  # likewise
+    setting = Setting(config=config, inputs=drawn, parts={"stored": stored}, device_type="cuda", bounds=LIMITS.bounds)
+    weight = fused.rounded_weight(setting).float()
+    x = drawn.x.float()
+    terms = x.unsqueeze(1) * weight
+    sums = (terms.to(drawn.x.dtype).float() if products else terms).sum(dim=2)
+    sums[:, 7] *= gain
+    output = sums if drawn.bias is None else sums + drawn.bias.float()
+    return replace(setting, parts={"stored": stored, "output": output.to(drawn.x.dtype)})
+
+
+def row(setting: Setting) -> dict[str, object]:
+    (comparison,) = [each for each in four_bit.compute(setting) if each.quantity == "output"]
+    assert isinstance(comparison, Comparison)
+    return metrics.describe(comparison)
+
+
+@pytest.mark.parametrize(
+    ("products", "name"), [(True, fused.ROUNDED_PRODUCTS), (False, "codes and scales rounded to 16 bits")]
+)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_each_kernel_is_explained_by_its_own_model(seed: int, name: str, *, products: bool) -> None:
+    """Its size within a bound of a float32 sum, and nothing of its structure left."""
+    described = row(simulated(seed, products=products))
+
+    assert described["lower"] == name
+    assert described["lower_ratio"] <= 1  # type: ignore[operator]  # a number
+    assert described["structure_z"] < 6  # type: ignore[operator]  # a number
+
+
+def test_roundings_that_repeat_have_a_structure_that_the_exact_product_does_not_explain() -> None:
+    """Which is why they are summed as they are: positive inputs, weights of few values."""
+    seen = []
+    for seed in (1, 2):
+        setting = simulated(seed, products=True)
+        exact = dense.expected_output(setting, fused.rounded_weight(setting))
+        output: Tensor = setting.parts["output"].double()
+        floor = LIMITS.bounds.structure_effect * 2**-8
+        seen.append(abs(structure.strongest(output - exact.expected, exact.expected, exact.factors, floor).z))
+
+    assert min(seen) > 7
+
+
+@pytest.mark.parametrize("products", [True, False])
+def test_a_column_that_is_off_by_three_percent_is_not_explained(*, products: bool) -> None:
+    assert row(simulated(1, products=products, gain=1.03))["lower_ratio"] > 1  # type: ignore[operator]  # a number
+
+
+def test_a_product_that_overflows_is_no_matter_of_precision() -> None:
+    """70000 in float16 is infinite on the way, though the sum is zero."""
+    config = replace(POSITIVE, dtype="float16", batch=(2,), in_features=64, out_features=32, activation="normal")
+    setting = simulated(1, config=config, products=True)
+    weight = fused.rounded_weight(setting)
+    x = torch.zeros_like(setting.inputs.x)
+    x[:, 0] = 60000.0
+    weight[:, 0] = 1.5
+    model = fused.rounded_products(replace(setting, inputs=replace(setting.inputs, x=x)), weight)
+
+    assert (model.expected - (90000 + setting.inputs.bias.double())).abs().max() <= 64
