@@ -45,7 +45,7 @@ class Line:
     def covers(self, row: dict[str, Any]) -> bool:
         return (
             any(fnmatchcase(row["case"], glob) for glob in self.cases)
-            and f"{row['stage']}/{row['quantity']}" in self.kinds
+            and any(fnmatchcase(f"{row['stage']}/{row['quantity']}", kind) for kind in self.kinds)
             and all(words in row["reason"] for words in self.words)
         )
 
