@@ -1,6 +1,7 @@
 """The command line: parses, calls, writes, exits. No decision about accuracy is made here."""
 
 import datetime
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -44,14 +45,19 @@ def nightly(
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no case after this long, as 90s, 10m or 2h.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it was cut off.")] = False,
+    events: Annotated[
+        Path | None, typer.Option(help="Also write what happens here, one JSON object a line; - is stdout.")
+    ] = None,
     limits: LimitsFile = None,
     waivers: WaiversFile = None,
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
     with one_line_errors():
         from accuracy import devices, nightly, plan, progress, store
+        from accuracy import events as told
         from accuracy.cases import CASES
         from accuracy.journal import Journal
+        from reports import publish
 
         created = datetime.datetime.now(datetime.UTC)
         if profile not in plan.PROFILES:
@@ -80,16 +86,21 @@ def nightly(
         prepared = nightly.prepare(request, devices.probe())
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
-        with Journal(folder, prepared.key, resume=resume) as journal:
+        with told.stream(events) as emit, Journal(folder, prepared.key, resume=resume) as journal:
+            emit(told.started(folder.name, prepared))
             with progress.shown() as show:
-                result = nightly.run(prepared, journal, show)
+                result = nightly.run(prepared, journal, told.progress(emit, show))
             manifest = store.write(
                 folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
             )
-            write_report(folder, manifest, result.observations, result.verdicts, result.summary)
+            page = publish.write(folder, manifest, result.observations, result.verdicts, result.summary)
             if result.complete:
                 journal.discard()
-    conclude(folder, result.summary, interrupted=result.interrupted)
+            exit_code = INTERRUPTED if result.interrupted else result.summary["exit_code"]
+            for event in (*told.cells(result.verdicts), told.done(result.summary, exit_code=exit_code)):
+                emit(event)
+    publish.announce(page, os.environ)
+    conclude(folder, result.summary, exit_code=exit_code, quiet=str(events) == "-")
 
 
 @app.command()
@@ -102,10 +113,11 @@ def report(
     """Render a stored run as one HTML page. Measures nothing and needs no torch."""
     with one_line_errors():
         from accuracy import store
+        from reports import publish
 
         stored = store.read(run)
-        page = write_report(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out)
-    typer.echo(page)
+        publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out)
+    typer.echo(out or run / publish.PAGE)
 
 
 @app.command()
@@ -113,6 +125,7 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
     """Judge a stored run again, with these limits and waivers, and write its verdicts and report anew."""
     with one_line_errors():
         from accuracy import nightly, store
+        from reports import publish
 
         stored = store.read(run)
         by = load_limits(limits)
@@ -123,8 +136,9 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
         manifest = store.rewrite_verdicts(
             stored, judged.observations, judged.verdicts, judged.summary, limits_hash=by.hash
         )
-        write_report(run, manifest, judged.observations, judged.verdicts, judged.summary)
-    conclude(run, judged.summary, interrupted=False)
+        page = publish.write(run, manifest, judged.observations, judged.verdicts, judged.summary)
+    publish.announce(page, os.environ)
+    conclude(run, judged.summary, exit_code=judged.summary["exit_code"])
 
 
 @app.command()
@@ -136,11 +150,13 @@ def replay(
     """Measure one case of a stored run again, here, and show what fails. Exits 1 if something does."""
     with one_line_errors():
         from accuracy import nightly, store
+        from reports.words import one_line
 
         named = run if run.is_dir() else Path("runs") / run  # the report knows its folder's name, not where it stands
         rows = nightly.replay(store.read(named if named.is_dir() else run), case, load_limits(limits))
     for row in rows.to_dict("records"):
-        typer.echo(f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} {row['reason']}".rstrip())
+        said = f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} "
+        typer.echo((said + one_line(row["reason"])).rstrip())
     raise typer.Exit(int(rows["status"].isin(["fail", "crash", "timeout"]).any()))
 
 
@@ -202,12 +218,13 @@ def list_cases() -> None:
 def list_devices() -> None:
     """List the devices and variants found here, and why the others are not."""
     from accuracy.devices import probe
+    from reports.words import one_line
 
     found = probe()
     for name, description in found.devices.items():
-        typer.echo(f"{name:12} {description}")
+        typer.echo(f"{name:12} {one_line(description)}")
     for name, reason in found.missing.items():
-        typer.echo(f"{name:12} not here: {reason}")
+        typer.echo(f"{name:12} not here: {one_line(reason)}")
 
 
 @app.command()
@@ -245,8 +262,10 @@ def main() -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """One line on stderr, exit code 2."""
-    typer.echo(f"accuracy: {message}", err=True)
+    """One line on stderr, exit code 2; nothing in it, which may come from a file, can act on the terminal."""
+    from reports.words import one_line
+
+    typer.echo(f"accuracy: {one_line(message)}", err=True)
     raise typer.Exit(USAGE)
 
 
@@ -294,31 +313,17 @@ def load_waivers(path: Path | None) -> Any:
     return waivers.load(path) if path else ()
 
 
-def write_report(  # noqa: PLR0917 - the four parts of a run and where they go
-    folder: Path, manifest: Any, observations: Any, verdicts: Any, summary: Any, out: Path | None = None
-) -> Path:
-    """Render a run and write the page, and beside it, in the run folder, the same verdicts as JUnit XML."""
-    from accuracy.files import write_file
-    from reports import junit
-    from reports.render import render
-
-    page = out or folder / "report.html"
-    write_file(page, render(manifest, observations, verdicts, summary, run=folder.name).encode())
-    if out is None:
-        write_file(folder / "junit.xml", junit.render(manifest, verdicts).encode())
-    return page
-
-
-def conclude(folder: Path, summary: dict[str, Any], *, interrupted: bool) -> NoReturn:
-    """Verdict and path last, and the verdict as exit code."""
+def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bool = False) -> NoReturn:
+    """Verdict and path last, on stderr if stdout is taken, and the verdict as exit code."""
     counts = summary["counts"]
     typer.echo(
         f"{summary['verdict']}: {counts['fail']} of {counts['cells']} cells fail, {counts['not_run']} did not run, "
         f"{counts['warn']} warn; {counts['cases']} cases, {counts['observations']} observations, "
-        f"{counts['elements']:,} elements"
+        f"{counts['elements']:,} elements",
+        err=quiet,
     )
-    typer.echo(folder / "report.html")
-    raise typer.Exit(INTERRUPTED if interrupted else summary["exit_code"])
+    typer.echo(folder / "report.html", err=quiet)
+    raise typer.Exit(exit_code)
 
 
 if __name__ == "__main__":

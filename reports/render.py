@@ -35,9 +35,13 @@ def render(
     Returns:
         The page; equal arguments give equal text, byte for byte, in whatever order the rows come.
     """
+    return html(view.build(manifest, observations, verdicts, summary, run=run))
+
+
+def html(page: view.Page) -> str:
+    """The page as HTML."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    page = view.build(manifest, observations, verdicts, summary, run=run)
     return (
         environment()
         .get_template("page.html")

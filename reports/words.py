@@ -188,5 +188,10 @@ def visible(text: str) -> str:
     return "".join(f"\\u{ord(letter):04x}" if _hidden(letter) else letter for letter in text)
 
 
+def one_line(text: str) -> str:
+    """`visible` text on one line, for terminals, logs and table cells: line ends and tabs become spaces."""
+    return " ".join(visible(text).split())
+
+
 def _hidden(letter: str) -> bool:
     return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in "\n\t"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planting import SCALED, planted
 from typer.testing import CliRunner, Result
 
 import cli
@@ -207,42 +208,6 @@ def test_durations_by_hand(text: str, value: float) -> None:
     assert cli.seconds(text) == value
 
 
-# A `sitecustomize` on the path patches the library from outside, as its workers begin to import it.
-FINDER = """
-import importlib.util
-import sys
-
-
-class Finder:
-    @staticmethod
-    def find_spec(name, path, target=None):
-        if name == {module!r}:
-            sys.meta_path.remove(Finder)
-            return {function}(importlib.util.find_spec(name))
-
-
-{body}
-
-sys.meta_path.insert(0, Finder)
-"""
-SCALED = """
-def scaled(spec):
-    execute = spec.loader.exec_module
-
-    def exec_module(module):
-        execute(module)
-        original = module.quantize_4bit
-
-        def quantize_4bit(*args, **options):
-            packed, state = original(*args, **options)
-            state.absmax *= 1.001
-            return packed, state
-
-        module.quantize_4bit = quantize_4bit
-
-    spec.loader.exec_module = exec_module
-    return spec
-"""
 RAISES = """
 def raises(spec):
     raise ImportError("libplanted.so: cannot open shared object file")
@@ -253,15 +218,6 @@ def dies(spec):
 
     ctypes.string_at(0)
 """
-
-
-def planted(folder: Path, module: str, body: str) -> Path:
-    function = body.split("def ", 1)[1].partition("(")[0]
-    patch = folder / "patch"
-    patch.mkdir()
-    text = FINDER.format(module=module, function=function, body=body)
-    (patch / "sitecustomize.py").write_text(text, encoding="utf-8")
-    return patch
 
 
 def test_scales_that_are_a_thousandth_off_are_found_where_they_are(tmp_path: Path) -> None:
