@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from planting import SCALED, in_forward, planted
+from patching import SCALED, in_forward, planted
 
 import cli
 from accuracy import store

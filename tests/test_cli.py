@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planting import SCALED, planted
+from patching import SCALED, planted
 from typer.testing import CliRunner, Result
 
 import cli
