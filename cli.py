@@ -53,7 +53,7 @@ def nightly(
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
     with one_line_errors():
-        from accuracy import devices, nightly, plan, progress, store
+        from accuracy import devices, nightly, plan, progress, store, unfinished
         from accuracy import events as told
         from accuracy.cases import CASES
         from accuracy.journal import Journal
@@ -86,7 +86,8 @@ def nightly(
         prepared = nightly.prepare(request, devices.probe())
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
-        with told.stream(events) as emit, Journal(folder, prepared.key, resume=resume) as journal:
+        about = unfinished.about(prepared)
+        with told.stream(events) as emit, Journal(folder, prepared.key, about=about, resume=resume) as journal:
             emit(told.started(folder.name, prepared))
             with progress.shown() as show:
                 result = nightly.run(prepared, journal, told.progress(emit, show))
@@ -109,13 +110,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Where to write the page; report.html in the run by default.")
     ] = None,
+    limits: Annotated[Path | None, typer.Option(help="Limits that a run which is not finished was begun with.")] = None,
 ) -> None:
-    """Render a stored run as one HTML page. Measures nothing and needs no torch."""
+    """Render a stored run, or what there is of an unfinished one, as one HTML page. Needs no torch."""
     with one_line_errors():
-        from accuracy import store
+        from accuracy import store, unfinished
         from reports import publish
 
-        stored = store.read(run)
+        stored = unfinished.result(run, load_limits(limits)) if store.is_unfinished(run) else opened(run)
         publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out)
     typer.echo(out or run / publish.PAGE)
 
@@ -127,7 +129,7 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
         from accuracy import nightly, store
         from reports import publish
 
-        stored = store.read(run)
+        stored = opened(run)
         by = load_limits(limits)
         if vars(by.bounds) != stored.manifest["bounds"]:
             fail(f"{run} was measured with other [bounds] than the limits file has; measure again with these limits")
@@ -149,11 +151,11 @@ def replay(
 ) -> None:
     """Measure one case of a stored run again, here, and show what fails. Exits 1 if something does."""
     with one_line_errors():
-        from accuracy import nightly, store
+        from accuracy import nightly
         from reports.words import one_line
 
         named = run if run.is_dir() else Path("runs") / run  # the report knows its folder's name, not where it stands
-        rows = nightly.replay(store.read(named if named.is_dir() else run), case, load_limits(limits))
+        rows = nightly.replay(opened(named if named.is_dir() else run), case, load_limits(limits))
     for row in rows.to_dict("records"):
         said = f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} "
         typer.echo((said + one_line(row["reason"])).rstrip())
@@ -183,10 +185,10 @@ def calibrate(
 ) -> None:
     """Write a limits file with run-level limits from what the worst of these runs reached."""
     with one_line_errors():
-        from accuracy import calibrate, limits, store
+        from accuracy import calibrate, limits
         from accuracy.files import write_file
 
-        stored = [store.read(run) for run in runs]
+        stored = [opened(run) for run in runs]
         sources = [
             calibrate.Source(
                 observations=run.observations,
@@ -311,6 +313,13 @@ def load_waivers(path: Path | None) -> Any:
     from accuracy import waivers
 
     return waivers.load(path) if path else ()
+
+
+def opened(run: Path) -> Any:
+    """The run that a user names, which may be a stranger's."""
+    from accuracy import quarantine, store
+
+    return store.read(run, first=quarantine.survive)
 
 
 def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bool = False) -> NoReturn:

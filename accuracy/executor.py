@@ -23,7 +23,7 @@ from typing import Any, Final
 from accuracy.attempt import Calls, Settled, Terms
 from accuracy.case import Status, Task
 from accuracy.devices import parse
-from accuracy.journal import Journal
+from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
 from accuracy.launch import available
 from accuracy.rows import Row, columns, incomplete
@@ -116,7 +116,8 @@ def execute(
     """
     jobs = cores() if jobs is None else jobs
     parsed = [parse(name) for name in devices]
-    run = _Run(tasks=tasks, devices=devices, journal=journal, on_progress=on_progress)
+    earlier = {} if journal is None else journal.outcomes()
+    run = _Run(tasks=tasks, devices=devices, earlier=earlier, journal=journal, on_progress=on_progress)
     workers = jobs + accelerator_jobs * sum(device.kind != "cpu" for device in parsed)
     terms = Terms(
         jobs=jobs,
@@ -147,6 +148,16 @@ def execute(
         ]
         interrupted = _work(lanes, terms, selector)
     return run.execution(lanes, interrupted=interrupted)
+
+
+def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, reason: str) -> Execution:
+    """What a run had given when its journal said so much; the rest was not run, for this reason."""
+    run = _Run(tasks=tasks, devices=devices, earlier=contents.outcomes())
+    run.environment.update(contents.facts)
+    for device in devices:
+        for index in list(run.left(device)):
+            run.settle(index, device, Settled(status=Status.NOT_RUN, reason=reason, final=False))
+    return run.execution([], interrupted=False)
 
 
 def _work(lanes: Sequence[Lane], terms: Terms, selector: selectors.BaseSelector) -> bool:
@@ -213,8 +224,9 @@ class _Run:
         *,
         tasks: Sequence[Task],
         devices: Sequence[str],
-        journal: Journal | None,
-        on_progress: Callable[[Progress], None] | None,
+        earlier: Mapping[tuple[str, str], list[Row]],
+        journal: Journal | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.tasks, self.devices, self.journal = tasks, devices, journal
         self.ids = [task.id for task in tasks]
@@ -224,7 +236,6 @@ class _Run:
         self.incidents: list[str] = []
         self._on_progress = on_progress or (lambda _: None)
         self._started = time.monotonic()
-        earlier = {} if journal is None else journal.outcomes()
         pairs = {(task_id, device) for task_id in self.ids for device in devices}
         self._rows = {pair: rows for pair, rows in earlier.items() if pair in pairs}
         self._resumed = len(self._rows)

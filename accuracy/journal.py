@@ -1,9 +1,10 @@
 """The record of a run while it is under way: what is in it survives the death of everything else.
 
-One line an outcome, appended, never changed: a checksum, a tab, then device, task id and the packed
-rows. Checksums start from that of the first line, which names the run, so a line of another run does
-not pass. A line that fails its checksum counts as not written and its task runs again; a half line
-at the end, as a kill or a full disk leaves it, is cut off before anything is added.
+The first line says what the run is, then come its plan and one line an outcome, appended, never
+changed: a checksum, a tab, then device, task id and the packed rows. Checksums start from that of the
+first line, so a line of another run does not pass. A line that fails its checksum counts as not
+written and its task runs again; a half line at the end, as a kill or a full disk leaves it, is cut off
+before anything is added.
 """
 
 import errno
@@ -13,12 +14,14 @@ import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from accuracy.files import JOURNAL, StoreError
+from accuracy.files import JOURNAL, StoreError, read_file
 from accuracy.rows import Row, RowError, pack, unpack
+from accuracy.wire import WireError, decode
 
 FORMAT: Final = 2
 SYNC_SECONDS: Final = 0.5
@@ -27,14 +30,119 @@ SYNC_LINES: Final = 64
 
 LARGEST: Final = 4 << 30
 
+PLANNED: Final = {"id", "case", "origin", "config", "seed"}
+"""Fields of a planned task, all of them text."""
+
+PLAN_LINE: Final = 500
+"""Tasks in a line of the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a journal says.
+
+    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `facts` what each
+    device's workers run on, `texts` the outcomes by (task id, device) as they were written, `damaged` the number
+    of lines that say nothing. `start` is the checksum of the first line.
+    """
+
+    header: dict[str, Any]
+    plan: list[dict[str, str]]
+    facts: dict[str, dict[str, Any]]
+    texts: dict[tuple[str, str], bytes]
+    damaged: int
+    start: int
+
+    def outcomes(self) -> dict[tuple[str, str], list[Row]]:
+        """Rows by (task id, device); what are no rows of the pair is left out, so that it runs again."""
+        rows: dict[tuple[str, str], list[Row]] = {}
+        for (task_id, device), text in self.texts.items():
+            try:
+                rows[task_id, device] = unpack(decode(text).get("rows"), task_id=task_id, device=device)
+            except (WireError, RowError):
+                continue
+        return rows
+
+
+def read(folder: Path) -> Contents:
+    """What the journal in `folder` says now. Changes nothing and needs no lock: the run may be under way.
+
+    Raises:
+        StoreError: if there is no journal, or its first line is damaged or not yet there.
+    """
+    path = folder / JOURNAL
+    contents = parse(path, read_file(path, LARGEST))
+    if contents is None:
+        raise StoreError(f"{path} is empty: the run has only begun; wait, or go on with it by --resume")
+    return contents
+
+
+def parse(path: Path, data: bytes) -> Contents | None:
+    """What the lines in `data` say, up to the last whole one; nothing if the first was never finished.
+
+    Raises:
+        StoreError: if the first line is damaged though others follow it, or of another format.
+    """
+    first, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [b""]
+    body = _body(first, 0)
+    if body is None and not lines:
+        return None
+    if body is None:
+        raise StoreError(f"{path}: its first line is damaged, so whose it is cannot be told; use a new folder")
+    header = _json(body)
+    if not isinstance(header, dict) or header.get("journal") != FORMAT:
+        seen = header.get("journal") if isinstance(header, dict) else header
+        raise StoreError(f"{path} has format {seen!r}, {FORMAT} is wanted: use a new folder")
+    contents = Contents(header=header, plan=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
+    damaged = sum(not _take(contents, _body(line, contents.start)) for line in lines)
+    return replace(contents, damaged=damaged)
+
+
+def _take(contents: Contents, body: bytes | None) -> bool:
+    """Adds what one line after the first says; false if it says nothing. The first outcome of a pair counts."""
+    match (body or b"").split(b"\t", 3):
+        case [b"plan", text] if _is_plan(rows := _json(text)):
+            contents.plan.extend(rows)
+        case [b"facts", device, text] if isinstance(facts := _json(text), dict):
+            contents.facts.setdefault(device.decode(errors="replace"), facts)
+        case [b"rows", device, task_id, text]:
+            pair = task_id.decode(errors="replace"), device.decode(errors="replace")
+            contents.texts.setdefault(pair, text)
+        case _:
+            return False
+    return True
+
+
+def _is_plan(rows: Any) -> bool:
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and row.keys() == PLANNED and {str}.issuperset(map(type, row.values())) for row in rows
+    )
+
+
+def _json(text: bytes) -> Any:
+    """What a text says, None if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _body(line: bytes, start: int) -> bytes | None:
+    """What a line says, or nothing if it is damaged."""
+    checksum, _, body = line.partition(b"\t")
+    return body if checksum == b"%08x" % zlib.crc32(body, start) else None
+
 
 class Journal:
     """The journal of the run in `folder`, locked to this process as long as it is open.
 
-    `key` says what the run is: plan, seed, devices, limits, versions. Values are plain JSON.
+    `key` says what the run is: plan, seed, devices, limits, versions; a run with another key is another run.
+    `about` is what else is needed to report on it when it is cut off. Values are plain JSON.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(
+        self, folder: Path, key: Mapping[str, Any], *, about: Mapping[str, Any] | None = None, resume: bool = False
+    ) -> None:
         """Opens or begins the journal.
 
         Raises:
@@ -53,7 +161,7 @@ class Journal:
             raise StoreError(f"{self.path} cannot be opened: {error.strerror}; name another folder") from error
         try:
             self._lock()
-            self._begin(key, resume=resume)
+            self._begin({"journal": FORMAT, "key": dict(key), "about": dict(about or {})}, resume=resume)
         except BaseException:
             os.close(self._file)
             raise
@@ -68,41 +176,29 @@ class Journal:
                 f"{self.path} cannot be locked ({error.strerror}), so two runs could mix; name a folder on a local disk"
             ) from error
 
-    def _begin(self, key: Mapping[str, Any], *, resume: bool) -> None:
-        self._start = 0
-        self._outcomes: dict[tuple[str, str], dict[str, Any]] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
-        self.damaged = 0
-        self._unsynced = 0
-        self._synced = time.monotonic()
-        header = {"journal": FORMAT, "key": dict(key)}
-        if resume and self._load(header):
-            return
-        self._append(json.dumps(header, sort_keys=True).encode())
-        self._start = self._checksum(json.dumps(header, sort_keys=True).encode())
-        self.sync()
+    def _begin(self, header: dict[str, Any], *, resume: bool) -> None:
+        self._unsynced, self._synced = 0, time.monotonic()
+        contents = self._load(header) if resume else None
+        if contents is None:
+            body = json.dumps(header, sort_keys=True).encode()
+            self._start = 0
+            self._append(body)
+            contents = Contents(header=header, plan=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
+            self.sync()
+        self._contents, self._start = contents, contents.start
+        self._planned = {row["id"] for row in contents.plan}
 
-    def _load(self, header: Mapping[str, Any]) -> bool:
-        """Takes in what is there; false if not even the first line is."""
+    def _load(self, header: Mapping[str, Any]) -> Contents | None:
+        """What is there, without a half line at its end; nothing if not even the first line is whole."""
         size = os.fstat(self._file).st_size
         if size > LARGEST:
             raise StoreError(f"{self.path} has {size} bytes, and at most {LARGEST} are read; begin in another folder")
         data = self._read(size)
-        whole = data.rfind(b"\n") + 1
-        if whole < size:
-            os.ftruncate(self._file, whole)
-        first, *lines = data[:whole].split(b"\n")[:-1] or [b""]
-        body = self._body(first)
-        if not whole or (body is None and not lines):
-            os.ftruncate(self._file, 0)
-            return False
-        if body is None:
-            raise StoreError(f"{self.path}: its first line is damaged, so whose it is cannot be told; use a new folder")
-        self._same_run(json.loads(body), header)
-        self._start = self._checksum(body)
-        for line in lines:
-            self._take(self._body(line))
-        return True
+        contents = parse(self.path, data)
+        os.ftruncate(self._file, 0 if contents is None else data.rfind(b"\n") + 1)
+        if contents is not None:
+            self._same_run(contents.header.get("key", {}), header["key"])
+        return contents
 
     def _read(self, size: int) -> bytes:
         data = bytearray()
@@ -111,46 +207,35 @@ class Journal:
         return bytes(data)
 
     def _same_run(self, seen: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        if seen.get("journal") != FORMAT:
-            raise StoreError(f"{self.path} has format {seen.get('journal')!r}, {FORMAT} is wanted: use a new folder")
-        one, other = seen.get("key", {}), json.loads(json.dumps(wanted["key"]))
-        differ = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+        now = json.loads(json.dumps(wanted))
+        differ = [name for name in sorted({*seen, *now}) if seen.get(name) != now.get(name)]
         if differ:
-            texts = [f"{name} was {one.get(name)!r}, now is {other.get(name)!r}" for name in differ]
+            texts = [f"{name} was {seen.get(name)!r}, now is {now.get(name)!r}" for name in differ]
             raise StoreError(
                 f"{self.path} is of another run: {'; '.join(texts)[:400]}; repeat its options or use a new folder"
             )
 
-    def _take(self, body: bytes | None) -> None:
-        """One line after the first: facts of a device or an outcome. The first one of a pair counts."""
-        kind, _, rest = (body or b"").partition(b"\t")
-        if kind == b"facts":
-            device, _, text = rest.partition(b"\t")
-            self._facts.setdefault(device.decode(), json.loads(text))
-        elif kind == b"rows":
-            device, task_id, text = rest.split(b"\t", 2)
-            self._outcomes.setdefault((task_id.decode(), device.decode()), json.loads(text)["rows"])
-        else:
-            self.damaged += 1
-
-    def _checksum(self, body: bytes) -> int:
-        return zlib.crc32(body, self._start)
-
-    def _body(self, line: bytes) -> bytes | None:
-        """What a line says, or nothing if it is damaged."""
-        checksum, _, body = line.partition(b"\t")
-        return body if checksum == b"%08x" % self._checksum(body) else None
+    @property
+    def damaged(self) -> int:
+        """Lines that failed their checksum when the journal was opened."""
+        return self._contents.damaged
 
     def outcomes(self) -> dict[tuple[str, str], list[Row]]:
-        """Rows by (task id, device), as an earlier part of this run settled them."""
-        rows: dict[tuple[str, str], list[Row]] = {}
-        for (task_id, device), packed in self._outcomes.items():
-            try:
-                rows[task_id, device] = unpack(packed, task_id=task_id, device=device)
-            except RowError:
-                self.damaged += 1
-        self._outcomes.clear()
-        return rows
+        """Rows by (task id, device), as an earlier part of this run settled them. They are given once."""
+        outcomes = self._contents.outcomes()
+        self._contents.texts.clear()
+        return outcomes
+
+    def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Keeps planned tasks, as `accuracy.plan.rows` gives them; those it has already are left out.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        new = [dict(row) for row in rows if row["id"] not in self._planned]
+        self._planned.update(row["id"] for row in new)
+        for first in range(0, len(new), PLAN_LINE):
+            self._append(b"plan\t" + json.dumps(new[first : first + PLAN_LINE], separators=(",", ":")).encode())
 
     def settle(self, task_id: str, device: str, rows: Sequence[Row], raw: bytes = b"") -> None:
         """Keeps the outcome of one pair; `raw` is the worker's own JSON text of it, if it came from one.
@@ -167,10 +252,10 @@ class Journal:
         Raises:
             StoreError: if an earlier part of this run had other facts, or it cannot be written.
         """
-        seen = self._facts.get(device)
+        seen = self._contents.facts.get(device)
         now = json.loads(json.dumps(facts))
         if seen is None:
-            self._facts[device] = now
+            self._contents.facts[device] = now
             self._append(b"\t".join((b"facts", device.encode(), json.dumps(now).encode())))
         elif seen != now:
             differ = [name for name in sorted({*seen, *now}) if seen.get(name) != now.get(name)]
@@ -178,7 +263,7 @@ class Journal:
             raise StoreError(f"{self.path}: {device} is not what it was: {'; '.join(texts)[:400]}; use a new folder")
 
     def _append(self, body: bytes) -> None:
-        line = b"%08x\t%b\n" % (self._checksum(body), body)
+        line = b"%08x\t%b\n" % (zlib.crc32(body, self._start), body)
         end = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, line)

@@ -1,7 +1,6 @@
 """The pipeline: plan, measure, judge, store. Each step takes what the last one returned."""
 
 import datetime
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -100,9 +99,11 @@ def prepare(request: Request, found: Found) -> Prepared:
 def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[executor.Progress], None]) -> Result:
     """Measure and judge. A device that is missing gets a row that says so for each planned case."""
     started = time.monotonic()
-    request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
+    request = prepared.request
+    if journal is not None:
+        journal.plan(plan.rows(prepared.tasks))
     execution = executor.execute(
-        tasks,
+        prepared.tasks,
         list(prepared.there),
         timeout_s=TIMEOUT_S,
         bounds=asdict(request.limits.bounds),
@@ -112,6 +113,12 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         journal=journal,
         on_progress=on_progress,
     )
+    return conclude(prepared, execution, seconds=time.monotonic() - started)
+
+
+def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: float) -> Result:
+    """Judge what an execution gave, and say what was run."""
+    request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
     measured = execution.columns()
     for device, reason in missing.items():
         for task in tasks:
@@ -147,7 +154,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         "cases": cases,
         "baseline": None,
         "selftest": _selftest(),
-        "duration_s": round(time.monotonic() - started, 1),
+        "duration_s": round(seconds, 1),
     }
     return Result(
         manifest=manifest,
@@ -197,17 +204,10 @@ def replay(stored: store.Run, task_id: str, by: limits.Limits) -> pd.DataFrame:
     Raises:
         PlanError: if the run has no such case.
     """
-    rows_of_plan = stored.plan[stored.plan["id"] == task_id].to_dict("records")
-    if not rows_of_plan:
+    planned = stored.plan[stored.plan["id"] == task_id]
+    if planned.empty:
         raise plan.PlanError(f"{stored.folder} has no case {task_id!r}; the report and plan.parquet list its ids")
-    planned = rows_of_plan[0]
-    case = CASES[planned["case"]]
-    task = Task(
-        case=case.name,
-        config=case.config(**json.loads(planned["config"])),
-        seed=int(planned["seed"]),
-        origin=planned["origin"],
-    )
+    task = plan.task({str(name): text for name, text in planned.iloc[0].items()}, CASES)
     devices = list(stored.manifest["devices"]["found"])
     execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=asdict(by.bounds))
     return judge.judge_rows(store.observations_frame(execution.columns()), by)

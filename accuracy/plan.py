@@ -6,7 +6,8 @@ one, and adding a case or a stratum moves no other draw.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -95,6 +96,36 @@ def rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
         }
         for task in tasks
     ]
+
+
+def case(name: str, cases: Mapping[str, Case]) -> Case:
+    """The case of this name.
+
+    Raises:
+        PlanError: if there is none.
+    """
+    if name not in cases:
+        raise PlanError(f"there is no case {name!r} here: use the version of accuracy that planned it")
+    return cases[name]
+
+
+def task(row: Mapping[str, str], cases: Mapping[str, Case]) -> Task:
+    """The task that a row of `rows` names.
+
+    Raises:
+        PlanError: if there is no such case, or the row holds something else than a config of it.
+    """
+    named = case(row["case"], cases)
+    try:
+        values = json.loads(row["config"])
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        planned = Task(case=named.name, config=named.config(**fields), seed=int(row["seed"]), origin=row["origin"])
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        seen = row["config"][:80]
+        raise PlanError(f"the plan holds {seen!r}, which is no config of {named.name}: {error}") from error
+    if planned.id != row["id"]:
+        raise PlanError(f"the plan calls {row['id']!r} what is {planned.id}: use the version that planned it")
+    return planned
 
 
 def _tasks(case: Case, profile: Profile, seed: int) -> Iterator[Task]:

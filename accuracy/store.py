@@ -8,8 +8,8 @@ of three flipped bits read back as other numbers. Nothing here is ever unpickled
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accuracy.case import canonical_json
+from accuracy import shape as shapes
+from accuracy.case import Verdict, canonical_json
 from accuracy.files import JOURNAL, StoreError, read_file, sweep, write_file
 from accuracy.rows import NAMES, TYPES
+from accuracy.verdicts import Cell
 
 MANIFEST: Final = "manifest.json"
 PLAN, OBSERVATIONS, VERDICTS, SUMMARY = "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json"
@@ -45,6 +47,12 @@ ADDED: Final[Mapping[str, object]] = {"digest": "", "sample_values": [], "sample
 
 PLAN_SCHEMA: Final = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("id", "case", "origin", "config", "seed")]
+)
+VERDICT_SCHEMA: Final = pa.schema(
+    [
+        pa.field(field.name, _ARROW[str if field.type is Verdict else field.type], nullable=False)
+        for field in fields(Cell)
+    ]
 )
 JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
 """Columns of observations that judging may change; the rest is as measured."""
@@ -139,8 +147,16 @@ def rewrite_verdicts(
     return _write_all(run.folder, {**run.manifest, **changed}, data)
 
 
-def read(folder: Path) -> Run:
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run was begun there and has not been stored."""
+    return (folder / JOURNAL).exists() and not (folder / MANIFEST).exists()
+
+
+def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None = None) -> Run:
     """The run in `folder`, every byte of it checked against the manifest.
+
+    `first` is given the tables before they are read here: `accuracy.quarantine.survive`, where the run may be
+    a stranger's.
 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
@@ -155,13 +171,19 @@ def read(folder: Path) -> Run:
     if not isinstance(hashes, dict) or manifest.get("hash") != _own_hash(manifest):
         raise StoreError(f"{folder / MANIFEST} is damaged: its hash is not that of its text; restore it or run again")
     data = {name: _checked(folder / name, hashes.get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)}
+    summary = _json(folder / SUMMARY, data[SUMMARY])
+    for name, value, shape in ((MANIFEST, manifest, shapes.MANIFEST), (SUMMARY, summary, shapes.SUMMARY)):
+        if wrong := shapes.misfit(value, shape):
+            raise StoreError(f"{folder / name}: {wrong}; use the version that wrote it")
+    if first is not None:
+        first(folder, [data[name] for name in (PLAN, OBSERVATIONS, VERDICTS)])
     return Run(
         folder=folder,
         manifest=manifest,
         plan=_frame(_table(folder / PLAN, data[PLAN], PLAN_SCHEMA)),
         observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], OBSERVATION_SCHEMA)),
-        verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], None)),
-        summary=_json(folder / SUMMARY, data[SUMMARY]),
+        verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], VERDICT_SCHEMA)),
+        summary=summary,
     )
 
 
@@ -192,18 +214,18 @@ def _own_hash(manifest: Mapping[str, Any]) -> str:
 
 def _judgement(verdicts: pd.DataFrame, summary: Mapping[str, Any]) -> dict[str, bytes]:
     return {
-        VERDICTS: _parquet(VERDICTS, verdicts, None),
+        VERDICTS: _parquet(VERDICTS, verdicts, VERDICT_SCHEMA),
         SUMMARY: json.dumps(summary, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n",
     }
 
 
-def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema | None) -> bytes:
-    """The frame as a file. `schema` None takes the types the frame has."""
-    if schema is not None and list(frame.columns) != schema.names:
+def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema) -> bytes:
+    """The frame as a file."""
+    if list(frame.columns) != schema.names:
         differ = sorted(set(frame.columns) ^ set(schema.names)) or "in another order"
         raise StoreError(f"{name} would have other columns than it must: {differ}")
     try:
-        table = pa.Table.from_pandas(frame, preserve_index=False) if schema is None else _typed(frame, schema)
+        table = _typed(frame, schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         raise StoreError(f"{name} would have values of another type than it must: {error}") from error
     table = table.replace_schema_metadata(None)
@@ -242,15 +264,13 @@ def _json(path: Path, data: bytes) -> dict[str, Any]:
     return value
 
 
-def _table(path: Path, data: bytes, schema: pa.Schema | None) -> pa.Table:
+def _table(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
     """The table in `data`, after a look at its size and schema."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
         if file.metadata.num_rows > MOST_ROWS or sum(groups) > LARGEST_UNPACKED:
             raise StoreError(f"{path} unpacks to {file.metadata.num_rows} rows, {sum(groups)} bytes: too many to read")
-        if schema is None:
-            return file.read()
         added = [field for field in schema if field.name in ADDED and field.name not in file.schema_arrow.names]
         if not file.schema_arrow.equals(pa.schema([field for field in schema if field not in added])):
             differ = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or "types"

@@ -1,6 +1,7 @@
 """A run folder gives back what was stored, or a one-line error; it never gives other numbers."""
 
 import errno
+import itertools
 import json
 import os
 import pickle
@@ -21,15 +22,55 @@ import pytest
 from faults.plans import TESTS, plan, task
 from faults.workloads import healthy
 
-from accuracy import store
-from accuracy.case import canonical_json
+from accuracy import shape, store, verdicts
+from accuracy.case import Verdict, canonical_json
 from accuracy.files import JOURNAL, StoreError, write_file
 from accuracy.rows import NAMES, columns, pack, unpack
+from accuracy.verdicts import Cell
 
 FILES = (store.MANIFEST, store.PLAN, store.OBSERVATIONS, store.VERDICTS, store.SUMMARY)
-MANIFEST = {"created": "2026-11-22T10:00:00Z", "profile": "smoke", "devices": {"found": {"cpu": "AMD EPYC"}}}
-SUMMARY = {"schema": 1, "verdict": "release", "exit_code": 0}
-VERDICTS = pd.DataFrame({"case": ["planted"], "verdict": ["pass"], "worst_ratio": [float("nan")], "n": [3]})
+MANIFEST: dict[str, Any] = {
+    "created": "2026-11-22T10:00:00Z",
+    "profile": "smoke",
+    "seed": 7,
+    "accuracy": "0.1",
+    "devices": {"requested": [], "found": {"cpu": "AMD EPYC"}, "missing": {}},
+    "versions": {"torch": "2.13.0"},
+    "environment": {"cpu": {"threads": 1}},
+    "unusable": {},
+    "incidents": [],
+    "limits_hash": "a",
+    "bounds": {"confidence": 8.0},
+    "plan_hash": "b",
+    "plan_size": 3,
+    "cases": {"planted": {"layer": "Planted", "claim": "Holds.", "strata": []}},
+    "duration_s": 1.5,
+}
+SUMMARY = {
+    "schema": 1,
+    "verdict": "release",
+    "exit_code": 0,
+    "counts": {"cells": 1, "pass": 1, "cases": 3, "observations": 6, "elements": 6},
+    "reasons": [],
+    "cells": [],
+}
+CELL = Cell(
+    case="planted",
+    device="cpu",
+    dtype="float32",
+    stage="compute",
+    quantity="output",
+    verdict=Verdict.PASS,
+    worst_ratio=float("nan"),
+    worst_id="",
+    n=3,
+    failing=0,
+    caused_by="",
+    limit_id="hard",
+    basis="exact",
+    reason="",
+)
+VERDICTS = verdicts.frame([CELL])
 
 
 def plan_rows() -> list[dict[str, str]]:
@@ -88,7 +129,7 @@ def test_a_run_comes_back_as_it_was_stored(stored: Path) -> None:
     assert same(run.observations, observations())
     assert list(run.observations.columns) == list(NAMES)
     assert run.plan["seed"].tolist() == ["0", "1", "18446744073709551615"]
-    assert same(run.verdicts, VERDICTS.astype({"case": "str", "verdict": "str"}))
+    assert same(run.verdicts, VERDICTS)
     assert run.summary == SUMMARY
     assert {name: run.manifest[name] for name in MANIFEST} == MANIFEST
     assert run.manifest["files"].keys() == set(FILES) - {store.MANIFEST}
@@ -196,6 +237,50 @@ def test_a_damaged_folder_is_an_error(
     assert "\n" not in str(error.value)
 
 
+def vouch_for(folder: Path, name: str) -> None:
+    """Makes the manifest agree with what is in the file of this name now, as one who knows how could."""
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    if name != store.MANIFEST:
+        manifest["files"][name] = store.sha256((folder / name).read_bytes())
+    rest = {key: value for key, value in manifest.items() if key != "hash"}
+    manifest["hash"] = store.sha256(canonical_json(rest).encode())
+    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("name", [store.MANIFEST, store.SUMMARY])
+def test_json_of_another_shape_is_an_error_that_names_the_place(stored: Path, tmp_path: Path, name: str) -> None:
+    """Each member missing or of another type, in a folder whose hashes are right."""
+    folder = shutil.copytree(stored, tmp_path / "run")
+    whole = json.loads((folder / name).read_text())
+    for member, wrong in itertools.product(
+        shape.MANIFEST if name == store.MANIFEST else shape.SUMMARY, [None, "", [1]]
+    ):
+        kept = {key: value for key, value in whole.items() if key != member}
+        if wrong == whole[member] or (wrong == "" and isinstance(whole[member], str)):
+            continue
+        (folder / name).write_text(json.dumps(kept if wrong is None else kept | {member: wrong}))
+        vouch_for(folder, name)
+        with pytest.raises(StoreError, match=rf"{name}: {member}.* (is missing|is wanted); use the version"):
+            store.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"a": 1}, ""),
+        ({"a": 1, "more": "x"}, ""),
+        ({}, "a is missing"),
+        ([], "it is [], and an object is wanted"),
+        ({"a": True}, "a is True, and int or float is wanted"),
+        ({"a": 1, "b": "x"}, "b is 'x', and a list is wanted"),
+        ({"a": 1, "b": [{"c": "x"}, {"c": 2}]}, "b.1.c is 2, and str is wanted"),
+    ],
+)
+def test_misfits_by_hand(value: object, place: str) -> None:
+    wanted = {"a": (int, float)} | ({"b": [{"*": str}]} if isinstance(value, dict) and "b" in value else {})
+    assert shape.misfit(value, wanted) == place
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_link_in_the_folder_is_not_followed(stored: Path, tmp_path: Path, name: str) -> None:
     """Reading refuses it; writing refuses it too, and leaves its target as it was."""
@@ -245,12 +330,7 @@ def test_a_planted_pickle_is_not_run(stored: Path, tmp_path: Path, monkeypatch: 
     folder = shutil.copytree(stored, tmp_path / "run")
     (folder / name).write_bytes(pickle.dumps(_Trap()))
     if name != store.MANIFEST:
-        manifest = json.loads((folder / store.MANIFEST).read_text())
-        manifest["files"][name] = store.sha256((folder / name).read_bytes())
-        manifest["hash"] = store.sha256(
-            canonical_json({key: value for key, value in manifest.items() if key != "hash"}).encode()
-        )
-        (folder / store.MANIFEST).write_text(json.dumps(manifest))
+        vouch_for(folder, name)
 
     with pytest.raises(StoreError):
         store.read(folder)
@@ -357,7 +437,7 @@ def test_a_kill_while_a_run_is_stored_leaves_the_old_one_or_none(stored: Path, t
         "import sys; from pathlib import Path; from accuracy import store; run = store.read(Path(sys.argv[1]))\n"
         "print('ready', flush=True)\n"
         "for number in range(10**6):\n"
-        "    summary = {'exit_code': number}\n"
+        "    summary = {**run.summary, 'exit_code': number}\n"
         "    store.write(run.folder, run.manifest, run.plan, run.observations, run.verdicts, summary)\n"
     )
     dice = random.Random(11)  # noqa: S311  moments, not secrets

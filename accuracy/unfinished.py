@@ -1,0 +1,78 @@
+"""Runs that were cut off, or are still under way: what their journal says, judged and ready for a report."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accuracy import executor, journal, limits, nightly, plan
+from accuracy.cases import CASES
+from accuracy.devices import Found
+from accuracy.files import JOURNAL, StoreError
+
+
+def about(prepared: nightly.Prepared) -> dict[str, Any]:
+    """What a journal keeps of a run beside its key and its plan, so that a report can be made of it."""
+    request = prepared.request
+    return {
+        "created": request.created.isoformat(),
+        "profile": request.profile,
+        "examples": request.examples,
+        "requested": list(request.devices),
+        "cases": [case.name for case in request.cases],
+        "found": asdict(prepared.found),
+    }
+
+
+def result(folder: Path, by: limits.Limits) -> nightly.Result:
+    """The run in `folder` as far as its journal goes. What is planned and not there did not run.
+
+    Reads the journal and nothing else, and changes nothing: the run may be under way.
+
+    Raises:
+        StoreError: if there is no journal, it is not of such a run, or the run has other limits.
+        PlanError: if it planned what this version does not know.
+    """
+    contents = journal.read(folder)
+    path = folder / JOURNAL
+    try:
+        prepared = _prepared(contents, by)
+        theirs, devices = str(contents.header["key"]["limits"]), list(prepared.there)
+    except plan.PlanError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} does not say what run it is of: {error!r}; begin it again elsewhere") from error
+    if theirs != by.hash:
+        raise StoreError(f"{path} is of a run under the limits {theirs[:16]}, these are {by.hash}: give its --limits")
+    done = sum(device in prepared.there for _, device in contents.texts)
+    total = len(prepared.tasks) * len(devices)
+    execution = executor.cut_off(
+        prepared.tasks, devices, contents, f"the run was cut off or is under way: {done} of {total} are done"
+    )
+    seconds = path.stat().st_mtime - prepared.request.created.timestamp()
+    return nightly.conclude(prepared, execution, seconds=max(seconds, 0.0))
+
+
+def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared:
+    """The run as it was prepared when it began."""
+    key: Mapping[str, Any] = contents.header["key"]
+    seen: Mapping[str, Any] = contents.header["about"]
+    found = Found(**seen["found"])
+    if seen["profile"] not in plan.PROFILES:
+        raise ValueError(f"profile {seen['profile']!r}")
+    request = nightly.Request(
+        cases=[plan.case(name, CASES) for name in seen["cases"]],
+        profile=seen["profile"],
+        seed=int(key["seed"]),
+        devices=[str(name) for name in seen["requested"]],
+        limits=by,
+        waivers=(),
+        jobs=None,
+        deadline=None,
+        created=datetime.datetime.fromisoformat(seen["created"]),
+        examples=seen["examples"],
+    )
+    there, missing = found.choose(request.devices)
+    tasks = [plan.task(row, CASES) for row in contents.plan]
+    return nightly.Prepared(request=request, tasks=tasks, there=there, missing=missing, found=found, key=key)
