@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy.case import CELL, Status
+from accuracy.case import CELL, EXPLORED, Status
 from accuracy.limits import Calibration
 
 METRICS = ("ratio", "kappa")
@@ -36,11 +36,12 @@ def coverage(runs: int, confidence: float) -> float:
 def maxima(sources: Sequence[Source]) -> pd.DataFrame:
     """The largest `ratio` and `kappa` of each cell over all runs, and in how many runs the cell occurred.
 
-    Only rows that passed count: a failing row is a finding and no yardstick.
+    Only rows that passed count: a failing row is a finding and no yardstick. Nor is an explored one, since
+    how far a search gets is a matter of its budget.
     """
     passed = [
-        source.observations[source.observations["status"] == Status.OK.value].assign(run=number)
-        for number, source in enumerate(sources)
+        rows[(rows["status"] == Status.OK.value) & (rows["origin"] != EXPLORED)].assign(run=number)
+        for number, rows in enumerate(source.observations for source in sources)
     ]
     groups = pd.concat(passed).groupby(list(CELL), sort=True)
     return groups.agg(ratio=("ratio", "max"), kappa=("kappa", "max"), runs=("run", "nunique")).reset_index()

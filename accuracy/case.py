@@ -18,6 +18,10 @@ CELL = ("case", "device", "dtype", "stage", "quantity")
 """What names a cell."""
 
 
+EXPLORED = "explored"
+"""Origin of tasks that a search chose by what it had measured before: no sample of anything."""
+
+
 class Stage(StrEnum):
     """Where an error can arise, in the order in which one stage feeds the next.
 
@@ -180,7 +184,7 @@ class Case:
 class Task:
     """One planned case: which experiment, on which config, from which 64-bit data seed.
 
-    `origin` is `published`, `stratum:NAME` or `sample`; only `sample` rows are exchangeable.
+    `origin` is `published`, `stratum:NAME`, `sample` or `explored`; only `sample` rows are exchangeable.
     """
 
     case: str

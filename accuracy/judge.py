@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from accuracy.case import CELL, Status, Verdict
+from accuracy.case import CELL, EXPLORED, Status, Verdict
 from accuracy.limits import Limit, Limits
 
 UNCOVERED = "uncovered"
@@ -19,7 +19,8 @@ def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     A row fails when it breaks a limit of verdict `fail`; NaN breaks every limit that covers it.
     `broken` is the id of the first such limit ("" if none), `warned` that of the first warning
     limit, `explained` whether a lower precision than the one asked for accounts for all that is broken:
-    it can excuse the size of an error, but not a structure in it.
+    it can excuse the size of an error, but not a structure in it. Explored rows are judged by the limits
+    that say so.
     Rows that were not measured keep the status they have.
     """
     rows = observations.copy()
@@ -29,8 +30,9 @@ def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     rows["explained"] = False
     cells = pd.Series(list(zip(*(rows[name] for name in CELL), strict=True)), index=rows.index, dtype=object)
     free = measured.copy()
+    planned = rows["origin"] != EXPLORED
     for limit in limits.limits:
-        covered = cells.isin([cell for cell in cells.unique() if limit.covers(*cell)])
+        covered = cells.isin([cell for cell in cells.unique() if limit.covers(*cell)]) & (planned | limit.explored)
         outside = measured & covered & ~rows[limit.metric].between(limit.at_least, limit.at_most)
         if limit.verdict is Verdict.WARN:
             rows.loc[outside & (rows["warned"] == ""), "warned"] = limit.id

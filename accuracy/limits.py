@@ -44,7 +44,10 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """`metric` of every row that the patterns match must lie in [at_least, at_most], or the row earns `verdict`."""
+    """`metric` of every row that the patterns match must lie in [at_least, at_most], or the row earns `verdict`.
+
+    `explored` says whether that holds for inputs that a search chose, too: bounds do, tests and yardsticks do not.
+    """
 
     id: str
     stage: str
@@ -58,6 +61,7 @@ class Limit:
     dtype: str = "*"
     at_least: float = float("-inf")
     at_most: float = float("inf")
+    explored: bool = False
 
     def holds(self, value: float) -> bool:
         """Whether `value` is within the limit. NaN never is."""
@@ -171,6 +175,10 @@ def _converted(value: object, kind: Any, where: str) -> object:
         if value not in {Verdict.WARN.value, Verdict.FAIL.value}:
             raise LimitsError(f"{where} is {value!r}; 'warn' or 'fail' is wanted")
         return Verdict(value)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise LimitsError(f"{where} is {value!r}; true or false is wanted")
+        return value
     if not isinstance(value, str):
         raise LimitsError(f"{where} is {value!r}; text is wanted")
     return value

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy.case import Stage, Status, Verdict
+from accuracy.case import EXPLORED, Stage, Status, Verdict
 from accuracy.waivers import Waiver
 
 EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
@@ -52,7 +52,8 @@ class Row:
 class Cell:
     """The verdict of one (case, device, dtype, stage, quantity).
 
-    `n` counts the rows that ran, `failing` those that failed. `caused_by` names the earlier
+    `n` counts the rows that ran, `failing` those that failed. The worst of a cell that does not fail is
+    that of its planned rows, so that nights compare whatever a search found. `caused_by` names the earlier
     stage/quantity that fails in each of the failing cases and must show here too, "" otherwise.
     """
 
@@ -169,7 +170,7 @@ def json_number(value: float) -> float | str:
 def _missing_strata(rows: Sequence[Row], strata: Mapping[str, Sequence[str]]) -> list[Cell]:
     seen: dict[tuple[str, str, str], set[str]] = {}
     for row in rows:
-        if row.status != Status.NOT_RUN:
+        if row.status != Status.NOT_RUN and row.origin != EXPLORED:
             touched = seen.setdefault((row.case, row.device, row.dtype), set())
             touched.update(row.strata)
             touched.add(row.origin.removeprefix("stratum:"))  # a crash leaves no other trace of what it was drawn for
@@ -230,6 +231,8 @@ def _cell(group: Sequence[Row], roots: dict[tuple[str, str], dict[str, str]]) ->
         verdict, shown = Verdict.PASS, ran
     else:
         verdict, shown = Verdict.NOT_SUPPORTED, list(group)
+    if verdict is not Verdict.FAIL:
+        shown = [row for row in shown if row.origin != EXPLORED] or shown
     worst = max(shown, key=lambda row: math.inf if math.isnan(row.ratio) else row.ratio)
     caused_by = "" if own or worst.explained else _cause(worst, roots)
     reason = worst.reason or (f"outside the warning limit {worst.warned!r}" if worst.warned else "")

@@ -14,7 +14,7 @@ from reports.caselist import CaseRow
 from reports.causes import Cause
 from reports.charts import Chart, Strip
 from reports.drivers import StratumRow, Term
-from reports.frames import CELL, Cell, Frames, records
+from reports.frames import CELL, Cell, Frames, planned, records
 from reports.matrix import DISTRIBUTION_STAGES, Standing
 
 FEWEST_BINS = 4
@@ -118,6 +118,7 @@ def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
 def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) -> CellSection:
     charted = _charted(material.frames, cell, rows.verdicts)
     counts = material.frames.histograms[charted] if charted else histogram.merge([])
+    sample = planned(rows.observations)
     return CellSection(
         anchor=links.cell(cell),
         cell=cell,
@@ -137,9 +138,9 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) ->
             if cell in cause.cells
         ),
         quantities=tuple(_quantity(row, cell, material) for row in records(rows.verdicts)),
-        charts=_charts(rows.observations, material.frames, charted) if charted else (),
-        terms=drivers.terms(rows.observations),
-        strata=drivers.strata(material.frames, rows.worst),
+        charts=_charts(sample, material.frames, charted) if charted else (),
+        terms=drivers.terms(sample),
+        strata=drivers.strata(material.frames, planned(rows.worst)),
         cases=caselist.worst_of(rows.worst, material.run),
     )
 

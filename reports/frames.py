@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from accuracy import histogram
-from accuracy.case import Status, Verdict
+from accuracy.case import EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
 from reports import features, words
 
@@ -21,7 +21,7 @@ BROKEN = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
 
-TEXT = ["id", "config", *GROUP, "status", "reason"]
+TEXT = ["id", "config", "origin", *GROUP, "status", "reason"]
 NUMBERS = ["ratio", "slope", "rel_fro", "total_fro", "compute_fro", "quantization_fro", "special_mismatch"]
 """Columns of observations that the page shows; the histograms are pooled first, the rest is left alone."""
 
@@ -41,7 +41,7 @@ class Frames:
     `observations` has the columns of `accuracy.case.Observation` that the page shows, and
     `failing`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
     whatever the order of the rows. `worst` is the worst observation of each (id, device) that was
-    measured, worst first. `histograms` pools error ÷ limit over the cases of each group, `judged`
+    measured, worst first. `histograms` pools error ÷ limit over the planned cases of each group, `judged`
     has its verdict, both keyed like `GROUP`. `inputs` holds the features of every id, `layers` the
     layer of every case.
     """
@@ -68,7 +68,7 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
         observations=rows,
         verdicts=in_order(verdicts, GROUP).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
         worst=_worst(rows),
-        histograms=_pooled(ordered),
+        histograms=_pooled(planned(ordered)),
         judged={
             key: Verdict(verdict)
             for *key_parts, verdict in zip(*(verdicts[name] for name in [*GROUP, "verdict"]), strict=True)
@@ -91,6 +91,11 @@ def in_order(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     place = pd.DataFrame({key: frame["stage"].map(rank) if key == "stage" else frame[key] for key in keys})
     order = place.reset_index(drop=True).sort_values(keys, kind="stable").index
     return frame.iloc[order.to_numpy()].reset_index(drop=True)
+
+
+def planned(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that statistics may be made of: those that no search chose."""
+    return rows[rows["origin"] != EXPLORED]
 
 
 def _worst(rows: pd.DataFrame) -> pd.DataFrame:

@@ -174,3 +174,36 @@ def test_a_lower_precision_excuses_the_size_of_an_error_but_no_structure_in_it()
 
     assert rows["explained"].tolist() == [True, False]
     assert rows["broken"].tolist() == ["hard", "structure"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"ratio": 1.1}, "fail"),
+        ({"ratio": math.nan}, "fail"),
+        ({"ratio": math.inf, "special_mismatch": 1}, "fail"),
+        ({"stage": "contract", "quantity": "completes", "ratio": math.inf}, "fail"),
+        ({"stage": "quantization", "identity_error": 1.0}, "fail"),
+        ({"structure_z": 50.0}, "ok"),
+        ({"stage": "quantization", "quantity": "weight", "theory_z": -50.0}, "ok"),
+    ],
+)
+def test_inputs_that_a_search_chose_are_judged_by_what_holds_for_every_input(
+    change: dict[str, Any], status: str
+) -> None:
+    """Bounds, classes and contracts do. A z that is rare in a sample is not rare where a search looked for it."""
+    explored, planned = judged(change | {"origin": "explored"}, change).to_dict("records")
+
+    assert explored["status"] == status
+    assert planned["status"] == "fail"
+
+
+def test_a_warning_limit_does_not_warn_of_what_a_search_found() -> None:
+    rows = judged({"structure_z": 6.5, "origin": "explored"}, {"structure_z": 6.5})
+    assert rows["warned"].tolist() == ["", "structure-warning"]
+
+
+def test_an_explored_row_that_no_limit_speaks_of_fails() -> None:
+    """Limits that were calibrated on samples are none for it, however wide."""
+    calibrated = replace(WARNING, id="calibrated", verdict=Verdict.FAIL, at_most=math.inf)
+    assert judged({"origin": "explored"}, by=only(calibrated)).at[0, "broken"] == judge.UNCOVERED

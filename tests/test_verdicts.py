@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from observed import frame
+from observed import ROW, frame
 
 from accuracy import judge, limits, verdicts
 from accuracy.case import Verdict
@@ -330,3 +330,33 @@ def test_adding_a_failure_or_a_gap_never_improves_a_verdict(rows: tuple[dict[str
 
     assert order.index(summary(*rows, NOT_RUN)["verdict"]) >= order.index(before)
     assert summary(*rows, {"ratio": 2.0})["verdict"] == "do-not-release"
+
+
+EXPLORED = {"origin": "explored"}
+
+
+def test_what_a_search_found_fails_its_cell() -> None:
+    found = cell({"id": "1"}, {"id": "2", "ratio": 3.0} | EXPLORED)
+
+    assert (found.verdict, found.worst_id, found.worst_ratio, found.failing, found.n) == (Verdict.FAIL, "2", 3.0, 1, 2)
+
+
+@pytest.mark.parametrize("change", [{}, EXPLAINED])
+def test_the_worst_of_a_cell_that_does_not_fail_is_a_planned_one(change: dict[str, Any]) -> None:
+    """How far a search got depends on its time; a trend over nights must not."""
+    planned, explored = {"id": "1"} | change, {"id": "2"} | change | EXPLORED
+    worse = {"lower_ratio": 0.99} if change else {}
+
+    found = cell(planned, explored | {"ratio": 1.01 * planned.get("ratio", 0.5)} | worse)
+
+    assert found.verdict is not Verdict.FAIL
+    assert (found.worst_id, found.n) == ("1", 2)
+
+
+def test_a_cell_of_explored_rows_alone_has_their_worst() -> None:
+    assert cell({"id": "1", "ratio": 0.2} | EXPLORED, {"id": "2", "ratio": 0.7} | EXPLORED).worst_id == "2"
+
+
+def test_a_stratum_that_only_a_search_touched_was_not_planned() -> None:
+    rows = [{}, {"strata": ["odd"]} | EXPLORED]
+    assert [made.verdict for made in cells(*rows, strata={ROW["case"]: ["odd"]})] == [Verdict.PASS, Verdict.NOT_RUN]

@@ -3,7 +3,7 @@
 import data
 from data import Fault
 
-from reports import caselist, causes, drivers, features, frames, gaps, head, matrix
+from reports import caselist, causes, drivers, features, frames, gaps, head, matrix, view
 
 CASES = {"linear4bit-nf4-train": "Linear4bit", "embedding8bit": "Embedding8bit"}
 
@@ -114,3 +114,22 @@ def test_a_missing_device_is_one_reason_and_not_one_a_case() -> None:
 
     assert [line.text for line in shown] == ["cuda did not run: torch.cuda.is_available() is False"]
     assert more == 0
+
+
+def test_what_a_search_found_is_in_no_distribution() -> None:
+    """Its cases are listed and counted, but strips, charts and terms are those of the planned rows."""
+    run = data.all_pass(cases=CASES, per_case=20, devices=("cpu",))
+    half = run.observations["id"].isin(sorted(run.observations["id"].unique())[::2])
+    explored = run.observations.assign(origin=["explored" if each else "sample" for each in half])
+    both, planned = (
+        data.assemble(rows, cases=CASES, devices=["cpu"], missing={}) for rows in (explored, explored[~half])
+    )
+
+    seen, wanted = (
+        view.build(each.manifest, each.observations, each.verdicts, each.summary, run="RUN") for each in (both, planned)
+    )
+
+    assert len(seen.cases) > len(wanted.cases)
+    assert {section.cell: (section.strip, section.charts, section.terms) for section in seen.cells} == {
+        section.cell: (section.strip, section.charts, section.terms) for section in wanted.cells
+    }
