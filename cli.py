@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,11 @@ app = typer.Typer(
 
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
 LimitsFile = Annotated[Path | None, typer.Option("--limits", help="Limits to judge by, instead of the built-in ones.")]
+LibraryOption = Annotated[
+    str | None,
+    typer.Option("--bitsandbytes", help="Measure this version, wheel or checkout, not the installed library."),
+]
+PythonOption = Annotated[str | None, typer.Option("--python", help="Measure with this interpreter and what it has.")]
 WaiversFile = Annotated[Path | None, typer.Option("--waivers", help="Known deviations, as TOML.")]
 
 USAGE, INTERRUPTED = 2, 130
@@ -43,6 +49,8 @@ def nightly(
         int | None,
         typer.Option(min=1, help="Workers on the CPU and on each accelerator; by default one a core, and one."),
     ] = None,
+    bitsandbytes: LibraryOption = None,
+    python: PythonOption = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no case after this long, as 90s, 10m or 2h.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it was cut off.")] = False,
     events: Annotated[
@@ -79,11 +87,13 @@ def nightly(
             jobs=jobs,
             deadline=None if budget is None else time.monotonic() + budget,
             created=created,
+            library=load_library(bitsandbytes, python),
+            interpreter=python or sys.executable,
         )
         folder = out or nightly.default_folder(Path("runs"), created, profile, request.seed)
         if resume and out is None:
             fail("--resume needs --out: name the folder of the run to go on with")
-        prepared = nightly.prepare(request, devices.probe())
+        prepared = nightly.prepare(request, devices.probe(request.interpreter, request.overlay))
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
         about = unfinished.about(prepared)
@@ -275,13 +285,14 @@ def fail(message: str) -> NoReturn:
 def one_line_errors() -> Iterator[None]:
     """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
     from accuracy.files import StoreError
+    from accuracy.library import LibraryError
     from accuracy.limits import LimitsError
     from accuracy.plan import PlanError
     from accuracy.waivers import WaiverError
 
     try:
         yield
-    except (LimitsError, PlanError, StoreError, WaiverError, UsageError) as error:
+    except (LibraryError, LimitsError, PlanError, StoreError, WaiverError, UsageError) as error:
         fail(str(error))
 
 
@@ -306,6 +317,13 @@ def load_limits(path: Path | None) -> Any:
     from accuracy import limits
 
     return limits.load(path or limits.DEFAULT_FILE)
+
+
+def load_library(asked: str | None, interpreter: str | None) -> Any:
+    """The library of this name for this interpreter, or none: the one that is installed."""
+    from accuracy import library
+
+    return None if asked is None else library.resolve(asked, interpreter=interpreter or sys.executable)
 
 
 def load_waivers(path: Path | None) -> Any:

@@ -1,6 +1,7 @@
 """The pipeline: plan, measure, judge, store. Each step takes what the last one returned."""
 
 import datetime
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from accuracy.case import Case, Status, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.journal import Journal
+from accuracy.library import Library
 from accuracy.selftest import matrix
 
 TIMEOUT_S = 60.0
@@ -37,6 +39,14 @@ class Request:
     jobs: int | None
     deadline: float | None
     created: datetime.datetime
+    library: Library | None = None
+    interpreter: str = sys.executable
+
+    @property
+    def overlay(self) -> tuple[Path, ...]:
+        """Folders put first on the workers' path."""
+        return () if self.library is None else (self.library.overlay,)
+
     examples: int | None = None
 
     @property
@@ -92,6 +102,7 @@ def prepare(request: Request, found: Found) -> Prepared:
             "devices": list(there),
             "limits": request.limits.hash,
             "versions": dict(found.versions),
+            "library": {} if request.library is None else request.library.facts(),
         },
     )
 
@@ -109,6 +120,8 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         bounds=asdict(request.limits.bounds),
         jobs=request.jobs,
         accelerator_jobs=request.jobs or 1,
+        interpreter=request.interpreter,
+        overlay=request.overlay,
         deadline=request.deadline,
         journal=journal,
         on_progress=on_progress,
@@ -149,6 +162,7 @@ def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: floa
         "limits_hash": request.limits.hash,
         "bounds": asdict(request.limits.bounds),
         "bases": dict(request.limits.bases),
+        "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
         "cases": cases,
