@@ -216,14 +216,17 @@ def replay(stored: store.Run, task_id: str, by: limits.Limits) -> pd.DataFrame:
     """Measure one case of a stored run again, on each of its devices, and judge the rows.
 
     Raises:
-        PlanError: if the run has no such case.
+        PlanError: if the run has no such case, or its plan or devices are none that this version knows.
     """
     planned = stored.plan[stored.plan["id"] == task_id]
     if planned.empty:
         raise plan.PlanError(f"{stored.folder} has no case {task_id!r}; the report and plan.parquet list its ids")
     task = plan.task({str(name): text for name, text in planned.iloc[0].items()}, CASES)
     devices = list(stored.manifest["devices"]["found"])
-    execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=asdict(by.bounds))
+    try:
+        execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=asdict(by.bounds))
+    except ValueError as error:
+        raise plan.PlanError(f"{stored.folder} was run elsewhere: {error}") from error
     return judge.judge_rows(store.observations_frame(execution.columns()), by)
 
 

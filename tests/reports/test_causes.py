@@ -122,3 +122,37 @@ def test_every_failing_pair_belongs_to_exactly_one_first_stage(seed: int) -> Non
 
     assert set(stages) == set(zip(broken["id"], broken["device"], strict=True))
     assert all(len(names) == 1 for names in stages.values())
+
+
+def test_two_hundred_failures_of_three_causes_are_three_causes() -> None:
+    """A crash, wrong codes and a scale fault, each in many shapes: one group each, and every failure in its own."""
+    faults = [
+        Fault(
+            stage="contract",
+            quantity="completes",
+            holds=lambda config, _: config["in_features"] <= 64,
+            status="crash",
+            reason="SIGSEGV; at modules.py, line 12",
+        ),
+        Fault(
+            stage="encode",
+            quantity="codes",
+            holds=lambda config, _: 64 < config["in_features"] <= 256,
+            factor=9.0,
+        ),
+        Fault(
+            stage="compute",
+            quantity="output",
+            holds=lambda config, _: config["in_features"] > 256,
+            factor=9.0,
+            slope=0.01,
+        ),
+    ]
+    groups = found(data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=100, faults=faults))
+
+    assert sorted((group.stage, group.quantities) for group in groups) == [
+        ("compute", ("output",)),
+        ("contract", ("completes",)),
+        ("encode", ("codes",)),
+    ]
+    assert sum(group.failing for group in groups) == 200
