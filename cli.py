@@ -144,10 +144,10 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
         if vars(by.bounds) != stored.manifest["bounds"]:
             fail(f"{run} was measured with other [bounds] than the limits file has; measure again with these limits")
         today = datetime.datetime.now(datetime.UTC).date()
-        judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, load_waivers(waivers), today)
-        manifest = store.rewrite_verdicts(
-            stored, judged.observations, judged.verdicts, judged.summary, limits_hash=by.hash
-        )
+        known = load_waivers(waivers)
+        judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, known, today)
+        changed = nightly.judged_by(by, known)
+        manifest = store.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
         page = publish.write(run, manifest, judged.observations, judged.verdicts, judged.summary)
     publish.announce(page, os.environ)
     conclude(run, judged.summary, exit_code=judged.summary["exit_code"])
@@ -170,6 +170,27 @@ def replay(
         said = f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} "
         typer.echo((said + one_line(row["reason"])).rstrip())
     raise typer.Exit(int(rows["status"].isin(["fail", "crash", "timeout"]).any()))
+
+
+@app.command()
+def sign(
+    run: RunFolder,
+    *,
+    name: Annotated[str, typer.Option(help="Who decides.")],
+    decision: Annotated[str, typer.Option(help="release or reject.")],
+    note: Annotated[str, typer.Option(help="Why; wanted for a release against the verdict.")] = "",
+) -> None:
+    """Record a decision on a run, bound to its rows, verdicts, limits and waivers, and show it in the report."""
+    with one_line_errors():
+        from accuracy import signature, store
+        from reports import publish
+
+        stored = store.read(run)
+        moment = datetime.datetime.now(datetime.UTC)
+        made = signature.sign(stored, name=name, decision=decision, note=note, moment=moment)
+        signature.add(run, stored.manifest, made)
+        publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary)
+    typer.echo(f"{made.decision}, signed by {made.name} on {made.signed} for run {made.run[:16]}")
 
 
 @app.command("limits")
@@ -288,11 +309,12 @@ def one_line_errors() -> Iterator[None]:
     from accuracy.library import LibraryError
     from accuracy.limits import LimitsError
     from accuracy.plan import PlanError
+    from accuracy.signature import SignatureError
     from accuracy.waivers import WaiverError
 
     try:
         yield
-    except (LibraryError, LimitsError, PlanError, StoreError, WaiverError, UsageError) as error:
+    except (LibraryError, LimitsError, PlanError, SignatureError, StoreError, WaiverError, UsageError) as error:
         fail(str(error))
 
 

@@ -159,9 +159,8 @@ def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: floa
         "environment": dict(execution.environment),
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
-        "limits_hash": request.limits.hash,
         "bounds": asdict(request.limits.bounds),
-        "bases": dict(request.limits.bases),
+        **judged_by(request.limits, request.waivers),
         "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
@@ -210,6 +209,15 @@ def judged_run(
         verdicts=verdicts.frame(cells),
         summary=verdicts.summarize(judged, cells),
     )
+
+
+def judged_by(by: limits.Limits, known: Sequence[waivers.Waiver]) -> dict[str, Any]:
+    """What the manifest says of a judgement: the limits, why they are what they are, and the known deviations."""
+    return {
+        "limits_hash": by.hash,
+        "bases": dict(by.bases),
+        "waivers": [waivers.entry(waiver) for waiver in known],
+    }
 
 
 def replay(stored: store.Run, task_id: str, by: limits.Limits) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import datetime
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,6 +61,29 @@ def load(path: Path) -> tuple[Waiver, ...]:
     if not isinstance(entries, list):
         raise WaiverError(f"{path}: 'waiver' is {entries!r}; write [[waiver]], once for each")
     return tuple(_waiver(entry, f"{path}: [[waiver]] {number}") for number, entry in enumerate(entries, start=1))
+
+
+def entry(waiver: Waiver) -> dict[str, str]:
+    """The waiver as text, for a manifest: what a run was judged with can be read without the file."""
+    return {field.name: str(getattr(waiver, field.name)) for field in fields(Waiver)}
+
+
+def from_entry(entry: Mapping[str, str]) -> Waiver:
+    """The waiver that `entry` made this text of.
+
+    Raises:
+        WaiverError: if the text is no waiver.
+    """
+    try:
+        values: dict[str, Any] = {
+            field.name: _KINDS.get(field.type, str)(entry[field.name]) for field in fields(Waiver)
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise WaiverError(f"the manifest's waiver is not one: {error}; judge the run again") from error
+    return Waiver(**values)
+
+
+_KINDS: dict[Any, Any] = {float: float, datetime.date: datetime.date.fromisoformat}
 
 
 def _waiver(entry: Any, where: str) -> Waiver:

@@ -69,8 +69,8 @@ def banner(summary: Mapping[str, Any]) -> Banner:
     return Banner(symbol=symbol, text=text, kind=kind, detail=" · ".join(parts))
 
 
-def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> tuple[Fact, ...]:
-    """What was measured, with what, on what; what was asked for and did not run is named."""
+def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str) -> tuple[Fact, ...]:
+    """What was measured, with what, on what, and who signed; what was asked for and did not run is named."""
     versions, devices, counts = manifest["versions"], manifest["devices"], summary["counts"]
     missing = "; ".join(f"{name} not run: {reason}" for name, reason in devices["missing"].items())
     return (
@@ -91,6 +91,7 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> tuple[Fact
         Fact(name="Seed", text=str(manifest["seed"])),
         Fact(name="Profile", text=f"{manifest['profile']}, {words.duration(manifest['duration_s'])}"),
         Fact(name="Limits", text=str(manifest["limits_hash"])[:8], title=str(manifest["limits_hash"])),
+        Fact(name="Sign-off", text=signed),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from accuracy import signature
 from accuracy.files import write_file
 from reports import github, junit, markdown, render, view
 
@@ -27,7 +28,8 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     Raises:
         StoreError: if a file cannot be written.
     """
-    page = view.build(manifest, observations, verdicts, summary, run=folder.name)
+    signatures = signature.read(folder, manifest)
+    page = view.build(manifest, observations, verdicts, summary, run=folder.name, signatures=signatures)
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:
         write_file(folder / JUNIT, junit.render(manifest, verdicts).encode())

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports import caselist, causes, cells, charts, frames, gaps, head, island, links, matrix, power, words
+from accuracy.signature import Signatures
+from reports import caselist, causes, cells, charts, frames, gaps, head, island, links, matrix, power, signoff, words
 from reports.axes import Tick
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
@@ -15,8 +16,11 @@ from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.matrix import Matrix
 from reports.power import Power
+from reports.signoff import SignOff
+from reports.table import Table
 
 AXIS_TICKS = 8
+NO_SIGNATURES = Signatures()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +38,6 @@ class CauseBlock:
     worst_href: str
     command: str
     cells: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A plain table of text."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +64,7 @@ class Page:
     environment: Table
     versions: Table
     hashes: tuple[tuple[str, str], ...]
+    signoff: SignOff
     accuracy: str
     island: str
 
@@ -79,8 +76,10 @@ def build(
     summary: Mapping[str, Any],
     *,
     run: str,
+    signatures: Signatures = NO_SIGNATURES,
 ) -> Page:
     """The page of one run. Depends on nothing but its arguments, and not on the order of the rows."""
+    signed = signoff.build(manifest, verdicts, signatures, run)
     prepared = frames.prepare(manifest, observations, verdicts)
     standing = matrix.standings(prepared)
     found = causes.find(prepared)
@@ -93,7 +92,7 @@ def build(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
         created=str(manifest["created"])[:16].replace("T", " "),
         banner=banner,
-        facts=head.facts(manifest, summary),
+        facts=head.facts(manifest, summary, signed.fact),
         reasons=reasons,
         more_reasons=more_reasons,
         matrix=matrix.build(prepared, standing, manifest["devices"]["requested"]),
@@ -115,7 +114,12 @@ def build(
             columns=("Package", "Version"),
             rows=tuple((name, str(version)) for name, version in manifest["versions"].items()),
         ),
-        hashes=tuple((name, str(manifest[key])) for name, key in (("Plan", "plan_hash"), ("Limits", "limits_hash"))),
+        hashes=tuple(
+            (name, str(manifest[key]))
+            for name, key in (("Plan", "plan_hash"), ("Limits", "limits_hash"), ("Run", "hash"))
+            if key in manifest
+        ),
+        signoff=signed,
         accuracy=str(manifest["accuracy"]),
         island=island.text(island.build(prepared, {s.cell: _about(s) for s in sections}, run)),
     )
