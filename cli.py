@@ -182,10 +182,10 @@ def sign(
 ) -> None:
     """Record a decision on a run, bound to its rows, verdicts, limits and waivers, and show it in the report."""
     with one_line_errors():
-        from accuracy import signature, store
+        from accuracy import signature
         from reports import publish
 
-        stored = store.read(run)
+        stored = opened(run)
         moment = datetime.datetime.now(datetime.UTC)
         made = signature.sign(stored, name=name, decision=decision, note=note, moment=moment)
         signature.add(run, stored.manifest, made)

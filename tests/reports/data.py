@@ -138,7 +138,8 @@ def assemble(
         },
         "duration_s": 252.4,
         "cases": {
-            case: {"layer": layer, "claim": f"{layer} stays within its bounds."} for case, layer in cases.items()
+            case: {"layer": layer, "claim": f"{layer} stays within its bounds.", "strata": []}
+            for case, layer in cases.items()
         },
         "baseline": None,
         "selftest": None,
