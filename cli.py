@@ -70,11 +70,8 @@ def nightly(
         created = datetime.datetime.now(datetime.UTC)
         if profile not in plan.PROFILES:
             fail(f"unknown profile {profile!r}; choose one of {', '.join(plan.PROFILES)}")
-        try:
-            for name in device or ():
-                devices.parse(name)
-        except ValueError as error:
-            fail(str(error))
+        for name in device or ():
+            devices.parse(name)
         budget = None if time_budget is None else seconds(time_budget)
         request = nightly.Request(
             cases=plan.select(CASES, cases or ()),
@@ -305,6 +302,7 @@ def fail(message: str) -> NoReturn:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
+    from accuracy.devices import DeviceError
     from accuracy.files import StoreError
     from accuracy.library import LibraryError
     from accuracy.limits import LimitsError
@@ -314,7 +312,16 @@ def one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except (LibraryError, LimitsError, PlanError, SignatureError, StoreError, WaiverError, UsageError) as error:
+    except (
+        DeviceError,
+        LibraryError,
+        LimitsError,
+        PlanError,
+        SignatureError,
+        StoreError,
+        WaiverError,
+        UsageError,
+    ) as error:
         fail(str(error))
 
 

@@ -3,7 +3,7 @@
 import selectors
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from accuracy.attempt import Terms
@@ -51,7 +51,7 @@ class Crew:
     @property
     def shared(self) -> bool:
         """Whether its workers take processors from other crews; an accelerator has workers of its own."""
-        return self.device.kind == "cpu"
+        return self.device.adapter.on_host
 
     def hire(self, *, alone: bool) -> None:
         """Starts one more worker, or the server that will make it. Waits for neither.
@@ -70,16 +70,20 @@ class Crew:
             self.selector.register(worker.wire, selectors.EVENT_READ, lambda: self.on_worker(worker))
 
     def _start_server(self) -> Server:
-        terms = self.terms
+        terms, adapter = self.terms, self.device.adapter
         setup = {
-            "name": self.device.name,
             "device": self.device.torch_name,
             "preload": self.preload(),
             "modules": list(terms.modules),
             "measure": terms.measure,
-            "check": "" if self.shared else terms.check,
+            "check": "" if self.shared else terms.check or adapter.check,
             "memory": terms.memory if self.shared else 0,
-            "bounds": dict(terms.bounds),
+            "told": {
+                "device": self.device.name,
+                "torch_device": self.device.torch_name,
+                "arithmetic": asdict(adapter.arithmetic),
+                "bounds": dict(terms.bounds),
+            },
         }
         server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
         self.selector.register(server.wire, selectors.EVENT_READ, lambda: self.on_server(server))

@@ -1,4 +1,4 @@
-"""Devices by name: what a name means, what this machine has, and which variants of its CPU make sense."""
+"""Devices by name: what a name means, what this machine has, and which variants make sense here."""
 
 import json
 import os
@@ -7,19 +7,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-ACCELERATORS: Final = ("cuda", "xpu", "hpu", "mps")
-KINDS: Final = ("cpu", *ACCELERATORS)
-VARIANTS: Final[Mapping[str, str]] = {"cpu:avx2": "avx2", "cpu:default": "default"}
-"""Names that limit the vector instructions of the CPU, with the value of `ATEN_CPU_CAPABILITY` that does it."""
+from accuracy.adapter import Adapter, Variant
+from accuracy.installed import Installed, installed
+from accuracy.rows import plain
 
-KNOWN: Final = (*KINDS, *VARIANTS)
-
-_OFFERED: Final[Mapping[str, tuple[str, ...]]] = {
-    "AVX512": ("cpu:avx2", "cpu:default"),
-    "AVX2": ("cpu:default",),
-}
 PROBE_SECONDS: Final = 120.0
 
 SINGLE_THREAD: Final[Mapping[str, str]] = {
@@ -34,19 +27,29 @@ SINGLE_THREAD: Final[Mapping[str, str]] = {
 }
 
 
+class DeviceError(ValueError):
+    """A name is no device's, or that of one that cannot be used; the message says what was seen and what to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device by its parts: `cuda:1` has an index, `cpu:avx2` a capability."""
+    """A device by its parts: `cuda:1` has an index, `cpu:avx2` is a variant."""
 
     name: str
-    kind: str
+    adapter: Adapter
     index: int | None = None
-    capability: str | None = None
+    variant: Variant | None = None
+
+    @property
+    def kind(self) -> str:
+        """What devices of its sort are called."""
+        return self.adapter.kind
 
     @property
     def torch_name(self) -> str:
         """What torch calls it."""
-        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+        kind = self.adapter.torch_device
+        return kind if self.index is None else f"{kind}:{self.index}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Found:
         None requested means all that was found.
 
         Raises:
-            ValueError: if a name is no device's, as `parse`.
+            DeviceError: if a name is no device's, as `parse`.
         """
         wanted = [parse(name) for name in dict.fromkeys(requested)] or [parse(name) for name in self.devices]
         there = {device.name: self.devices[device.name] for device in wanted if device.name in self.devices}
@@ -81,33 +84,59 @@ def parse(name: str) -> Device:
     """The device that `name` names.
 
     Raises:
-        ValueError: if it names none; lists those known.
+        DeviceError: if it names none, and then lists those known, or if its package cannot be used.
     """
+    here = installed()
     kind, colon, rest = name.partition(":")
-    if name in VARIANTS:
-        return Device(name=name, kind="cpu", capability=VARIANTS[name])
-    if name in KINDS:
-        return Device(name=name, kind=kind)
-    if kind in ACCELERATORS and colon and rest.isascii() and rest.isdigit() and str(int(rest)) == rest:
+    adapter = here.adapters.get(kind)
+    if adapter is None:
+        why = next((why for unusable, why in here.unusable if unusable == kind), "")
+        raise DeviceError(f"the device {kind!r} cannot be used: {why}" if why else _unknown(name, here))
+    if not colon:
+        return Device(name=name, adapter=adapter)
+    variant = next((variant for variant in adapter.variants if variant.name == rest), None)
+    if variant is not None:
+        return Device(name=name, adapter=adapter, variant=variant)
+    if adapter.indexed and rest.isascii() and rest.isdigit() and str(int(rest)) == rest:
         # The first one goes by one name only, or the same measurement would appear twice.
-        return Device(name=name if int(rest) else kind, kind=kind, index=int(rest) or None)
-    known = ", ".join(KNOWN)
-    raise ValueError(f"unknown device {name!r}; known: {known}, and an index as in cuda:1")
+        return Device(name=name if int(rest) else kind, adapter=adapter, index=int(rest) or None)
+    raise DeviceError(_unknown(name, here))
+
+
+def _unknown(name: str, here: Installed) -> str:
+    known = ", ".join(_known(here.adapters.values()))
+    return f"unknown device {name!r}; known: {known}, and an index as in cuda:1"
+
+
+def _known(adapters: Iterable[Adapter]) -> list[str]:
+    kinds = list(adapters)
+    return [*(kind.kind for kind in kinds), *(_named(kind, variant) for kind in kinds for variant in kind.variants)]
+
+
+def _named(adapter: Adapter, variant: Variant) -> str:
+    return f"{adapter.kind}:{variant.name}"
 
 
 def environment(device: str, overlay: Sequence[Path] = ()) -> dict[str, str]:
     """The environment of the processes that measure `device`: the parent's, with one thread and `overlay` first.
 
-    The package's own folder goes last on the path, so that another interpreter finds it.
+    The package's own folder goes last on the path, so that another interpreter finds it. A variable that makes
+    a variant is never the parent's: a device by its plain name is the plain device.
     """
     own = Path(__file__).resolve().parent.parent
     inherited = os.environ.get("PYTHONPATH", "")
     last = () if own.name in ("site-packages", "dist-packages") else (str(own),)
     path = [*(str(folder.resolve()) for folder in overlay), *filter(None, inherited.split(os.pathsep)), *last]
-    values = {**os.environ, **SINGLE_THREAD, "PYTHONPATH": os.pathsep.join(path)}
-    values.pop("ATEN_CPU_CAPABILITY", None)
-    capability = parse(device).capability
-    return values if capability is None else {**values, "ATEN_CPU_CAPABILITY": capability}
+    where = parse(device)
+    variants = (variant for adapter in installed().adapters.values() for variant in adapter.variants)
+    varied = {name for variant in variants for name in variant.environment}
+    return {
+        **{name: value for name, value in os.environ.items() if name not in varied},
+        **SINGLE_THREAD,
+        **where.adapter.environment,
+        **(where.variant.environment if where.variant is not None else {}),
+        "PYTHONPATH": os.pathsep.join(path),
+    }
 
 
 def probe(interpreter: str = sys.executable, overlay: Sequence[Path] = ()) -> Found:
@@ -116,7 +145,9 @@ def probe(interpreter: str = sys.executable, overlay: Sequence[Path] = ()) -> Fo
     A process that fails leaves no device found, and its last words as the reason.
     """
     reading, writing = os.pipe()
-    command = [interpreter, "-P", "-m", "accuracy.probe", str(writing)]
+    adapters = installed().adapters.values()
+    asked = [(adapter.kind, adapter.listing, adapter.offers) for adapter in adapters]
+    command = [interpreter, "-P", "-m", "accuracy.probe", str(writing), json.dumps(asked)]
     try:
         with os.fdopen(reading, "rb") as answer:
             try:
@@ -140,34 +171,38 @@ def probe(interpreter: str = sys.executable, overlay: Sequence[Path] = ()) -> Fo
     if ended.returncode or not said:
         words = ended.stderr.decode(errors="replace").strip().splitlines()
         return _nothing(f"torch cannot be imported: {words[-1] if words else f'exit code {ended.returncode}'}")
-    return found_from(json.loads(said))
+    return found_from(json.loads(said), adapters)
 
 
-def found_from(seen: Mapping[str, object]) -> Found:
-    """Names devices and variants from what `accuracy.probe` reports."""
-    names = seen["devices"]
-    capability = str(seen["cpu_capability"])
-    versions = seen["versions"]
-    if not isinstance(names, dict) or not isinstance(versions, dict):
-        raise TypeError(f"the probe reports {seen}, not devices and versions")
+def found_from(seen: Mapping[str, Any], adapters: Iterable[Adapter]) -> Found:
+    """Names devices and variants from what `accuracy.probe` reports of each kind.
+
+    A kind has `names`, `offers` (why each variant makes no sense, "" where it does) and `error`, "" or what its
+    functions raised.
+    """
+    versions = {str(name): str(version) for name, version in seen["versions"].items()}
     devices: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for kind in KINDS:
-        there: list[str] = names.get(kind, [])
-        devices.update(_indexed(kind, there))
+    for adapter in adapters:
+        said = seen["kinds"][adapter.kind]
+        there = [plain(name) for name in said["names"]]
+        devices.update(_indexed(adapter, there))
+        reason = plain(said["error"]) or f"torch {versions.get('torch', '')} sees no {adapter.kind} device"
         if not there:
-            missing[kind] = f"torch {versions.get('torch', '')} sees no {kind} device"
-        if kind == "cpu":
-            offered = _OFFERED.get(capability, ())
-            devices.update({name: f"{there[0]} limited to {VARIANTS[name]}" for name in offered})
-            reason = f"the CPU has no more than that: its capability is {capability}"
-            missing.update({name: reason for name in VARIANTS if name not in offered})
+            missing[adapter.kind] = reason
+        for variant in adapter.variants:
+            why = plain(str(said["offers"].get(variant.name, ""))) if there else reason
+            if why:
+                missing[_named(adapter, variant)] = why
+            else:
+                devices[_named(adapter, variant)] = f"{there[0]} {variant.limit}"
     return Found(devices=devices, missing=missing, versions=versions)
 
 
-def _indexed(kind: str, names: Iterable[str]) -> dict[str, str]:
-    return {f"{kind}:{index}" if index else kind: name for index, name in enumerate(names)}
+def _indexed(adapter: Adapter, names: Sequence[str]) -> dict[str, str]:
+    kept = names if adapter.indexed else names[:1]
+    return {f"{adapter.kind}:{index}" if index else adapter.kind: name for index, name in enumerate(kept)}
 
 
 def _nothing(reason: str) -> Found:
-    return Found(devices={}, missing=dict.fromkeys(KNOWN, reason))
+    return Found(devices={}, missing=dict.fromkeys(_known(installed().adapters.values()), reason))

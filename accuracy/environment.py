@@ -35,6 +35,22 @@ def processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
+def device_name(device: str) -> str:
+    """The hardware behind a device, by torch's name of it, as its vendor calls it. torch must be imported.
+
+    A ROCm build of torch calls AMD's devices cuda; then the name says ROCm.
+    """
+    torch, kind = sys.modules["torch"], device.partition(":")[0]
+    if kind == "cpu":
+        capability = os.environ.get("ATEN_CPU_CAPABILITY")
+        return f"{processor()} limited to {capability}" if capability else processor()
+    vendor = getattr(getattr(torch, kind, None), "get_device_name", None)
+    if vendor is None:
+        return f"{kind} of {processor()}"
+    rocm = f", ROCm {torch.version.hip}" if kind == "cuda" and torch.version.hip else ""
+    return f"{vendor(device)}{rocm}"
+
+
 def _torch_facts(device: str) -> dict[str, Any]:
     torch = sys.modules["torch"]
     configuration = torch.__config__.show()
@@ -54,10 +70,4 @@ def _torch_facts(device: str) -> dict[str, Any]:
         "torch_configuration": hashlib.sha256(configuration.encode()).hexdigest()[:16],
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
-    kind = device.partition(":")[0]
-    if kind == "cpu":
-        capability = os.environ.get("ATEN_CPU_CAPABILITY")
-        known["device_name"] = f"{processor()} limited to {capability}" if capability else processor()
-    elif kind in ("cuda", "xpu", "hpu"):
-        known["device_name"] = getattr(torch, kind).get_device_name(device)
-    return known
+    return known | {"device_name": device_name(device)}

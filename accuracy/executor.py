@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from accuracy.attempt import Calls, Settled, Terms
+from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
-from accuracy.devices import parse
+from accuracy.devices import Device, parse
 from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
 from accuracy.launch import available
@@ -79,7 +80,8 @@ def execute(
     jobs: int | None = None,
     accelerator_jobs: int = 1,
     measure: str = "accuracy.measure:measure",
-    check: str = "accuracy.canary:check",
+    check: str = "",
+    refuse: Callable[[Task, Device], str] = refusal,
     modules: Sequence[str] = ("torch", "bitsandbytes"),
     interpreter: str = sys.executable,
     overlay: Sequence[Path] = (),
@@ -100,7 +102,9 @@ def execute(
         jobs: workers on the CPU and its variants together; by default one a processor.
         accelerator_jobs: workers on each accelerator.
         measure: reference of the function (task, device) -> rows that workers call.
-        check: reference of the function that raises if an accelerator no longer computes.
+        check: reference of the function that raises if an accelerator no longer computes; "" for its adapter's.
+        refuse: why a device does not support a task, "" where it does. Such a pair is settled as not supported,
+            for this reason, and no worker is asked.
         modules: what workers import before they measure.
         interpreter: the Python that workers run.
         overlay: folders put first on the workers' path.
@@ -118,7 +122,7 @@ def execute(
     parsed = [parse(name) for name in devices]
     earlier = {} if journal is None else journal.outcomes()
     run = _Run(tasks=tasks, devices=devices, earlier=earlier, journal=journal, on_progress=on_progress)
-    workers = jobs + accelerator_jobs * sum(device.kind != "cpu" for device in parsed)
+    workers = jobs + accelerator_jobs * sum(not device.adapter.on_host for device in parsed)
     terms = Terms(
         jobs=jobs,
         accelerator_jobs=accelerator_jobs,
@@ -141,6 +145,8 @@ def execute(
         hello=run.hello,
         incident=run.incidents.append,
     )
+    for device in parsed:
+        run.refuse(device, refuse)
     with selectors.DefaultSelector() as selector:
         lanes = [
             Lane(device=device, queue=deque(run.left(device.name)), terms=terms, calls=calls, selector=selector)
@@ -245,6 +251,13 @@ class _Run:
     def left(self, device: str) -> Iterable[int]:
         """The tasks that an earlier part of the run has not settled."""
         return (index for index, task_id in enumerate(self.ids) if (task_id, device) not in self._rows)
+
+    def refuse(self, device: Device, why: Callable[[Task, Device], str]) -> None:
+        """Settles what `device` does not support. It is no failure, and never a pass."""
+        for index in list(self.left(device.name)):
+            reason = why(self.tasks[index], device)
+            if reason:
+                self.settle(index, device.name, Settled(status=Status.NOT_SUPPORTED, reason=reason, seconds=0.0))
 
     def message(self, index: int) -> dict[str, Any]:
         """What a worker is sent."""

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from accuracy import inputs, metrics
+from accuracy.adapter import Arithmetic
 from accuracy.case import Case, Embedding8bitConfig, Observation, Stage, Status, canonical_json
 from accuracy.cases import CASES
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
-from accuracy.environment import facts
+from accuracy.environment import device_name
 from accuracy.limits import Bounds
 from accuracy.worker import is_out_of_memory
 
@@ -32,14 +33,19 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     """
     case = CASES[task["case"]]
     config = parse_config(case, task["config"])
-    target = torch.device("cpu" if device.startswith("cpu") else device)
+    target = torch.device(task["torch_device"])
     seed = int(task["seed"])
     drawn = inputs.embedding(config, seed) if isinstance(config, Embedding8bitConfig) else inputs.dense(config, seed)
     started = time.perf_counter()
     parts, failure = _run(case, config, drawn, target)
     seconds = time.perf_counter() - started
     setting = Setting(
-        config=config, inputs=drawn, parts=parts, device_type=target.type, bounds=Bounds(**task["bounds"])
+        config=config,
+        inputs=drawn,
+        parts=parts,
+        device_type=target.type,
+        arithmetic=Arithmetic(**task["arithmetic"]),
+        bounds=Bounds(**task["bounds"]),
     )
     identity = {
         "id": task["id"],
@@ -48,7 +54,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "seed": str(seed),
         "origin": task["origin"],
         "device": device,
-        "device_name": device_name(device),
+        "device_name": hardware(task["torch_device"]),
         "dtype": config.dtype,
         "mode": config.mode,
         "seconds": seconds,
@@ -65,9 +71,9 @@ def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
 
 
 @cache
-def device_name(device: str) -> str:
-    """The name of the hardware behind a device, as its vendor gives it."""
-    return str(facts(device)["device_name"])
+def hardware(device: str) -> str:
+    """The name of the hardware behind a device, by torch's name of it."""
+    return device_name(device)
 
 
 def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dict[str, Any], Exception | None]:

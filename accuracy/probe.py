@@ -4,24 +4,27 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import pkgutil
 import platform
 import sys
+from typing import Any
 
 import torch
 
-from accuracy.environment import processor
+from accuracy.worker import one_line
 
 
-def devices() -> dict[str, list[str]]:
-    """Device names by kind, in torch's order."""
-    there: dict[str, list[str]] = {"cpu": [processor()]}
-    for kind in ("cuda", "xpu", "hpu"):
-        backend = getattr(torch, kind, None)
-        if backend is not None and backend.is_available():
-            there[kind] = [str(backend.get_device_name(index)) for index in range(backend.device_count())]
-    if torch.backends.mps.is_available():
-        there["mps"] = [platform.processor() or "Apple GPU"]
-    return there
+def look(listing: str, offers: str) -> dict[str, Any]:
+    """What an adapter's functions say: `names`, `offers`, and `error`, what one of them raised.
+
+    A kind whose functions raise has no devices, and the others are none the worse for it.
+    """
+    try:
+        names = [str(name) for name in pkgutil.resolve_name(listing)()]
+        offered = {str(name): str(why) for name, why in (pkgutil.resolve_name(offers)() if offers else {}).items()}
+    except Exception as error:  # noqa: BLE001  whatever a driver or a stranger's function raises is the answer
+        return {"names": [], "offers": {}, "error": f"looking for it raised {one_line(error)}"}
+    return {"names": names, "offers": offered, "error": ""}
 
 
 def versions() -> dict[str, str]:
@@ -36,10 +39,7 @@ def versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    seen = {
-        "devices": devices(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "versions": versions(),
-    }
+    asked: list[tuple[str, str, str]] = json.loads(sys.argv[2])
+    seen = {"kinds": {kind: look(listing, offers) for kind, listing, offers in asked}, "versions": versions()}
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as answer:
         json.dump(seen, answer)

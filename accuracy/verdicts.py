@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -77,7 +77,7 @@ def cells(judged: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> list[Cel
     """One cell for each (case, device, dtype, stage, quantity) that occurs, in order of occurrence.
 
     `strata` names those that each case must touch, in each dtype, on each device that ran it; one
-    that never occurred is a cell of its own, NOT RUN.
+    that never occurred is a cell of its own, NOT RUN, and so is one that the device refused, NOT SUPPORTED.
 
     A cell fails with one failing row, unless all of them are explained, by a lower precision or
     by the failure of an earlier stage in the same case (a warning: that stage's cell fails). A row
@@ -88,7 +88,7 @@ def cells(judged: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> list[Cel
     roots = _roots(rows)
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.case, row.device, row.dtype, row.stage, row.quantity), []).append(row)
+        groups.setdefault(_place(row), []).append(row)
     return [*(_cell(group, roots) for group in groups.values()), *_missing_strata(rows, strata)]
 
 
@@ -167,34 +167,52 @@ def json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _missing_strata(rows: Sequence[Row], strata: Mapping[str, Sequence[str]]) -> list[Cell]:
-    seen: dict[tuple[str, str, str], set[str]] = {}
+def _missing_strata(rows: Sequence[Row], strata: Mapping[str, Sequence[str]]) -> Iterator[Cell]:
+    """A cell for each stratum that no row touches, NOT RUN.
+
+    And one, NOT SUPPORTED, for each that was refused wherever it was touched, unless a cell says so already: the
+    refusals of some strata do not show in a cell in which others ran.
+    """
+    ran = {_place(row) for row in rows if row.status not in {Status.NOT_RUN, Status.NOT_SUPPORTED}}
+    touched: dict[tuple[str, str, str], set[str]] = {}
+    refused: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
-        if row.status != Status.NOT_RUN and row.origin != EXPLORED:
-            touched = seen.setdefault((row.case, row.device, row.dtype), set())
-            touched.update(row.strata)
-            touched.add(row.origin.removeprefix("stratum:"))  # a crash leaves no other trace of what it was drawn for
-    return [
-        Cell(
-            case=case,
-            device=device,
-            dtype=dtype,
-            stage=Stage.CONTRACT.value,
-            quantity=f"stratum {name}",
-            verdict=Verdict.NOT_RUN,
-            worst_ratio=math.nan,
-            worst_id="",
-            n=0,
-            failing=0,
-            caused_by="",
-            limit_id="",
-            basis="every boundary of the format is in every plan",
-            reason=f"the stratum {name!r} never occurred",
-        )
-        for (case, device, dtype), touched in seen.items()
-        for name in strata.get(case, ())
-        if name not in touched
-    ]
+        # A crash leaves no other trace of what it was drawn for than its origin.
+        names = [*row.strata, row.origin.removeprefix("stratum:")]
+        if row.origin == EXPLORED:
+            continue  # what was hunted for, and not drawn for a stratum
+        if row.status == Status.NOT_SUPPORTED and _place(row) in ran:
+            refused.setdefault(_place(row)[:3], {}).update((name, row.reason) for name in names)
+        elif row.status != Status.NOT_RUN:
+            touched.setdefault(_place(row)[:3], set()).update(names)
+    for place, seen in touched.items():
+        for name in strata.get(place[0], ()):
+            if name not in seen:
+                yield _missing(place, name, refused.get(place, {}).get(name, ""))
+
+
+def _place(row: Row) -> tuple[str, str, str, str, str]:
+    return row.case, row.device, row.dtype, row.stage, row.quantity
+
+
+def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:
+    case, device, dtype = place
+    return Cell(
+        case=case,
+        device=device,
+        dtype=dtype,
+        stage=Stage.CONTRACT.value,
+        quantity=f"stratum {stratum}",
+        verdict=Verdict.NOT_SUPPORTED if refused else Verdict.NOT_RUN,
+        worst_ratio=math.nan,
+        worst_id="",
+        n=0,
+        failing=0,
+        caused_by="",
+        limit_id="",
+        basis="every boundary of the format is in every plan",
+        reason=refused or f"the stratum {stratum!r} never occurred",
+    )
 
 
 def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:

@@ -23,8 +23,8 @@ from accuracy.wire import Wire, decode
 PR_SET_PDEATHSIG: Final = 1
 
 Measure = Callable[[dict[str, Any], str], list[Row]]
-"""(task, name of the device) -> rows. A task holds `id, case, config, seed, origin, device, bounds`; the name is
-the one that rows carry, `cpu:avx2` where torch says `cpu`."""
+"""(task, name of the device) -> rows. A task holds `id, case, config, seed, origin, device, torch_device, arithmetic,
+bounds`; the name, `device` too, is the one that rows carry, `cpu:avx2` where torch says `cpu`."""
 
 Check = Callable[[str], None]
 """Raises if the device, by torch's name, no longer computes."""
@@ -76,7 +76,7 @@ def cap_memory(limit: int) -> None:
 
 
 def live(wire: Wire, log: int, setup: Mapping[str, Any]) -> NoReturn:
-    """Is the worker until its wire closes. `setup` is the server's: device, references, limits."""
+    """Is the worker until its wire closes. `setup` is the server's: device, references, limits, what tasks are told."""
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
@@ -112,14 +112,14 @@ def _prepare(setup: Mapping[str, Any]) -> tuple[Measure, Check | None, dict[str,
 
 def _serve(wire: Wire, setup: Mapping[str, Any], measure: Measure, check: Check | None) -> None:
     """Answers tasks until the wire closes."""
-    device = setup["device"]
+    device, told = setup["device"], setup["told"]
     while wire.open:
         for line in wire.receive():
             task = decode(line)
             key = task["id"]
             wire.send({"started": key, "log": os.fstat(2).st_size})
             began = time.perf_counter()
-            answer = _attempt(measure, {**task, "device": setup["name"], "bounds": setup["bounds"]}, setup["name"])
+            answer = _attempt(measure, {**task, **told}, told["device"])
             lost = _lost(check, device)
             if lost:
                 # The device may have gone wrong at any point of this task: its rows are worth nothing.

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from accuracy import limits, nightly, store
+from accuracy.adapters import cpu
 from accuracy.case import (
     Config,
     Embedding4bitConfig,
@@ -18,6 +19,8 @@ from accuracy.rows import NAMES
 
 LIMITS = limits.load()
 SEED = 11
+TOLD = {"torch_device": "cpu", "arithmetic": asdict(cpu.ADAPTER.arithmetic), "bounds": asdict(LIMITS.bounds)}
+"""What a worker adds to a task."""
 
 DENSE: dict[str, Any] = {
     "batch": (8,),
@@ -61,7 +64,7 @@ def measured(case: str, config: Config, seed: int = SEED) -> list[dict[str, Any]
     task = Task(case=case, config=config, seed=seed, origin="sample")
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
     message = {"id": task.id, "case": case, "config": values, "seed": seed, "origin": "sample"}
-    return measure(message | {"bounds": asdict(LIMITS.bounds)}, "cpu")
+    return measure(message | TOLD, "cpu")
 
 
 def seen(case: str, config: Config, seed: int = SEED) -> Seen:

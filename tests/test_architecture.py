@@ -1,6 +1,7 @@
 """The shape of the code: who may import whom, read from the sources and seen in real processes."""
 
 import ast
+import itertools
 import pkgutil
 import subprocess
 import sys
@@ -13,14 +14,22 @@ import pytest
 import typer
 
 import cli
-from accuracy import devices
+from accuracy.adapters import BUILT_IN
 
 ROOT = Path(cli.__file__).resolve().parent
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in (ROOT / "cli.py", *ROOT.glob("accuracy/**/*.py"), *ROOT.glob("reports/**/*.py"))
 }
-WORKER_SIDE = ("accuracy.measure", "accuracy.subjects", "accuracy.metrics", "accuracy.inputs", "accuracy.comparison")
+WORKER_SIDE = (
+    "accuracy.measure",
+    "accuracy.subjects",
+    "accuracy.metrics",
+    "accuracy.inputs",
+    "accuracy.comparison",
+    "accuracy.fingerprint",
+    "accuracy.adapters.hardware",
+)
 MEASURING = ("accuracy.checks", "accuracy.oracles")
 """Modules and packages that need torch."""
 
@@ -191,6 +200,6 @@ def test_no_module_is_too_long_to_be_one_idea() -> None:
 
 def test_what_a_worker_is_told_to_call_exists() -> None:
     """The executor names them as text, so that the parent need not import them."""
-    for reference in ("accuracy.measure:measure", "accuracy.canary:check"):
+    named = [(adapter.listing, adapter.check, *filter(None, [adapter.offers])) for adapter in BUILT_IN]
+    for reference in ("accuracy.measure:measure", *itertools.chain(*named)):
         assert callable(pkgutil.resolve_name(reference))
-    assert devices.KINDS[0] == "cpu"

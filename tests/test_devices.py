@@ -2,40 +2,51 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from accuracy.devices import Device, environment, found_from, parse, probe
+from accuracy.adapters import BUILT_IN, cpu, cuda, hardware
+from accuracy.devices import Device, DeviceError, environment, found_from, parse, probe
+from accuracy.probe import look
 
-SEEN = {
-    "devices": {"cpu": ["EPYC"], "cuda": ["H100", "H100"]},
-    "cpu_capability": "AVX512",
+NOTHING: dict[str, Any] = {"names": [], "offers": {}, "error": ""}
+SEEN: dict[str, Any] = {
+    "kinds": {
+        **{adapter.kind: NOTHING for adapter in BUILT_IN},
+        "cpu": {"names": ["EPYC"], "offers": {"avx2": "", "default": ""}, "error": ""},
+        "cuda": {"names": ["H100", "H100"], "offers": {}, "error": ""},
+        "mps": {"names": [], "offers": {}, "error": "looking for it raised RuntimeError: no\x1b[2J driver"},
+    },
     "versions": {"torch": "2.13.0", "bitsandbytes": "0.50.2"},
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "device"),
+    ("name", "device", "torch_name"),
     [
-        ("cpu", Device(name="cpu", kind="cpu")),
-        ("cpu:avx2", Device(name="cpu:avx2", kind="cpu", capability="avx2")),
-        ("cuda", Device(name="cuda", kind="cuda")),
-        ("cuda:1", Device(name="cuda:1", kind="cuda", index=1)),
-        ("cuda:0", Device(name="cuda", kind="cuda")),
+        ("cpu", Device(name="cpu", adapter=cpu.ADAPTER), "cpu"),
+        ("cpu:avx2", Device(name="cpu:avx2", adapter=cpu.ADAPTER, variant=cpu.ADAPTER.variants[0]), "cpu"),
+        ("cuda", Device(name="cuda", adapter=cuda.ADAPTER), "cuda"),
+        ("cuda:1", Device(name="cuda:1", adapter=cuda.ADAPTER, index=1), "cuda:1"),
+        ("cuda:0", Device(name="cuda", adapter=cuda.ADAPTER), "cuda"),
     ],
 )
-def test_names_are_read(name: str, device: Device) -> None:
-    """The first accelerator has one name, whichever way it was called."""
+def test_names_are_read(name: str, device: Device, torch_name: str) -> None:
+    """The first accelerator has one name, whichever way it was called; a variant is torch's plain device."""
     assert parse(name) == device
+    assert parse(name).torch_name == torch_name
 
 
 @pytest.mark.parametrize(
-    "name", ["", "gpu", "CPU", "cpu:0", "cpu:avx512", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cuda:²"]
+    "name",
+    ["", "gpu", "CPU", "cpu:0", "mps:1", "mps:0", "cpu:avx512", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cuda:²"],
 )
 def test_an_unknown_name_is_refused_and_the_known_ones_listed(name: str) -> None:
     """In one line."""
     with pytest.raises(
-        ValueError, match=r"unknown device .*; known: cpu, cuda, xpu, hpu, mps, cpu:avx2, cpu:default"
+        DeviceError, match=r"unknown device .*; known: cpu, cuda, xpu, hpu, mps, cpu:avx2, cpu:default"
     ) as error:
         parse(name)
     assert "\n" not in str(error.value)
@@ -43,18 +54,53 @@ def test_an_unknown_name_is_refused_and_the_known_ones_listed(name: str) -> None
 
 @pytest.mark.parametrize(
     ("capability", "variants"),
-    [("AVX512", ["cpu:avx2", "cpu:default"]), ("AVX2", ["cpu:default"]), ("DEFAULT", []), ("SVE256", [])],
+    [("AVX512", ["avx2", "default"]), ("AVX2", ["default"]), ("DEFAULT", []), ("SVE256", [])],
 )
-def test_a_variant_is_offered_only_where_the_cpu_can_do_more(capability: str, variants: list[str]) -> None:
+def test_a_variant_is_offered_only_where_the_cpu_can_do_more(
+    monkeypatch: pytest.MonkeyPatch, capability: str, variants: list[str]
+) -> None:
     """Limiting a CPU to what it has anyway would measure the same thing twice."""
-    found = found_from({**SEEN, "cpu_capability": capability})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    offers = hardware.cpu_variants()
+    kinds = {**SEEN["kinds"], "cpu": {"names": ["EPYC"], "offers": offers, "error": ""}}
+    found = found_from({**SEEN, "kinds": kinds}, BUILT_IN)
 
-    assert [name for name in found.devices if name.startswith("cpu:")] == variants
+    assert offers.keys() == {variant.name for variant in cpu.ADAPTER.variants}
+    assert [name for name in found.devices if name.startswith("cpu:")] == [f"cpu:{name}" for name in variants]
+    for name in set(offers) - set(variants):
+        assert found.missing[f"cpu:{name}"] == f"the CPU has no more than that: its capability is {capability}"
+
+
+def test_a_variant_is_described_by_what_it_limits() -> None:
+    """So that two columns of a report can be told apart."""
+    assert found_from(SEEN, BUILT_IN).devices["cpu:avx2"] == "EPYC limited to avx2"
+
+
+def test_a_rocm_build_of_torch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMD's devices are called cuda; their name is what tells them apart."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"AMD Instinct MI300X ({device})")
+    monkeypatch.setattr(torch.version, "hip", "6.4.1")
+
+    assert hardware.cuda() == ["AMD Instinct MI300X (cuda:0), ROCm 6.4.1", "AMD Instinct MI300X (cuda:1), ROCm 6.4.1"]
+
+
+def test_a_driver_that_raises_costs_its_own_kind() -> None:
+    """It has no devices, and what was raised is the reason, in one line without control characters."""
+    assert look("math:sqrt", "") == NOTHING | {
+        "error": "looking for it raised TypeError: math.sqrt() takes exactly one argument (0 given)"
+    }
+    assert look("os:cpu_count", "nowhere:here")["error"].startswith("looking for it raised TypeError")
+    assert look("os:listdir", "nowhere:here")["error"] == (
+        "looking for it raised ModuleNotFoundError: No module named 'nowhere'"
+    )
+    assert found_from(SEEN, BUILT_IN).missing["mps"] == "looking for it raised RuntimeError: no [2J driver"
 
 
 def test_what_was_asked_for_is_there_or_missing_with_a_reason() -> None:
     """No name is lost, and nothing that was not asked for is added."""
-    there, missing = found_from(SEEN).choose(["cuda:1", "cpu", "xpu", "cuda:5", "cuda:1"])
+    there, missing = found_from(SEEN, BUILT_IN).choose(["cuda:1", "cpu", "xpu", "cuda:5", "cuda:1"])
 
     assert there == {"cuda:1": "H100", "cpu": "EPYC"}
     assert missing == {
@@ -65,7 +111,7 @@ def test_what_was_asked_for_is_there_or_missing_with_a_reason() -> None:
 
 def test_asking_for_nothing_means_everything_found() -> None:
     """Devices and variants."""
-    there, missing = found_from(SEEN).choose([])
+    there, missing = found_from(SEEN, BUILT_IN).choose([])
 
     assert list(there) == ["cpu", "cpu:avx2", "cpu:default", "cuda", "cuda:1"]
     assert missing == {}

@@ -89,6 +89,36 @@ def test_rows_follow_the_plan_and_then_the_devices() -> None:
     assert capabilities == {"cpu": "", "cpu:avx2": "avx2"}
 
 
+def test_what_a_device_refuses_is_never_asked_of_a_worker() -> None:
+    """One row, NOT SUPPORTED, with the reason; the same task on a device that takes it is measured."""
+    tasks = plan(6, {1: "segfault", 4: "hang_in_c"})
+    execution = run(
+        tasks,
+        ["cpu", "cpu:avx2"],
+        refuse=lambda task, device: "no (manual)" if device.variant is None or task.config.weight else "",
+    )
+    seen = {(int(row["seed"]), row["device"]): f"{row['status']} {row['reason']}" for row in execution.rows}
+
+    assert seen == {
+        (number, device): "not_supported no (manual)" if device == "cpu" or number in {1, 4} else "ok "
+        for number in range(6)
+        for device in ("cpu", "cpu:avx2")
+    }
+    assert len(execution.rows) == 6 + 2 + 4 * 2
+    assert list(execution.environment) == ["cpu:avx2"]
+    assert execution.complete
+
+
+def test_a_device_that_refuses_everything_starts_no_worker() -> None:
+    """An interpreter that does not exist is then no matter."""
+    execution = run(plan(3), refuse=lambda *_: "nothing is supported (manual)", interpreter="/nowhere/python")
+
+    assert {(row["status"], row["quantity"], row["reason"]) for row in execution.rows} == {
+        ("not_supported", "completes", "nothing is supported (manual)")
+    }
+    assert execution.unusable == {}
+
+
 @settings(max_examples=6, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     faults=st.dictionaries(

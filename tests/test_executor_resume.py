@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.plans import TESTS, left_behind, mark, plan, run
+from faults.plans import TESTS, comparable, left_behind, mark, plan, reasons, run
 
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
@@ -99,6 +99,17 @@ def test_what_is_settled_is_not_run_again(tmp_path: Path) -> None:
 
     assert [row["id"] for row in second.rows] == [row["id"] for row in first.rows]
     assert second.complete
+
+
+def test_what_a_device_refused_is_settled_for_good(tmp_path: Path) -> None:
+    """It is in the journal like any other outcome: a second pass asks neither the adapter nor a worker."""
+    with Journal(tmp_path, {}) as journal:
+        first = run(plan(10), journal=journal, refuse=lambda task, _: "too odd (manual)" if task.seed % 2 else "")
+    with Journal(tmp_path, {}, resume=True) as journal:
+        second = run(plan(10), journal=journal, interpreter="/nowhere/python")
+
+    assert comparable(second.rows) == comparable(first.rows)
+    assert reasons(second) == dict.fromkeys(range(1, 10, 2), "not_supported too odd (manual)")
 
 
 def test_two_runs_into_one_folder(tmp_path: Path, unbroken: Any) -> None:

@@ -8,6 +8,7 @@ from layers import LIMITS, NF4
 from torch import Tensor
 
 from accuracy import inputs, metrics, structure, subjects
+from accuracy.adapters import cuda
 from accuracy.checks import dense, four_bit, fused
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
@@ -28,7 +29,14 @@ def simulated(seed: int, *, config: object = POSITIVE, products: bool, gain: flo
     """A layer whose output comes from the kernel for few rows (`products` rounded) or from the tiled one."""
     drawn = inputs.dense(config, seed)  # type: ignore[arg-type]  # a config of a dense layer
     stored = dict(subjects.linear_4bit(config, drawn, torch.device("cpu")))["stored"]  # type: ignore[arg-type]  # likewise
-    setting = Setting(config=config, inputs=drawn, parts={"stored": stored}, device_type="cuda", bounds=LIMITS.bounds)
+    setting = Setting(
+        config=config,
+        inputs=drawn,
+        parts={"stored": stored},
+        device_type="cuda",
+        arithmetic=cuda.ADAPTER.arithmetic,
+        bounds=LIMITS.bounds,
+    )
     weight = fused.rounded_weight(setting).float()
     x = drawn.x.float()
     terms = x.unsqueeze(1) * weight

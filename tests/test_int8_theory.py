@@ -7,6 +7,7 @@ import torch
 from layers import INT8, LIMITS, seen
 
 from accuracy import inputs
+from accuracy.adapters import cpu
 from accuracy.case import Dtype
 from accuracy.checks import int8 as checks
 from accuracy.checks.setting import Setting
@@ -49,7 +50,14 @@ def test_the_check_asks_where_the_theory_holds(dtype: Dtype) -> None:
     scaled, scales = int8.scaled_rows(drawn.weight)
     stored = int8.Stored8bit(codes=scaled.round().to(torch.int8), scales=scales)
     parts = {"stored": stored, "weight": stored.codes * scales.unsqueeze(1) / 127}
-    setting = Setting(config=config, inputs=drawn, parts=parts, device_type="cpu", bounds=LIMITS.bounds)
+    setting = Setting(
+        config=config,
+        inputs=drawn,
+        parts=parts,
+        device_type="cpu",
+        arithmetic=cpu.ADAPTER.arithmetic,
+        bounds=LIMITS.bounds,
+    )
 
     assert [each.theory_z != 0 for each in checks.quantization(setting)] == [dtype != "bfloat16"]
 

@@ -7,6 +7,7 @@ import torch
 from layers import LIMITS, NF4
 
 from accuracy import metrics
+from accuracy.adapters import cpu
 from accuracy.checks import four_bit as checks
 from accuracy.checks.setting import Setting
 from accuracy.inputs import LinearInputs
@@ -31,7 +32,14 @@ def nested_codes(maxima: list[float], code: list[int], second: float, offset: fl
     )
     drawn = LinearInputs(weight=weight, bias=None, x=torch.zeros(1, 64), grad_output=torch.zeros(1, len(maxima)))
     config = replace(NF4, nested=True, in_features=64, out_features=len(maxima))
-    setting = Setting(config=config, inputs=drawn, parts={"stored": stored}, device_type="cpu", bounds=LIMITS.bounds)
+    setting = Setting(
+        config=config,
+        inputs=drawn,
+        parts={"stored": stored},
+        device_type="cpu",
+        arithmetic=cpu.ADAPTER.arithmetic,
+        bounds=LIMITS.bounds,
+    )
     found = {comparison.quantity: comparison for comparison in checks.encode(setting)}
     return metrics.describe(found["nested_codes"])
 

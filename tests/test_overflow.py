@@ -8,6 +8,7 @@ import torch
 from layers import INT8, LIMITS, NF4, SEED, seen
 
 from accuracy import inputs, metrics, subjects
+from accuracy.adapters import cpu
 from accuracy.case import Linear4bitConfig, Stage
 from accuracy.checks import int8 as checks
 from accuracy.checks.setting import Setting
@@ -40,6 +41,7 @@ def compared(outputs: list[list[float]]) -> dict[Stage, Comparison]:
             "output": torch.tensor(outputs, dtype=torch.float16),
         },
         device_type="cpu",
+        arithmetic=cpu.ADAPTER.arithmetic,
         bounds=LIMITS.bounds,
     )
     found = [*checks.compute(setting), *checks.quantization(setting)]

@@ -8,6 +8,7 @@ from layers import LIMITS, NF4
 from torch import Tensor
 
 from accuracy import inputs, structure, subjects
+from accuracy.adapters import cpu
 from accuracy.checks import fused
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Model
@@ -35,6 +36,7 @@ def layer(seed: int, gain: float = 1.0) -> tuple[Tensor, Model]:
         inputs=drawn,
         parts={"stored": stored, "output": output},
         device_type="cpu",
+        arithmetic=cpu.ADAPTER.arithmetic,
         bounds=LIMITS.bounds,
     )
     return output.double(), fused.packed_bfloat16(setting)

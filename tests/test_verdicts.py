@@ -170,6 +170,27 @@ def test_a_stratum_that_never_occurred_did_not_run() -> None:
     assert missing[0].reason == "the stratum 'odd' never occurred"
 
 
+def test_a_stratum_that_a_device_refused_is_not_supported() -> None:
+    """In the dtype in which others ran, whose cell is green without it; where all is refused one cell says so."""
+    contract = {"stage": "contract", "quantity": "completes"}
+    refused = NOT_SUPPORTED | contract | {"origin": "stratum:odd"}
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "strata": ("even",)} | contract,
+        {"id": "b"} | refused,
+        {"id": "c", "dtype": "float16"} | refused,
+    ]
+    found = {(made.dtype, made.quantity): made for made in cells(*rows, strata={"linear4bit-nf4-train": ["odd"]})}
+
+    assert {place: made.verdict for place, made in found.items()} == {
+        ("float32", "completes"): Verdict.PASS,
+        ("float16", "completes"): Verdict.NOT_SUPPORTED,
+        ("float32", "stratum odd"): Verdict.NOT_SUPPORTED,
+    }
+    assert found["float32", "stratum odd"].reason == NOT_SUPPORTED["observed"]
+    measured = cells(*rows, {"id": "d", "strata": ("odd",)}, strata={"linear4bit-nf4-train": ["odd"]})
+    assert [made for made in measured if made.quantity == "stratum odd"] == []
+
+
 def waived(change: dict[str, Any], waiver: Waiver = WAIVER, today: datetime.date = TODAY) -> Cell:
     (made,) = verdicts.waive([cell(change)], [waiver], today)
     return made

@@ -19,7 +19,7 @@ ROUNDED_PRODUCTS = "codes, scales and products rounded to 16 bits"
 
 def lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None:
     """The lower precision that a fused kernel of this device is known to compute in, if it has one."""
-    if setting.device_type == "cpu" and setting.config.mode == "eval":
+    if setting.arithmetic.packed_bfloat16 and setting.config.mode == "eval":
         return lambda: ("bfloat16 inputs, codes and scales", packed_bfloat16(setting))
     if in_16_bits_on_cuda(setting):
         return lambda: _on_cuda(setting)
@@ -28,7 +28,7 @@ def lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None:
 
 def in_16_bits_on_cuda(setting: Setting) -> bool:
     """Whether a 4-bit layer may be served by one of the CUDA kernels that round more than they are asked to."""
-    return setting.device_type == "cuda" and compute_dtype(setting.config) != torch.float32
+    return setting.arithmetic.fused_in_16_bits and compute_dtype(setting.config) != torch.float32
 
 
 def _on_cuda(setting: Setting) -> tuple[str, Model]:

@@ -22,11 +22,6 @@ from accuracy.oracles.rounding import (
 
 FLOAT32 = torch.float32
 FLOAT16 = torch.float16
-DEQUANTIZES_IN_TRAINING = ("cpu", "xpu")
-"""Devices on which training multiplies by the dequantized weight and leaves activations alone (`MatMul8bitFp`)."""
-
-DEQUANTIZES_TO_FLOAT16 = ("cuda",)
-"""Devices whose int8 product is written in float16 whatever the input (`cdequant_mm_int32_fp16`)."""
 
 
 def encode(setting: Setting) -> Iterator[Comparison]:
@@ -149,16 +144,16 @@ def _against_theory(setting: Setting, stored: Stored8bit) -> float:
 
 
 def _tie_slack(setting: Setting) -> float:
-    """On the CPU the library divides and multiplies in IEEE float32, so its codes are known to the last tie."""
-    return 0.0 if setting.device_type == "cpu" else setting.bounds.tie_slack
+    """Where the library divides and multiplies in IEEE float32, its codes are known to the last tie."""
+    return 0.0 if setting.arithmetic.ieee_division else setting.bounds.tie_slack
 
 
 def _quantizes_activations(setting: Setting) -> bool:
-    return setting.config.mode == "eval" or setting.device_type not in DEQUANTIZES_IN_TRAINING
+    return setting.config.mode == "eval" or not setting.arithmetic.dequantizes_in_training
 
 
 def _ends_in_float16(setting: Setting) -> bool:
-    return _quantizes_activations(setting) and setting.device_type in DEQUANTIZES_TO_FLOAT16
+    return _quantizes_activations(setting) and setting.arithmetic.int8_in_float16
 
 
 def _output(setting: Setting) -> Model:
@@ -202,7 +197,7 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
     expected = first + outliers.total
     growth = probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
     bound = rounding_error(first, dtype) + rounding_error(expected, dtype) + scaling + growth * outliers.magnitude
-    if setting.device_type != "cpu":
+    if not setting.arithmetic.fused_outliers:
         bound = bound + rounding_error(outliers.total, dtype)
     shape = (*config.batch, config.out_features)
     model = Model(
@@ -251,7 +246,7 @@ def _weight_gradient(setting: Setting) -> Comparison:
     x = inputs.x.reshape(-1, config.in_features)
     product = linear.affine(gradient.double().T, x.double().T, None)
     actual = setting.parts["grad_weight"]
-    quantized = setting.device_type not in DEQUANTIZES_IN_TRAINING
+    quantized = not setting.arithmetic.dequantizes_in_training
     return Comparison(
         stage=Stage.COMPUTE,
         quantity="grad_weight",

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from accuracy.case import Linear8bitConfig, Stage
 from accuracy.checks import dense, fused
-from accuracy.checks.int8 import DEQUANTIZES_TO_FLOAT16
 from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles import four_bit, int8
@@ -43,7 +42,7 @@ def invariant(setting: Setting) -> Iterator[Comparison]:
 def _lower_precision(setting: Setting, model: Model, sums: int) -> Callable[[], tuple[str, Model]] | None:
     """The lower precision in which this device computes one or both of the results."""
     if isinstance(setting.config, Linear8bitConfig):
-        in_float16 = setting.device_type in DEQUANTIZES_TO_FLOAT16
+        in_float16 = setting.arithmetic.int8_in_float16
         return (lambda: ("a result in float16", _through_float16(model))) if in_float16 else None
     if sums and fused.in_16_bits_on_cuda(setting):
         return lambda: (fused.ROUNDED_PRODUCTS, _fused(setting, model, sums))

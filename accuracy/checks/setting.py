@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from accuracy.adapter import Arithmetic
 from accuracy.case import Config
 from accuracy.limits import Bounds
 from accuracy.oracles.rounding import UNIT_ROUNDOFF
@@ -19,12 +20,16 @@ UNBOUNDED = frozenset({"with_nan", "with_infinities", "near_overflow"})
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One run of one layer. `parts` holds what the subject yielded before it ended or raised."""
+    """One run of one layer. `parts` holds what the subject yielded before it ended or raised.
+
+    `device_type` is torch's word for the device, `arithmetic` what is known of how the library computes there.
+    """
 
     config: Any
     inputs: Any
     parts: Mapping[str, Any]
     device_type: str
+    arithmetic: Arithmetic
     bounds: Bounds
 
     @property
@@ -45,7 +50,7 @@ class Setting:
     @property
     def code_slack(self) -> float:
         """How much farther than the nearest a 4-bit code may be, in units of the scale, on this device."""
-        return self.bounds.code_slack if self.device_type == "cpu" else self.bounds.code_slack_accelerator
+        return self.bounds.code_slack if self.arithmetic.ieee_division else self.bounds.code_slack_accelerator
 
     @property
     def ordinary(self) -> bool:
