@@ -7,6 +7,7 @@ infinities and NaN.
 """
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -31,10 +32,19 @@ def count(values: ArrayLike) -> Counts:
     -0.0 counts as zero. Values that float32 cannot hold are infinite, values below its subnormals zero.
     """
     with np.errstate(over="ignore", under="ignore"):
-        bits = np.abs(np.asarray(values, dtype=np.float32)).reshape(-1).view(np.uint32)
-    counts = np.bincount((bits >> SHIFT).astype(np.int64))
-    bins = np.flatnonzero(counts)
-    return bins.astype(np.int64), counts[bins].astype(np.int64)
+        bins = np.abs(np.asarray(values, dtype=np.float32)).reshape(-1).view(np.uint32) >> SHIFT
+    if bins.size == 0:
+        return zeros(0)
+    lowest = bins.min()
+    counts = np.bincount(bins - lowest)
+    occupied = np.flatnonzero(counts)
+    return occupied + int(lowest), counts[occupied]
+
+
+def zeros(number: int) -> Counts:
+    """The histogram of so many zeros."""
+    some = [number] if number else []
+    return np.zeros(len(some), dtype=np.int64), np.array(some, dtype=np.int64)
 
 
 def lower_edge(bin_index: int) -> float:
@@ -63,12 +73,18 @@ def quantile(bins: ArrayLike, counts: ArrayLike, q: float) -> float:
     """
     if not 0 <= q <= 1:
         raise ValueError(f"quantile {q!r} asked for; q must lie within 0 .. 1")
-    index, count = merge([(bins, counts)])
-    if len(index) == 0:
-        return math.nan
-    reached = np.cumsum(count)
-    needed = max(1, math.ceil(q * int(reached[-1])))
-    return centre(int(index[np.searchsorted(reached, needed)]))
+    return quantiles(merge([(bins, counts)]), (q,))[0]
+
+
+def quantiles(counts: Counts, shares: Sequence[float]) -> list[float]:
+    """The `quantile` of each share, of one histogram with rising bins."""
+    bins, number = counts
+    if len(bins) == 0:
+        return [math.nan] * len(shares)
+    reached = np.cumsum(number)
+    whole = int(reached[-1])
+    needed = [max(1, math.ceil(share * whole)) for share in shares]
+    return [centre(bin_index) for bin_index in bins[np.searchsorted(reached, needed)].tolist()]
 
 
 def merge(histograms: Iterable[tuple[ArrayLike, ArrayLike]]) -> Counts:
@@ -92,7 +108,8 @@ def merge(histograms: Iterable[tuple[ArrayLike, ArrayLike]]) -> Counts:
 
 
 def _value_of_bits(bits: int) -> float:
-    return float(np.uint32(bits).view(np.float32))
+    value: float = struct.unpack("<f", struct.pack("<I", bits))[0]
+    return value
 
 
 def _integers(values: ArrayLike) -> NDArray[np.int64]:

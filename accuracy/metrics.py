@@ -1,4 +1,4 @@
-"""Error metrics: pure functions of (actual, expected) in float64. None of them passes or fails anything.
+"""Error metrics of a comparison. None of them passes or fails anything.
 
 Special values are classified before anything is subtracted; every error metric speaks of the
 elements that are finite on both sides, and is NaN where there are none.
@@ -6,77 +6,51 @@ elements that are finite on both sides, and is NaN where there are none.
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from accuracy import fingerprint, histogram, structure
+from accuracy import fingerprint, histogram, structure, tally
 from accuracy.comparison import Comparison, Model
-from accuracy.oracles.rounding import overflow_threshold, ulp
-
-WORST = 8
-"""How many of the worst elements a row keeps, with their index."""
+from accuracy.oracles.rounding import overflow_threshold
+from accuracy.tally import Array, Tally
 
 FINITE, POSITIVE_INFINITY, NEGATIVE_INFINITY, NOT_A_NUMBER = range(4)
 
 
-def relative_frobenius(error: Tensor, expected: Tensor) -> float:
-    """‖error‖_F / ‖expected‖_F. Exact agreement is 0, any error on a zero signal is +inf."""
-    noise, signal = error.norm().item(), expected.norm().item()
-    if noise == 0:
+def relative_frobenius(told: Tally) -> float:
+    """‖e‖_F / ‖y‖_F. Exact agreement is 0, any error on a zero signal is +inf."""
+    if told.energy == 0:
         return 0.0
-    return noise / signal if signal else math.inf
+    return math.sqrt(told.energy / told.signal) if told.signal else math.inf
 
 
-def sqnr_db(error: Tensor, expected: Tensor) -> float:
+def sqnr_db(told: Tally) -> float:
     """Signal-to-quantization-noise ratio, -20·log10 of the relative Frobenius error. Exact agreement is +inf."""
-    relative = relative_frobenius(error, expected)
+    relative = relative_frobenius(told)
     if relative == 0:
         return math.inf
     return -20 * math.log10(relative) if math.isfinite(relative) else -math.inf
 
 
-def safe_relative(error: Tensor, expected: Tensor, scale: Tensor) -> Tensor:
-    """|error| / max(|expected|, scale), elementwise; 0 where the error is 0.
-
-    `scale` is the size below which |expected| is rounding noise, so cancellation does not blow it up.
-    """
-    magnitude = error.abs()
-    return torch.where(magnitude == 0, 0.0, magnitude / torch.maximum(expected.abs(), scale))
-
-
-def bound_ratio(error: Tensor, bound: Tensor) -> Tensor:
-    """|error| / bound, elementwise: 0 where the error is 0, +inf where an exact value was missed."""
-    magnitude = error.abs()
-    return torch.where(magnitude == 0, 0.0, magnitude / bound)
-
-
-def ulp_error(error: Tensor, expected: Tensor, dtype: torch.dtype) -> Tensor:
-    """|error| in units of the spacing of `dtype` at `expected`, elementwise."""
-    return error.abs() / ulp(expected, dtype)
-
-
-def backward_error(error: Tensor, scale: Tensor) -> float:
-    """Componentwise backward error κ = max |error| / (u·Σ|x||w|) (Oettli and Prager 1964); 0/0 is 0."""
-    return bound_ratio(error, scale).max().item() if error.numel() else math.nan
-
-
-def slope(error: Tensor, expected: Tensor) -> tuple[float, float]:
+def slope(told: Tally) -> tuple[float, float]:
     """β = Σe·y / Σy² and its z = Σe·y / √Σ(e·y)²: a common relative scale fault, and how sure it is.
 
     Both are 0 where there is no error or no signal.
     """
-    product = error * expected
-    energy, spread = expected.square().sum().item(), product.square().sum().sqrt().item()
-    if energy == 0 or spread == 0:
+    if told.signal == 0 or told.spread == 0:
         return 0.0, 0.0
-    return product.sum().item() / energy, product.sum().item() / spread
+    return told.cross / told.signal, told.cross / math.sqrt(told.spread)
 
 
-def mean_z(error: Tensor) -> float:
+def mean_z(told: Tally) -> float:
     """Σe / √Σe²: N(0, 1) for independent symmetric errors, large under truncation or a bias fault."""
-    spread = error.square().sum().sqrt().item()
-    return error.sum().item() / spread if spread else 0.0
+    return told.total / math.sqrt(told.energy) if told.energy else 0.0
 
 
 def classify(values: Tensor) -> Tensor:
@@ -107,6 +81,54 @@ def special_mismatches(actual: Tensor, model: Model, dtype: torch.dtype) -> Tens
     return ~torch.where(wanted == FINITE, allowed, seen == wanted)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """Finite errors of one model, flat, with what they are measured by.
+
+    `places` says where each stands in the tensor and `wrong` where the class is wrong; both are None in the
+    ordinary case that all is finite, as it should be.
+    """
+
+    error: Array
+    expected: Array
+    bound: Array
+    scale: Array
+    places: NDArray[np.int64] | None = None
+    wrong: NDArray[np.int64] | None = None
+
+    def told(self, dtype: torch.dtype) -> Tally | None:
+        """Their tally, nothing if there is no finite element."""
+        return tally.of(self.error, self.expected, self.bound, self.scale, dtype) if self.error.size else None
+
+
+def errors(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
+    """The errors of `actual`, float64 and of the model's shape, against it."""
+    seen, expected, bound, scale = (flat(part) for part in (actual, model.expected, model.bound, model.scale))
+    # A sum is finite only if all its terms are; and where |expected| stays below the threshold, so does an end of
+    # every interval around it.
+    if math.isfinite(seen.sum()) and max(-expected.min(initial=0.0), expected.max(initial=0.0)) < min(
+        overflow_threshold(dtype), model.overflow
+    ):
+        return Errors(error=seen - expected, expected=expected, bound=bound, scale=scale)
+    wrong = np.flatnonzero(flat(special_mismatches(actual, model, dtype)))
+    places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
+    finite = expected[places]
+    return Errors(
+        error=seen[places] - finite,
+        expected=finite,
+        bound=bound[places],
+        scale=scale[places],
+        places=places,
+        wrong=wrong,
+    )
+
+
+def flat(values: Tensor) -> NDArray[Any]:
+    """The elements of a tensor on the CPU, in row-major order."""
+    elements: NDArray[Any] = values.detach().reshape(-1).numpy()
+    return elements
+
+
 def describe(comparison: Comparison) -> dict[str, object]:
     """Every metric of one comparison, by the column of `Observation` that holds it.
 
@@ -114,100 +136,105 @@ def describe(comparison: Comparison) -> dict[str, object]:
     elements leave `ratio` NaN, which never passes.
     """
     model, actual = comparison.model, comparison.actual.double()
+    digest = fingerprint.digest(comparison.actual)
     if actual.shape != model.expected.shape:
         return {
             "count": model.expected.numel(),
             "ratio": math.inf,
             "basis": comparison.basis,
-            "digest": fingerprint.digest(comparison.actual),
+            "digest": digest,
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
-    wrong = special_mismatches(actual, model, comparison.dtype)
-    both = actual.isfinite() & model.expected.isfinite()
-    error = (actual - model.expected)[both]
-    ratios = bound_ratio(error, model.bound[both])
-    columns = _statistics(error, model.expected[both], model.scale[both], ratios, comparison.dtype)
-    columns["count"] = actual.numel()
-    columns["basis"] = comparison.basis
-    columns["special_mismatch"] = int(wrong.sum().item())
-    columns["theory_z"] = comparison.theory_z
-    columns["digest"] = fingerprint.digest(comparison.actual)
-    columns["sample_values"] = fingerprint.sample(actual)
-    columns["sample_bounds"] = fingerprint.sample(model.bound)
-    if wrong.any():
+    found = errors(actual, model, comparison.dtype)
+    told = found.told(comparison.dtype)
+    columns: dict[str, object] = {
+        "count": actual.numel(),
+        "basis": comparison.basis,
+        "theory_z": comparison.theory_z,
+        "digest": digest,
+        "sample_values": fingerprint.sample(actual),
+        "sample_bounds": fingerprint.sample(model.bound),
+        "special_mismatch": 0 if found.wrong is None else found.wrong.size,
+        "ratio": math.nan,
+    }
+    if told is not None:
+        columns |= _statistics(told, found.error.size)
+    if found.wrong is not None and found.wrong.size:
         columns["ratio"] = math.inf
-        columns["observed"] = _class_reason(actual, model, wrong)
-    elif actual.numel() and not both.any():
+        columns["observed"] = _class_reason(actual, model, found.wrong)
+    elif actual.numel() and told is None:
         columns["ratio"] = 0.0
-    columns |= _worst(comparison, both, wrong)
-    models, lower = _lower_precision(comparison, columns["ratio"])
+    columns |= _worst(actual, model, found, told)
+    models, lower = _lower_precision(comparison, actual, columns["ratio"])
     columns |= lower
-    columns |= _structure(comparison, models)
-    columns |= _decomposition(comparison, actual, both)
+    if told is None or told.largest > 0:
+        columns |= _structure(comparison, actual, models)
+    columns |= _decomposition(comparison, actual)
     return columns
 
 
-def _statistics(
-    error: Tensor, expected: Tensor, scale: Tensor, ratios: Tensor, dtype: torch.dtype
-) -> dict[str, object]:
-    if error.numel() == 0:
-        return {"ratio": math.nan}
-    relative = safe_relative(error, expected, scale)
-    beta, z = slope(error, expected)
-    abs_bins, abs_counts = histogram.count(error.abs().numpy())
-    ratio_bins, ratio_counts = histogram.count(ratios.numpy())
-    rel_bins, rel_counts = histogram.count(relative.numpy())
+def _statistics(told: Tally, count: int) -> dict[str, object]:
+    beta, z = slope(told)
+    abs_p50, abs_p99 = histogram.quantiles(told.errors, (0.5, 0.99))
+    rel_p50, rel_p99 = histogram.quantiles(told.relatives, (0.5, 0.99))
     return {
-        "abs_mean": error.abs().mean().item(),
-        "abs_p50": histogram.quantile(abs_bins, abs_counts, 0.5),
-        "abs_p99": histogram.quantile(abs_bins, abs_counts, 0.99),
-        "abs_max": error.abs().max().item(),
-        "rel_p50": histogram.quantile(rel_bins, rel_counts, 0.5),
-        "rel_p99": histogram.quantile(rel_bins, rel_counts, 0.99),
-        "rel_max": relative.max().item(),
-        "rel_fro": relative_frobenius(error, expected),
-        "sqnr_db": sqnr_db(error, expected),
-        "ulp_max": ulp_error(error, expected, dtype).max().item(),
-        "kappa": backward_error(error, scale),
+        "abs_mean": told.magnitude / count,
+        "abs_p50": abs_p50,
+        "abs_p99": abs_p99,
+        "abs_max": told.largest,
+        "rel_p50": rel_p50,
+        "rel_p99": rel_p99,
+        "rel_max": told.relative,
+        "rel_fro": relative_frobenius(told),
+        "sqnr_db": sqnr_db(told),
+        "ulp_max": told.ulps,
+        "kappa": told.kappa,
         "slope": beta,
         "slope_z": z,
-        "mean_z": mean_z(error),
-        "ratio": ratios.max().item(),
-        "abs_bins": abs_bins.tolist(),
-        "abs_counts": abs_counts.tolist(),
-        "ratio_bins": ratio_bins.tolist(),
-        "ratio_counts": ratio_counts.tolist(),
+        "mean_z": mean_z(told),
+        "ratio": told.ratio,
+        "abs_bins": told.errors[0].tolist(),
+        "abs_counts": told.errors[1].tolist(),
+        "ratio_bins": told.ratios[0].tolist(),
+        "ratio_counts": told.ratios[1].tolist(),
     }
 
 
-def _worst(comparison: Comparison, both: Tensor, wrong: Tensor) -> dict[str, object]:
-    """The worst elements, wrong specials first, with index, values and limit; and the limit at the very worst."""
-    model, actual = comparison.model, comparison.actual.double()
-    ratios = torch.where(both, bound_ratio(actual - model.expected, model.bound), 0.0)
-    ratios = torch.where(wrong, math.inf, ratios).reshape(-1)
-    if ratios.numel() == 0:
+def _worst(actual: Tensor, model: Model, found: Errors, told: Tally | None) -> dict[str, object]:
+    """The worst elements, wrong specials first, with index, values and limit; and the limit at the very worst.
+
+    That of the first element where there is no error.
+    """
+    if not actual.numel():
         return {}
-    top = torch.topk(ratios, min(WORST, ratios.numel())).indices
+    pairs = list(told.worst) if told else []
+    if found.places is not None:
+        pairs = [(ratio, int(found.places[place])) for ratio, place in pairs]
+    if found.wrong is not None:
+        pairs = [(math.inf, int(place)) for place in found.wrong[: tally.KEPT]] + pairs
+        pairs.sort(key=tally.by_rank)
+    chosen = [place for _, place in pairs[: tally.KEPT]]
+    seen, expected, bound = (flat(part)[chosen or [0]].tolist() for part in (actual, model.expected, model.bound))
+    index = np.stack(np.unravel_index(chosen, actual.shape), axis=-1).tolist() if actual.dim() and chosen else [[]]
     rows = [
         {
-            "index": [int(i) for i in torch.unravel_index(position, actual.shape)],
-            "actual": repr(actual.reshape(-1)[position].item()),
-            "expected": repr(model.expected.reshape(-1)[position].item()),
-            "limit": repr(model.bound.reshape(-1)[position].item()),
-            "ratio": repr(ratios[position].item()),
+            "index": index[number],
+            "actual": repr(seen[number]),
+            "expected": repr(expected[number]),
+            "limit": repr(bound[number]),
+            "ratio": repr(pairs[number][0]),
         }
-        for position in top
+        for number in range(len(chosen))
     ]
-    return {"worst": json.dumps(rows), "limit": model.bound.reshape(-1)[top[0]].item()}
+    return {"worst": json.dumps(rows), "limit": bound[0]}
 
 
-def _class_reason(actual: Tensor, model: Model, wrong: Tensor) -> str:
-    first = int(wrong.reshape(-1).nonzero()[0].item())
-    seen, wanted = actual.reshape(-1)[first].item(), model.expected.reshape(-1)[first].item()
-    return f"{int(wrong.sum().item())} of {actual.numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"
+def _class_reason(actual: Tensor, model: Model, wrong: NDArray[np.int64]) -> str:
+    seen, wanted = (flat(part)[wrong[0]].item() for part in (actual, model.expected))
+    return f"{wrong.size} of {actual.numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"
 
 
-def _lower_precision(comparison: Comparison, ratio: object) -> tuple[list[Model], dict[str, object]]:
+def _lower_precision(comparison: Comparison, actual: Tensor, ratio: object) -> tuple[list[Model], dict[str, object]]:
     """The models that hold, and whether a lower precision than the one asked for explains an exceeded bound.
 
     The model of the precision asked for is the only one where none holds.
@@ -215,54 +242,65 @@ def _lower_precision(comparison: Comparison, ratio: object) -> tuple[list[Model]
     if comparison.lower is None or not isinstance(ratio, float):
         return [comparison.model], {}
     name, model = comparison.lower()
-    actual = comparison.actual.double()
-    if special_mismatches(actual, model, comparison.dtype).any():
+    found = errors(actual, model, comparison.dtype)
+    if found.wrong is not None and found.wrong.size:
         return [comparison.model], {"lower": name, "lower_ratio": math.inf}
-    both = actual.isfinite() & model.expected.isfinite()
-    ratios = bound_ratio((actual - model.expected)[both], model.bound[both])
-    lower_ratio = ratios.max().item() if ratios.numel() else 0.0
+    lower_ratio = largest_ratio(found.error, found.bound)
     holding = [held for held, its in ((comparison.model, ratio), (model, lower_ratio)) if its <= 1]
     return holding or [comparison.model], {"lower": name, "lower_ratio": lower_ratio}
 
 
-def _structure(comparison: Comparison, models: list[Model]) -> dict[str, object]:
+def largest_ratio(error: Array, bound: Array) -> float:
+    """The largest |error| / bound: +inf where an exact value was missed, 0 where there is no error or no element."""
+    size = np.abs(error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(size == 0, 0.0, size / bound)
+    return float(ratios.max(initial=0.0))
+
+
+def _structure(comparison: Comparison, actual: Tensor, models: Sequence[Model]) -> dict[str, object]:
     """Structured residuals against the models that hold; the one with the least of them counts.
 
     A kernel of lower precision may stay within the bound of the precision asked for, and still
     leave the structure of its rounded operands; against its own model it must be free of it.
     """
     inner = structure.LEAST_INNER if models[0].factors is None else models[0].factors[0].shape[1]
-    if comparison.least_effect is None or inner < structure.LEAST_INNER:
+    least = comparison.least_effect
+    if least is None or inner < structure.LEAST_INNER:
         return {}
-    found = min((_residual(comparison, model, comparison.least_effect) for model in models), key=lambda s: abs(s.z))
+    found = min((_residual(actual, model, least) for model in models), key=lambda found: abs(found.z))
     return {"structure_z": abs(found.z), "structure_effect": found.effect, "structure_at": found.at}
 
 
-def _residual(comparison: Comparison, model: Model, least_effect: float) -> structure.Structure:
+def _residual(actual: Tensor, model: Model, least_effect: float) -> structure.Structure:
     columns = model.expected.shape[-1] if model.expected.dim() else 1
-    actual, expected = comparison.actual.double().reshape(-1, columns), model.expected.reshape(-1, columns)
-    both = actual.isfinite() & expected.isfinite()
-    if model.certain is not None:
-        both &= model.certain.reshape(-1, columns)
-    error = torch.where(both, actual - expected, 0.0)
-    return structure.strongest(error, torch.where(both, expected, 0.0), model.factors, least_effect)
+    actual, expected = actual.reshape(-1, columns), model.expected.reshape(-1, columns)
+    error = actual - expected
+    if model.certain is not None or not math.isfinite(error.sum()):
+        both = actual.isfinite() & expected.isfinite()
+        if model.certain is not None:
+            both &= model.certain.reshape(-1, columns)
+        error, expected = torch.where(both, error, 0.0), torch.where(both, expected, 0.0)
+    return structure.strongest(error, expected, model.factors, least_effect)
 
 
-def _decomposition(comparison: Comparison, actual: Tensor, both: Tensor) -> dict[str, object]:
+def _decomposition(comparison: Comparison, actual: Tensor) -> dict[str, object]:
     """Norms of the total error and its two terms, and how far the terms are from adding up to the total.
 
     `identity_error` is max |total - (compute + quantization)| over the largest value that enters.
     """
     if comparison.oracle is None:
         return {}
-    finite = both & comparison.oracle.isfinite()
-    out, oracle, reference = actual[finite], comparison.oracle[finite], comparison.model.expected[finite]
+    out, oracle, reference = (flat(part) for part in (actual, comparison.oracle, comparison.model.expected))
+    if not math.isfinite(out.sum() + oracle.sum() + reference.sum()):
+        finite = np.isfinite(out) & np.isfinite(oracle) & np.isfinite(reference)
+        out, oracle, reference = out[finite], oracle[finite], reference[finite]
     total, compute, quantization = out - reference, out - oracle, oracle - reference
-    largest = torch.stack([out.abs(), oracle.abs(), reference.abs()]).max().item() if out.numel() else 0.0
-    residual = (total - (compute + quantization)).abs().max().item() if out.numel() else 0.0
+    largest = max(float(np.abs(part).max(initial=0.0)) for part in (out, oracle, reference))
+    residual = float(np.abs(total - (compute + quantization)).max(initial=0.0))
     return {
-        "total_fro": total.norm().item(),
-        "compute_fro": compute.norm().item(),
-        "quantization_fro": quantization.norm().item(),
+        "total_fro": math.sqrt(total @ total),
+        "compute_fro": math.sqrt(compute @ compute),
+        "quantization_fro": math.sqrt(quantization @ quantization),
         "identity_error": residual / largest if largest else 0.0,
     }

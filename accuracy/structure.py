@@ -8,9 +8,13 @@ raise no alarm.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
+
+Sums = Any
+"""One sum, or an array of one a group."""
 
 BLOCKS = 8
 """Into how many runs the inner dimension is cut."""
@@ -39,56 +43,58 @@ def strongest(error: Tensor, expected: Tensor, factors: tuple[Tensor, Tensor] | 
     product `expected` is, or None. Non-finite elements must have been set to zero in both. Effects
     of a relative size up to `least` do not count.
     """
+    e, y = np.ascontiguousarray(error.numpy()), np.ascontiguousarray(expected.numpy())
+    product = e * y
+    squares = product * product
+    signals, energies = y * y, e * e
+    by_column = product.sum(axis=0), squares.sum(axis=0), signals.sum(axis=0)
     found = [
-        *_slopes(error, expected, least, "all", (0, 1)),
-        *_slopes(error, expected, least, "column", (0,)),
-        *_slopes(error, expected, least, "row", (1,)),
-        *_means(error, expected, least, "all", (0, 1)),
-        *_means(error, expected, least, "column", (0,)),
+        *_slopes(*(sums.sum() for sums in by_column), least=least, name="all"),
+        *_slopes(*by_column, least=least, name="column"),
+        *_slopes(*(sums.sum(axis=1) for sums in (product, squares, signals)), least=least, name="row"),
+        *_means(e.sum(), energies.sum(), by_column[2].sum(), number=e.size, least=least, name="all"),
+        *_means(e.sum(axis=0), energies.sum(axis=0), by_column[2], number=e.shape[0], least=least, name="column"),
     ]
     if factors is not None:
-        found += _blocks(error, factors, least)
+        found += _blocks(e.reshape(-1), factors, least)
     return max(found, key=lambda structure: abs(structure.z), default=Structure(z=0.0, effect=0.0, at=""))
 
 
-def _slopes(error: Tensor, signal: Tensor, least: float, name: str, over: tuple[int, ...]) -> list[Structure]:
-    """Slope of the error on the signal, Σe·y / Σy², and its z, summed over the given dimensions."""
-    product = error * signal
-    projected = product.sum(dim=over)
-    effect = projected / signal.square().sum(dim=over)
-    z = projected / product.square().sum(dim=over).sqrt()
-    return _largest(z, effect, least, name)
+def _slopes(cross: Sums, spread: Sums, signal: Sums, *, least: float, name: str) -> list[Structure]:
+    """Slope of the error on the signal, Σe·y / Σy², and its z = Σe·y / √Σ(e·y)², from the sums of each group."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _largest(cross / np.sqrt(spread), cross / signal, least, name)
 
 
-def _means(error: Tensor, signal: Tensor, least: float, name: str, over: tuple[int, ...]) -> list[Structure]:
-    """Mean of the error, relative to the root mean square of the signal, and its z."""
-    z = error.sum(dim=over) / error.square().sum(dim=over).sqrt()
-    effect = error.mean(dim=over) / signal.square().mean(dim=over).sqrt()
-    return _largest(z, effect, least, f"mean of {name}")
+def _means(total: Sums, energy: Sums, signal: Sums, *, number: int, least: float, name: str) -> list[Structure]:
+    """Mean of the error, relative to the root mean square of the signal, and its z = Σe / √Σe²."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effect = total / number / np.sqrt(signal / number)
+        return _largest(total / np.sqrt(energy), effect, least, f"mean of {name}")
 
 
-def _blocks(error: Tensor, factors: tuple[Tensor, Tensor], least: float) -> list[Structure]:
+def _blocks(error: Sums, factors: tuple[Tensor, Tensor], least: float) -> list[Structure]:
     """Slope of the error on what each block of the inner dimension contributes."""
-    left, right = factors
+    left, right = (factor.numpy() for factor in factors)
     size = -(-left.shape[1] // BLOCKS)
-    pairs = zip(torch.split(left, size, dim=1), torch.split(right, size, dim=1), strict=True)
-    found = [
-        (number, structure)
-        for number, (a, b) in enumerate(pairs)
-        for structure in _slopes(error, (a @ b.T).nan_to_num(0.0, 0.0, 0.0), least, "block", (0, 1))
-    ]
-    count = -(-left.shape[1] // size)
-    return [
-        Structure(z=structure.z, effect=structure.effect, at=f"block {number} of {count} of the inner dimension")
-        for number, structure in found
-    ]
+    begins = range(0, left.shape[1], size)
+    found = []
+    for number, begin in enumerate(begins):
+        part = (left[:, begin : begin + size] @ right[:, begin : begin + size].T).reshape(-1)
+        if not np.isfinite(part.sum()):
+            part = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
+        cross, signal = error @ part, part @ part
+        part *= error
+        name = f"block {number} of {len(begins)} of the inner dimension"
+        found += _slopes(cross, part @ part, signal, least=least, name=name)
+    return found
 
 
-def _largest(z: Tensor, effect: Tensor, least: float, name: str) -> list[Structure]:
+def _largest(z: Sums, effect: Sums, least: float, name: str) -> list[Structure]:
     """The group with the largest |z| among those whose effect counts; none where no group has one."""
-    z, effect = z.reshape(-1), effect.reshape(-1)
-    counts = torch.where(effect.abs() > least, z.abs(), 0.0).nan_to_num(0.0, 0.0, 0.0)
-    if counts.numel() == 0 or not counts.any():
+    z, effect = np.atleast_1d(z), np.atleast_1d(effect)
+    counts = np.where((np.abs(effect) > least) & np.isfinite(z), np.abs(z), 0.0)
+    at = int(counts.argmax()) if counts.size else 0
+    if not counts.size or counts[at] == 0:
         return []
-    at = int(counts.argmax().item())
-    return [Structure(z=z[at].item(), effect=effect[at].item(), at=name if z.numel() == 1 else f"{name} {at}")]
+    return [Structure(z=float(z[at]), effect=float(effect[at]), at=name if z.size == 1 else f"{name} {at}")]

@@ -25,6 +25,7 @@ WORKER_SIDE = (
     "accuracy.measure",
     "accuracy.subjects",
     "accuracy.metrics",
+    "accuracy.tally",
     "accuracy.inputs",
     "accuracy.comparison",
     "accuracy.fingerprint",

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accuracy import histogram, metrics
+from accuracy import histogram, metrics, tally
 from accuracy.case import Observation, Stage
 from accuracy.comparison import Comparison, Model, exact
+from accuracy.tally import Tally
 
 values = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)
 pairs = st.lists(st.tuples(values, values), min_size=1, max_size=30)
@@ -57,46 +58,64 @@ def described(actual: Tensor, expected: Tensor, **options: Any) -> dict[str, Any
     return metrics.describe(comparison(actual, expected, **options))
 
 
+def told(error: Tensor, expected: Tensor, *, bound: Tensor | None = None, scale: Tensor | None = None) -> Tally:
+    """The tally of these errors, by default under bounds of 1 and scales of 0."""
+    return tally.of(
+        metrics.flat(error),
+        metrics.flat(expected),
+        metrics.flat(torch.ones_like(error) if bound is None else bound),
+        metrics.flat(torch.zeros_like(error) if scale is None else scale),
+        torch.float16,
+    )
+
+
 def test_sqnr_of_a_known_error() -> None:
     """Signal 1, noise a tenth of it in amplitude: 20 dB, worked out by hand."""
-    assert metrics.sqnr_db(tensor(0.0, 0.1), tensor(1.0, 0.0)) == pytest.approx(20.0)
+    assert metrics.sqnr_db(told(tensor(0.0, 0.1), tensor(1.0, 0.0))) == pytest.approx(20.0)
 
 
 def test_ratios_at_the_edges() -> None:
     """Exact agreement is perfect even of nothing; an error on a zero signal has no finite ratio."""
     zero, one = tensor(0.0), tensor(1.0)
 
-    assert metrics.relative_frobenius(zero, zero) == 0
-    assert metrics.relative_frobenius(one, zero) == math.inf
-    assert metrics.sqnr_db(zero, one) == math.inf
-    assert metrics.sqnr_db(one, zero) == -math.inf
-    assert metrics.slope(zero, one) == metrics.slope(one, zero) == (0, 0)
-    assert metrics.mean_z(zero) == 0
-    assert metrics.bound_ratio(tensor(0.0, 0.0, 1e-300, -3.0), tensor(0.0, 1.0, 0.0, 2.0)).tolist() == [
-        0,
-        0,
-        math.inf,
-        1.5,
-    ]
-    assert math.isnan(metrics.backward_error(tensor(), tensor()))
+    assert metrics.relative_frobenius(told(zero, zero)) == 0
+    assert metrics.relative_frobenius(told(one, zero)) == math.inf
+    assert metrics.sqnr_db(told(zero, one)) == math.inf
+    assert metrics.sqnr_db(told(one, zero)) == -math.inf
+    assert metrics.slope(told(zero, one)) == metrics.slope(told(one, zero)) == (0, 0)
+    assert metrics.mean_z(told(zero, one)) == 0
+    assert [
+        told(tensor(error), one, bound=tensor(bound)).ratio
+        for error, bound in ((0.0, 0.0), (0.0, 1.0), (0.0, math.nan), (1e-300, 0.0), (-3.0, 2.0), (1.0, math.inf))
+    ] == [0, 0, 0, math.inf, 1.5, 0]
+    assert metrics.largest_ratio(*map(metrics.flat, (tensor(0.0, 2.0, -3.0), tensor(0.0, 4.0, 2.0)))) == 1.5
+    assert metrics.largest_ratio(*map(metrics.flat, (tensor(), tensor()))) == 0
 
 
 def test_errors_in_ulps_by_hand() -> None:
-    """Float16 at 1 has a spacing of 2**-10, at 1000 of a half."""
-    seen = metrics.ulp_error(tensor(2**-11, 0.5, -1.0), tensor(1.0, 1000.0, 1000.0), torch.float16)
-    assert seen.tolist() == [0.5, 1, 2]
+    """Float16 at 1 has a spacing of 2**-10, at 1000 of a half, and below its normal numbers of 2**-24."""
+    for error, expected, ulps in (
+        (2**-11, 1.0, 0.5),
+        (0.5, 1000.0, 1),
+        (-1.0, 1000.0, 2),
+        (2**-24, 0.0, 1),
+        (2**-25, -(2.0**-20), 0.5),
+        (1.0, 1023.9999, 2),
+        (1.0, -1024.0, 1),
+    ):
+        assert told(tensor(error), tensor(expected)).ulps == ulps
 
 
 def test_the_safe_relative_error_does_not_explode_by_cancellation() -> None:
     """Expected 0 where terms of size 1 cancelled: the scale takes the place of the value."""
-    seen = metrics.safe_relative(tensor(1e-7, 0.5, 0.0), tensor(0.0, 2.0, 0.0), tensor(1e-7, 1e-7, 0.0))
-    assert seen.tolist() == [1, 0.25, 0]
+    for error, expected, scale, relative in ((1e-7, 0.0, 1e-7, 1), (0.5, 2.0, 1e-7, 0.25), (0.0, 0.0, 0.0, 0)):
+        assert told(tensor(error), tensor(expected), scale=tensor(scale)).relative == relative
 
 
 @given(pairs)
 def test_norms_slope_and_mean_against_arbitrary_precision(pair: list[tuple[float, float]]) -> None:
     """Each in 60 digits, from the formula in its docstring."""
-    error, expected = columns(pair)
+    sums = told(*columns(pair))
     with mpmath.workdps(60):
         e, y = [mpmath.mpf(one) for one, _ in pair], [mpmath.mpf(other) for _, other in pair]
         products = [a * b for a, b in zip(e, y, strict=True)]
@@ -105,12 +124,12 @@ def test_norms_slope_and_mean_against_arbitrary_precision(pair: list[tuple[float
         lost, lost_products = (float(mpmath.fsum(part, absolute=True)) * 1e-14 for part in (e, products))
 
     if noise and signal:
-        assert metrics.relative_frobenius(error, expected) == pytest.approx(float(noise / signal), rel=1e-12)
-        assert metrics.sqnr_db(error, expected) == pytest.approx(float(-20 * mpmath.log10(noise / signal)), abs=1e-9)
+        assert metrics.relative_frobenius(sums) == pytest.approx(float(noise / signal), rel=1e-12)
+        assert metrics.sqnr_db(sums) == pytest.approx(float(-20 * mpmath.log10(noise / signal)), abs=1e-9)
     if noise:
-        assert metrics.mean_z(error) * float(noise) == pytest.approx(float(total), rel=1e-12, abs=lost)
+        assert metrics.mean_z(sums) * float(noise) == pytest.approx(float(total), rel=1e-12, abs=lost)
     if spread:
-        beta, z = metrics.slope(error, expected)
+        beta, z = metrics.slope(sums)
         assert beta * float(signal) ** 2 == pytest.approx(float(cross), rel=1e-12, abs=lost_products)
         assert z * float(spread) == pytest.approx(float(cross), rel=1e-12, abs=lost_products)
 
@@ -120,19 +139,19 @@ def test_relative_metrics_ignore_a_common_scale(pair: list[tuple[float, float]],
     """Scaling by a power of two is exact, so no ratio may move by a bit."""
     error, expected = columns(pair)
     factor = 2.0**exponent
+    one = told(error, expected, scale=expected.abs())
+    other = told(error * factor, expected * factor, scale=expected.abs() * factor)
 
-    assert metrics.relative_frobenius(error * factor, expected * factor) == metrics.relative_frobenius(error, expected)
-    assert metrics.slope(error * factor, expected * factor) == metrics.slope(error, expected)
-    assert metrics.mean_z(error * factor) == metrics.mean_z(error)
-    assert metrics.backward_error(error * factor, expected.abs() * factor) == metrics.backward_error(
-        error, expected.abs()
-    )
+    assert metrics.relative_frobenius(other) == metrics.relative_frobenius(one)
+    assert metrics.slope(other) == metrics.slope(one)
+    assert metrics.mean_z(other) == metrics.mean_z(one)
+    assert (other.kappa, other.relative) == (one.kappa, one.relative)
 
 
 def test_a_common_scale_fault_is_seen_by_its_slope() -> None:
     """1000 outputs a part in 1e6 too large, far below a float16 ulp: β says 1e-6, and is sure of it."""
     expected = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    beta, z = metrics.slope(expected * 1e-6, expected)
+    beta, z = metrics.slope(told(expected * 1e-6, expected))
 
     assert beta == pytest.approx(1e-6)
     assert z > 7
@@ -140,7 +159,8 @@ def test_a_common_scale_fault_is_seen_by_its_slope() -> None:
 
 def test_truncation_is_seen_by_its_mean() -> None:
     """Errors that all point down: n equal errors give z = -√n."""
-    assert metrics.mean_z(torch.full((400,), -1e-9, dtype=torch.float64)) == pytest.approx(-20)
+    errors = torch.full((400,), -1e-9, dtype=torch.float64)
+    assert metrics.mean_z(told(errors, torch.ones_like(errors))) == pytest.approx(-20)
 
 
 @pytest.mark.parametrize(("seen", "wanted"), list(product(CLASSES, CLASSES)))
@@ -251,6 +271,19 @@ def test_at_most_eight_worst_elements_are_kept() -> None:
     worst = json.loads(described(errors, torch.zeros(100, dtype=torch.float64))["worst"])
 
     assert [element["index"] for element in worst] == [[index] for index in range(99, 91, -1)]
+
+
+def test_elements_without_an_error_are_not_among_the_worst() -> None:
+    """The limit beside them is then that of the first element."""
+    row = described(tensor(1.0, 2.0), tensor(1.0, 2.0), bound=0.25)
+
+    assert (row["worst"], row["limit"]) == ("[]", 0.25)
+    assert [element["index"] for element in json.loads(described(tensor(1.0, 2.5), tensor(1.0, 2.0))["worst"])] == [[1]]
+
+
+def test_a_scalar_has_an_empty_index() -> None:
+    row = described(torch.tensor(1.5), torch.tensor(1.0, dtype=torch.float64))
+    assert json.loads(row["worst"])[0]["index"] == []
 
 
 def test_every_metric_has_its_column() -> None:

@@ -140,7 +140,7 @@ def test_the_bound_of_one_rounding_holds(value: float, dtype: torch.dtype) -> No
     if abs(value) < overflow_threshold(dtype):
         error = abs(Fraction(once(value, dtype)) - Fraction(value))
         assert error <= Fraction(rounding_error(tensor(value), dtype).item())
-        assert error <= Fraction(ulp(tensor(once(value, dtype)), dtype).item()) / 2
+        assert error <= Fraction(ulp(tensor(once(value, dtype)).numpy(), dtype).item()) / 2
 
 
 def test_the_bound_of_one_rounding_is_attained() -> None:
@@ -165,12 +165,12 @@ def test_the_bound_of_one_rounding_is_attained() -> None:
 )
 def test_ulps_worked_out_by_hand(value: float, dtype: torch.dtype, spacing: float) -> None:
     """From 1 on float16 has 10 bits below the point; below its normals the spacing stays that of the subnormals."""
-    assert ulp(tensor(value), dtype).item() == spacing
+    assert ulp(tensor(value).numpy(), dtype).item() == spacing
 
 
 @given(value=finite, dtype=dtypes)
 def test_ulp_is_the_spacing_by_definition(value: float, dtype: torch.dtype) -> None:
-    assert Fraction(ulp(tensor(value), dtype).item()) == quantum(value, dtype)
+    assert Fraction(ulp(tensor(value).numpy(), dtype).item()) == quantum(value, dtype)
 
 
 def test_gamma_worked_out_by_hand() -> None:

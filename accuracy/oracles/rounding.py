@@ -7,13 +7,16 @@ lemma 3.1; N. J. Higham and T. Mary, A new approach to probabilistic rounding er
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 SMALLEST_SUBNORMAL = {torch.float32: 2.0**-149, torch.float16: 2.0**-24, torch.bfloat16: 2.0**-133}
 SMALLEST_NORMAL = {torch.float32: 2.0**-126, torch.float16: 2.0**-14, torch.bfloat16: 2.0**-126}
 MANTISSA_BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
+_EXPONENT = np.int64(0x7FF << 52)  # the bits of a float64 that hold its exponent
 
 
 def overflow_threshold(dtype: torch.dtype) -> float:
@@ -63,7 +66,7 @@ def probabilistic_gamma(n: int, u: float, confidence: float) -> float:
     return min(math.expm1(confidence * math.sqrt(n) * u + n * u * u / (1 - u)), gamma(n, u))
 
 
-def ulp(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Spacing of `dtype` in the binade of each of `values` (float64), not below the smallest subnormal."""
-    exponent = torch.frexp(values.abs().clamp_min(SMALLEST_NORMAL[dtype])).exponent - 1
-    return torch.ldexp(torch.ones_like(values), exponent - MANTISSA_BITS[dtype])
+def ulp(values: NDArray[np.float64], dtype: torch.dtype) -> NDArray[np.float64]:
+    """Spacing of `dtype` in the binade of each of `values`, not below the smallest subnormal."""
+    binades = (values.view(np.int64) & _EXPONENT).view(np.float64)
+    return np.maximum(binades, SMALLEST_NORMAL[dtype]) * 2.0 ** -MANTISSA_BITS[dtype]

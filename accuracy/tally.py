@@ -1,0 +1,130 @@
+"""What one pass over a comparison adds up: sums, maxima and histograms of errors that are finite.
+
+Elements are taken in blocks that fit the processor's cache, since a comparison is a few dozen simple
+operations on each, and memory is what they would wait for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from accuracy import histogram
+from accuracy.histogram import Counts
+from accuracy.oracles.rounding import ulp
+
+Array = NDArray[np.float64]
+
+BLOCK: Final = 1 << 14
+"""Elements in a block: ten arrays of so many are a bit more than a megabyte."""
+
+KEPT: Final = 8
+"""How many of the worst elements are kept."""
+
+GROUP: Final = 64
+"""Elements of which the largest is looked at first, where the worst are looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Of errors e = actual - expected, with expected values y, bounds b and scales s, elementwise.
+
+    Sums: `magnitude` Σ|e|, `total` Σe, `energy` Σe², `cross` Σe·y, `signal` Σy², `spread` Σ(e·y)². Maxima:
+    `largest` |e|, `relative` |e| / max(|y|, s), `ratio` |e| / b, `kappa` |e| / s, and `ulps`, |e| in spacings of the
+    dtype at y; NaN exceeds every number, and 0 / 0 is 0. `errors`, `relatives` and `ratios` are histograms of |e|
+    and of two of these quotients. `worst` are ratio and place of the elements with the largest ratios above 0, the
+    first of equal ones first.
+    """
+
+    magnitude: float = 0.0
+    total: float = 0.0
+    energy: float = 0.0
+    cross: float = 0.0
+    signal: float = 0.0
+    spread: float = 0.0
+    largest: float = 0.0
+    relative: float = 0.0
+    ratio: float = 0.0
+    kappa: float = 0.0
+    ulps: float = 0.0
+    errors: Counts
+    relatives: Counts
+    ratios: Counts
+    worst: tuple[tuple[float, int], ...] = ()
+
+
+_SUMS: Final = ("magnitude", "total", "energy", "cross", "signal", "spread")
+_MAXIMA: Final = ("largest", "relative", "ratio", "kappa", "ulps")
+_HISTOGRAMS: Final = ("errors", "relatives", "ratios")
+
+
+def of(error: Array, expected: Array, bound: Array, scale: Array, dtype: torch.dtype) -> Tally:
+    """The tally of finite errors and expected values, arrays of one dimension and the same, positive length."""
+    parts = [
+        _block(*(array[begin : begin + BLOCK] for array in (error, expected, bound, scale)), dtype=dtype, begin=begin)
+        for begin in range(0, error.size, BLOCK)
+    ]
+    return parts[0] if len(parts) == 1 else _added(parts)
+
+
+def _added(parts: Sequence[Tally]) -> Tally:
+    added: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in _SUMS}
+    added |= {name: float(np.max([getattr(part, name) for part in parts])) for name in _MAXIMA}
+    added |= {name: histogram.merge([getattr(part, name) for part in parts]) for name in _HISTOGRAMS}
+    worst = sorted((each for part in parts for each in part.worst), key=by_rank)
+    return Tally(**added, worst=tuple(worst[:KEPT]))
+
+
+def _block(error: Array, expected: Array, bound: Array, scale: Array, *, dtype: torch.dtype, begin: int) -> Tally:
+    size = np.abs(error)
+    largest = float(size.max())
+    signal = float(expected @ expected)
+    if largest == 0:
+        none = histogram.zeros(size.size)
+        return Tally(signal=signal, errors=none, relatives=none, ratios=none)
+    product = error * expected
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relatives, ratios, kappas = (size / divisor for divisor in (np.maximum(np.abs(expected), scale), bound, scale))
+    if size.min() == 0:
+        exact = size == 0
+        for quotients in (relatives, ratios, kappas):
+            quotients[exact] = 0.0
+    return Tally(
+        magnitude=float(size.sum()),
+        total=float(error.sum()),
+        energy=float(error @ error),
+        cross=float(error @ expected),
+        signal=signal,
+        spread=float(product @ product),
+        largest=largest,
+        relative=float(relatives.max()),
+        ratio=float(ratios.max()),
+        kappa=float(kappas.max()),
+        ulps=float((size / ulp(expected, dtype)).max()),
+        errors=histogram.count(size),
+        relatives=histogram.count(relatives),
+        ratios=histogram.count(ratios),
+        worst=_worst(ratios, begin),
+    )
+
+
+def _worst(ratios: Array, begin: int) -> tuple[tuple[float, int], ...]:
+    """The largest ratios above 0 with their places, NaN among the infinities."""
+    ranked = np.where(np.isnan(ratios), np.inf, ratios) if np.isnan(ratios).any() else ratios
+    least = 0.0
+    if ranked.size >= KEPT * GROUP:
+        # The eighth largest of the maxima of groups: at least eight elements reach it, and few more.
+        groups = ranked[: ranked.size // GROUP * GROUP].reshape(-1, GROUP).max(axis=1)
+        least = np.partition(groups, -KEPT)[-KEPT]
+    places = np.flatnonzero(ranked >= least if least > 0 else ranked > 0)
+    first = places[np.argsort(-ranked[places], kind="stable")[:KEPT]]
+    return tuple(zip(ratios[first].tolist(), (first + begin).tolist(), strict=True))
+
+
+def by_rank(each: tuple[float, int]) -> tuple[float, int]:
+    """Key that sorts pairs of ratio and place: the largest ratio first, NaN as +inf, equal ones by their place."""
+    ratio, place = each
+    return (-np.inf if np.isnan(ratio) else -ratio), place
