@@ -91,6 +91,8 @@ def nightly(
         if resume and out is None:
             fail("--resume needs --out: name the folder of the run to go on with")
         prepared = nightly.prepare(request, devices.probe(request.interpreter, request.overlay))
+        for reason in () if device else devices.unusable():
+            typer.echo(f"accuracy: {reason}", err=True)
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
         about = unfinished.about(prepared)
@@ -247,14 +249,18 @@ def list_cases() -> None:
 @app.command("devices")
 def list_devices() -> None:
     """List the devices and variants found here, and why the others are not."""
-    from accuracy.devices import probe
+    from accuracy.devices import parse, probe
+    from accuracy.installed import installed
     from reports.words import one_line
 
-    found = probe()
+    found, here = probe(), installed()
     for name, description in found.devices.items():
-        typer.echo(f"{name:12} {one_line(description)}")
+        by = " ".join(here.packages.get(parse(name).kind, ()))
+        typer.echo(f"{name:12} {one_line(f'{description}, by {by}' if by else description)}")
     for name, reason in found.missing.items():
         typer.echo(f"{name:12} not here: {one_line(reason)}")
+    for name, reason in here.unusable:
+        typer.echo(f"{name:12} not usable: {one_line(reason)}")
 
 
 @app.command()

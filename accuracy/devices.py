@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +54,10 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the probe saw. `devices` maps names to descriptions; `missing` maps kinds and variants to reasons."""
+    """What the probe saw. `devices` maps names to descriptions; `missing` maps kinds and variants to reasons.
+
+    `versions` are those of what measures, and of the packages that add devices.
+    """
 
     devices: Mapping[str, str]
     missing: Mapping[str, str]
@@ -90,8 +93,7 @@ def parse(name: str) -> Device:
     kind, colon, rest = name.partition(":")
     adapter = here.adapters.get(kind)
     if adapter is None:
-        why = next((why for unusable, why in here.unusable if unusable == kind), "")
-        raise DeviceError(f"the device {kind!r} cannot be used: {why}" if why else _unknown(name, here))
+        raise DeviceError(dict(here.unusable).get(kind) or _unknown(name, here))
     if not colon:
         return Device(name=name, adapter=adapter)
     variant = next((variant for variant in adapter.variants if variant.name == rest), None)
@@ -101,6 +103,11 @@ def parse(name: str) -> Device:
         # The first one goes by one name only, or the same measurement would appear twice.
         return Device(name=name if int(rest) else kind, adapter=adapter, index=int(rest) or None)
     raise DeviceError(_unknown(name, here))
+
+
+def unusable() -> list[str]:
+    """What is wrong with the packages that should add a device and cannot: a line each."""
+    return [reason for _, reason in installed().unusable]
 
 
 def _unknown(name: str, here: Installed) -> str:
@@ -171,7 +178,8 @@ def probe(interpreter: str = sys.executable, overlay: Sequence[Path] = ()) -> Fo
     if ended.returncode or not said:
         words = ended.stderr.decode(errors="replace").strip().splitlines()
         return _nothing(f"torch cannot be imported: {words[-1] if words else f'exit code {ended.returncode}'}")
-    return found_from(json.loads(said), adapters)
+    found = found_from(json.loads(said), adapters)
+    return replace(found, versions={**found.versions, **dict(installed().packages.values())})
 
 
 def found_from(seen: Mapping[str, Any], adapters: Iterable[Adapter]) -> Found:

@@ -17,12 +17,12 @@ GROUP: Final = "accuracy.devices"
 class Installed:
     """Adapters by kind, the packages that brought those that are not built in, and what cannot be used.
 
-    `origins` has for each kind of a package the package's name and version. `unusable` has for each entry point
-    that cannot be used its name and why, in one line.
+    `packages` has the name and version of the package of each kind that has one, `unusable` the name of each
+    entry point that cannot be used with what is wrong and what to do, in one line.
     """
 
     adapters: Mapping[str, Adapter]
-    origins: Mapping[str, str]
+    packages: Mapping[str, tuple[str, str]]
     unusable: tuple[tuple[str, str], ...]
 
 
@@ -35,28 +35,28 @@ def installed() -> Installed:
 def collect(built_in: Iterable[Adapter], found: Iterable[EntryPoint]) -> Installed:
     """Built-in adapters, then those of the entry points, in the order of their names.
 
-    A package that cannot be loaded costs its own device and no other. A built-in kind stays what it is, and
-    a kind that two packages add is neither's, since its name would not say what was measured.
+    An entry point that cannot be used costs its own device and no other. A built-in kind stays what it is, and
+    a kind that is added twice is neither, since its name would not say what was measured.
     """
     adapters = {adapter.kind: adapter for adapter in built_in}
     points: dict[str, list[EntryPoint]] = {}
-    for point in sorted(found, key=lambda point: (point.name, _package(point), point.value)):
+    for point in sorted(found, key=lambda point: (point.name, *_package(point), point.value)):
         points.setdefault(point.name, []).append(point)
-    origins: dict[str, str] = {}
+    packages: dict[str, tuple[str, str]] = {}
     unusable: list[tuple[str, str]] = []
     for name, claims in points.items():
-        sources = " and ".join(dict.fromkeys(map(_package, claims)))
+        sources = " and ".join(dict.fromkeys(" ".join(_package(point)) for point in claims))
         if name in adapters:
-            unusable.append((name, f"{sources} adds a device of this name, which is built in; rename it"))
+            unusable.append((name, f"{sources} adds the device {name!r}, which is built in: rename it there"))
         elif len(claims) > 1:
-            unusable.append((name, f"{len(claims)} entry points add it, of {sources}; uninstall all but one"))
+            unusable.append((name, f"the device {name!r} is added {len(claims)} times, by {sources}: keep one"))
         else:
             adapter = _load(claims[0])
             if isinstance(adapter, Adapter):
-                adapters[name], origins[name] = adapter, sources
+                adapters[name], packages[name] = adapter, _package(claims[0])
             else:
-                unusable.append((name, f"{sources} cannot be used: {adapter}; mend or uninstall it"))
-    return Installed(adapters=adapters, origins=origins, unusable=tuple(unusable))
+                unusable.append((name, f"the device {name!r} of {sources} cannot be used: {adapter}"))
+    return Installed(adapters=adapters, packages=packages, unusable=tuple(unusable))
 
 
 def _load(point: EntryPoint) -> Adapter | str:
@@ -65,7 +65,8 @@ def _load(point: EntryPoint) -> Adapter | str:
         adapter = point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a stranger's import does is the answer
         first = next(iter(str(error).splitlines()), "")
-        return plain(f"{point.value} raised {type(error).__name__}{f': {first}' if first else ''}")
+        said = f"{point.value} raised {type(error).__name__}{f': {first}' if first else ''}"
+        return f"{plain(said)}; mend or uninstall it"
     if not isinstance(adapter, Adapter):
         return f"{point.value} is a {type(adapter).__name__}, accuracy.adapter.Adapter is wanted"
     if adapter.kind != point.name:
@@ -73,5 +74,5 @@ def _load(point: EntryPoint) -> Adapter | str:
     return adapter
 
 
-def _package(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unnamed package"
+def _package(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist is not None else ("an unnamed package", "")

@@ -248,11 +248,11 @@ def _absent(task: Task, device: str, reason: str) -> Mapping[str, Any]:
 
 
 def _versions(environment: Mapping[str, Mapping[str, Any]], found: Found) -> dict[str, str]:
-    """What was measured with, as the workers say, else as the probe saw it; and what drew the plan."""
+    """What was measured with, as the workers say, else as the probe saw it; what drew the plan, and added devices."""
     said = next(iter(environment.values()), {})
     names = ("python", "torch", "bitsandbytes")
     seen = {name: str(said.get(name, found.versions.get(name, "unknown"))) for name in names}
-    return seen | {"hypothesis": version("hypothesis")}
+    return seen | {"hypothesis": version("hypothesis")} | {n: v for n, v in found.versions.items() if n not in names}
 
 
 def _selftest() -> dict[str, Any] | None:
