@@ -1,7 +1,7 @@
 """What a check hands to the metrics: what the library gave, what the oracle says, and how far apart they may be."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -31,11 +31,11 @@ class Comparison:
     """One quantity of one stage. `actual` has the library's dtype, the shape must be that of the model.
 
     `basis` names the entry of the limits file that says why the bound is what it is. `lower`
-    predicts the result of a named, lower precision than the one asked for; it is tried only when
-    the bound of `model` is exceeded. `reference` is the fp32 layer's value and `oracle` the
-    float64 product of the decoded operands; with both the total error is split. `least_effect`
-    is the relative size from which a structured residual counts, None where the operands repeat
-    values, so that rounding errors are not independent and there is no such test. `theory_z` is the
+    predicts, one after the other, the results of named, lower precisions than the one asked for; none is
+    made once a model holds whose residual has a structure of at most `quiet`. `reference` is the fp32
+    layer's value and `oracle` the float64 product of the decoded operands; with both the total error is
+    split. `least_effect` is the relative size from which a structured residual counts, None where the
+    operands repeat values, so that rounding errors are not independent and there is no such test. `theory_z` is the
     distance of the squared quantization error from its expectation, 0 where there is no theory.
     """
 
@@ -45,7 +45,8 @@ class Comparison:
     dtype: torch.dtype
     model: Model
     basis: str
-    lower: Callable[[], tuple[str, Model]] | None = None
+    lower: Callable[[], Iterable[tuple[str, Model]]] | None = None
+    quiet: float = 0.0
     oracle: Tensor | None = None
     least_effect: float | None = None
     theory_z: float = 0.0

@@ -30,6 +30,7 @@ class Bounds:
     zero_block_scale: float
     structure_effect: float
     structure_effect_float32: float
+    structure_quiet: float
     theory_elements: float
 
 

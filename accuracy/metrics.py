@@ -165,10 +165,8 @@ def describe(comparison: Comparison) -> dict[str, object]:
     elif actual.numel() and told is None:
         columns["ratio"] = 0.0
     columns |= _worst(actual, model, found, told)
-    models, lower = _lower_precision(comparison, actual, columns["ratio"])
-    columns |= lower
     if told is None or told.largest > 0:
-        columns |= _structure(comparison, actual, models)
+        columns |= _explained(comparison, actual, columns["ratio"])
     columns |= _decomposition(comparison, actual)
     return columns
 
@@ -234,20 +232,38 @@ def _class_reason(actual: Tensor, model: Model, wrong: NDArray[np.int64]) -> str
     return f"{wrong.size} of {actual.numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"
 
 
-def _lower_precision(comparison: Comparison, actual: Tensor, ratio: object) -> tuple[list[Model], dict[str, object]]:
-    """The models that hold, and whether a lower precision than the one asked for explains an exceeded bound.
+def _explained(comparison: Comparison, actual: Tensor, ratio: object) -> dict[str, object]:
+    """The lower precision that comes nearest, if one was tried, and the structured residual of the models that hold.
 
-    The model of the precision asked for is the only one where none holds.
+    A kernel of lower precision may stay within the bound of the precision asked for, and still leave the
+    structure of its rounded operands; against its own model it must be free of it. So of the models that hold
+    the one with the least structure counts; where none holds, that of the precision asked for.
     """
-    if comparison.lower is None or not isinstance(ratio, float):
-        return [comparison.model], {}
-    name, model = comparison.lower()
-    found = errors(actual, model, comparison.dtype)
-    if found.wrong is not None and found.wrong.size:
-        return [comparison.model], {"lower": name, "lower_ratio": math.inf}
-    lower_ratio = largest_ratio(found.error, found.bound)
-    holding = [held for held, its in ((comparison.model, ratio), (model, lower_ratio)) if its <= 1]
-    return holding or [comparison.model], {"lower": name, "lower_ratio": lower_ratio}
+    least_effect = comparison.least_effect
+    found = []
+    if isinstance(ratio, float) and ratio <= 1:
+        found.append(_structure(actual, comparison.model, least_effect))
+    tried: list[tuple[float, str]] = []
+    if comparison.lower is not None and isinstance(ratio, float) and not _settled(found, comparison.quiet):
+        for name, model in comparison.lower():
+            tried.append((_worst_ratio(errors(actual, model, comparison.dtype)), name))
+            if tried[-1][0] <= 1:
+                found.append(_structure(actual, model, least_effect))
+            if _settled(found, comparison.quiet):
+                break
+    least = min(found or [_structure(actual, comparison.model, least_effect)], key=lambda structure: abs(structure.z))
+    columns = {"structure_z": abs(least.z), "structure_effect": least.effect, "structure_at": least.at}
+    return columns | (dict(zip(("lower_ratio", "lower"), min(tried), strict=True)) if tried else {})
+
+
+def _settled(found: Sequence[structure.Structure], quiet: float) -> bool:
+    """Whether a model that holds leaves so little structure that no other can tell more."""
+    return any(abs(each.z) <= quiet for each in found)
+
+
+def _worst_ratio(found: Errors) -> float:
+    """The worst error over the bound of a model; infinite where it predicts another special value."""
+    return math.inf if found.wrong is not None and found.wrong.size else largest_ratio(found.error, found.bound)
 
 
 def largest_ratio(error: Array, bound: Array) -> float:
@@ -258,18 +274,12 @@ def largest_ratio(error: Array, bound: Array) -> float:
     return float(ratios.max(initial=0.0))
 
 
-def _structure(comparison: Comparison, actual: Tensor, models: Sequence[Model]) -> dict[str, object]:
-    """Structured residuals against the models that hold; the one with the least of them counts.
-
-    A kernel of lower precision may stay within the bound of the precision asked for, and still
-    leave the structure of its rounded operands; against its own model it must be free of it.
-    """
-    inner = structure.LEAST_INNER if models[0].factors is None else models[0].factors[0].shape[1]
-    least = comparison.least_effect
-    if least is None or inner < structure.LEAST_INNER:
-        return {}
-    found = min((_residual(actual, model, least) for model in models), key=lambda found: abs(found.z))
-    return {"structure_z": abs(found.z), "structure_effect": found.effect, "structure_at": found.at}
+def _structure(actual: Tensor, model: Model, least_effect: float | None) -> structure.Structure:
+    """The strongest structured residual against one model; none where the test does not apply."""
+    inner = structure.LEAST_INNER if model.factors is None else model.factors[0].shape[1]
+    if least_effect is None or inner < structure.LEAST_INNER:
+        return structure.Structure(z=0.0, effect=0.0, at="")
+    return _residual(actual, model, least_effect)
 
 
 def _residual(actual: Tensor, model: Model, least_effect: float) -> structure.Structure:

@@ -7,6 +7,7 @@ that a layer changes later are copied when they are seen.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +24,18 @@ Part = tuple[str, Any]
 
 
 def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
-    """`Linear4bit`: yields stored, weight, output and, in training, grad_input and grad_bias."""
+    """`Linear4bit`: yields stored, weight, output and, in training, grad_input and grad_bias.
+
+    Where it computes in another dtype than that of the weight, weight_in_compute_dtype follows weight.
+    """
     layer = build_linear_4bit(config, inputs, device)
     yield "stored", stored_4bit(layer.weight)
     yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
+    compute = getattr(torch, config.compute_dtype or config.dtype)
+    if compute != inputs.weight.dtype:
+        state = copy(layer.weight.quant_state)
+        state.dtype = compute  # which is how the forward pass decodes; the backward pass keeps the weight's own
+        yield "weight_in_compute_dtype", bnb.functional.dequantize_4bit(layer.weight.data, state).cpu()
     yield from _run(layer, config, inputs, device)
 
 

@@ -38,7 +38,7 @@ def comparison(
     *,
     bound: float = 1.0,
     dtype: torch.dtype = torch.float32,
-    lower: Callable[[], tuple[str, Model]] | None = None,
+    lower: Callable[[], list[tuple[str, Model]]] | None = None,
     oracle: Tensor | None = None,
 ) -> Comparison:
     whole = torch.full_like(expected, bound)
@@ -291,7 +291,7 @@ def test_every_metric_has_its_column() -> None:
     row = described(
         tensor(3.0),
         tensor(1.0),
-        lower=lambda: ("half", Model(expected=tensor(3.0), bound=tensor(0.0), scale=tensor(0.0))),
+        lower=lambda: [("half", Model(expected=tensor(3.0), bound=tensor(0.0), scale=tensor(0.0)))],
         oracle=tensor(1.0),
     )
     assert row.keys() <= {field.name for field in fields(Observation)}
@@ -320,13 +320,13 @@ def test_special_values_are_left_out_of_every_error() -> None:
     assert sum(row["abs_counts"]) == 1
 
 
-def lower_model(expected: float, bound: float) -> Callable[[], tuple[str, Model]]:
-    return lambda: ("half", Model(expected=tensor(expected), bound=tensor(bound), scale=tensor(0.0)))
+def lower_model(expected: float, bound: float) -> Callable[[], list[tuple[str, Model]]]:
+    return lambda: [("half", Model(expected=tensor(expected), bound=tensor(bound), scale=tensor(0.0)))]
 
 
 @pytest.mark.parametrize(
     ("actual", "lower", "ratio"),
-    [(3.0, (3.05, 0.1), 0.5), (3.0, (4.0, 0.1), 10.0), (math.nan, (1.0, 9.0), math.inf), (1.5, (1.5, 0.1), 0.0)],
+    [(3.0, (3.05, 0.1), 0.5), (3.0, (4.0, 0.1), 10.0), (math.nan, (1.0, 9.0), math.inf), (2.5, (2.5, 0.1), 0.0)],
 )
 def test_a_lower_precision_explains_only_what_it_predicts(
     actual: float, lower: tuple[float, float], ratio: float
@@ -336,6 +336,22 @@ def test_a_lower_precision_explains_only_what_it_predicts(
 
     assert row["lower"] == "half"
     assert row["lower_ratio"] == pytest.approx(ratio)
+
+
+def test_of_two_lower_precisions_the_nearer_one_is_named() -> None:
+    """Whichever is tried first."""
+    row = described(tensor(3.0), tensor(1.0), lower=lambda: [*lower_model(3.5, 0.1)(), *lower_model(3.05, 0.1)()])
+
+    assert (row["lower"], row["lower_ratio"]) == ("half", pytest.approx(0.5))
+
+
+def test_what_holds_and_leaves_no_structure_needs_no_other_model() -> None:
+    """A model of a lower precision may cost more than all the rest."""
+
+    def never() -> list[tuple[str, Model]]:
+        raise AssertionError("asked for")
+
+    assert "lower" not in described(tensor(1.0), tensor(1.0), lower=never)
 
 
 def test_what_has_no_lower_precision_is_explained_by_none() -> None:

@@ -45,6 +45,15 @@ def decode(setting: Setting) -> Iterator[Comparison]:
         model=exact(four_bit.decode(stored, stored.dtype)),
         basis="exact",
     )
+    if setting.has("weight_in_compute_dtype"):
+        yield Comparison(
+            stage=Stage.DECODE,
+            quantity="weight_in_compute_dtype",
+            actual=setting.parts["weight_in_compute_dtype"],
+            dtype=compute_dtype(setting.config),
+            model=exact(four_bit.decode(stored, compute_dtype(setting.config))),
+            basis="exact",
+        )
 
 
 def compute(setting: Setting) -> Iterator[Comparison]:
@@ -59,6 +68,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             model=model,
             basis="accumulation",
             lower=fused.lower_precision(setting),
+            quiet=setting.bounds.structure_quiet,
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):

@@ -1,7 +1,7 @@
 """What the library's fused 4-bit kernels compute: a lower precision than the one asked for, modelled step by step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -17,10 +17,10 @@ from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounde
 ROUNDED_PRODUCTS = "codes, scales and products rounded to 16 bits"
 
 
-def lower_precision(setting: Setting) -> Callable[[], tuple[str, Model]] | None:
-    """The lower precision that a fused kernel of this device is known to compute in, if it has one."""
+def lower_precision(setting: Setting) -> Callable[[], Iterable[tuple[str, Model]]] | None:
+    """The lower precisions that fused kernels of this device are known to compute in, if it has such."""
     if setting.arithmetic.packed_bfloat16 and setting.config.mode == "eval":
-        return lambda: ("bfloat16 inputs, codes and scales", packed_bfloat16(setting))
+        return lambda: [("bfloat16 inputs, codes and scales", packed_bfloat16(setting))]
     if in_16_bits_on_cuda(setting):
         return lambda: _on_cuda(setting)
     return None
@@ -31,25 +31,14 @@ def in_16_bits_on_cuda(setting: Setting) -> bool:
     return setting.arithmetic.fused_in_16_bits and compute_dtype(setting.config) != torch.float32
 
 
-def _on_cuda(setting: Setting) -> tuple[str, Model]:
-    """The one of the two fused CUDA kernels that the output is nearer to.
+def _on_cuda(setting: Setting) -> Iterator[tuple[str, Model]]:
+    """The tiled kernel, then the one for few rows, whose model costs more; both may hold within their bounds.
 
-    Which of them served depends on the shape and the processor (bitsandbytes `csrc/gemm_4bit.cu`), and both may
-    hold within their bounds; the wrong one leaves a structure.
+    Which of them served depends on the shape and the processor (bitsandbytes `csrc/gemm_4bit.cu`).
     """
     weight = rounded_weight(setting)
-    models = {
-        "codes and scales rounded to 16 bits": dense.forward(setting, weight),
-        ROUNDED_PRODUCTS: rounded_products(setting, weight),
-    }
-    output = setting.parts["output"].double()
-    if output.shape != models[ROUNDED_PRODUCTS].expected.shape:
-        return ROUNDED_PRODUCTS, models[ROUNDED_PRODUCTS]
-    return min(models.items(), key=lambda named: _residual_energy(output, named[1]))
-
-
-def _residual_energy(output: Tensor, model: Model) -> float:
-    return (output - model.expected).nan_to_num(0.0, 0.0, 0.0).square().sum().item()
+    yield "codes and scales rounded to 16 bits", dense.forward(setting, weight)
+    yield ROUNDED_PRODUCTS, rounded_products(setting, weight)
 
 
 def rounded_weight(setting: Setting) -> Tensor:

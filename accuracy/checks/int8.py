@@ -74,7 +74,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=dtype,
             model=_output(setting),
             basis="int8-product" if _quantizes_activations(setting) else "accumulation",
-            lower=(lambda: ("a result in float16", _through_float16(setting))) if _ends_in_float16(setting) else None,
+            lower=(lambda: [("a result in float16", _through_float16(setting))]) if _ends_in_float16(setting) else None,
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
@@ -254,7 +254,7 @@ def _weight_gradient(setting: Setting) -> Comparison:
         dtype=actual.dtype,
         model=linear.accumulated(product, torch_dtype(config.dtype), actual.dtype, setting.bounds.confidence),
         basis="accumulation",
-        lower=(lambda: ("int8 columns of gradient and input", _int8_gradient(gradient, x, actual.dtype)))
+        lower=(lambda: [("int8 columns of gradient and input", _int8_gradient(gradient, x, actual.dtype))])
         if quantized
         else None,
         least_effect=setting.least_effect,

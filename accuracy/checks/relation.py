@@ -1,6 +1,6 @@
 """The comparison of a relation: two results that must agree exactly, or within the orders of one float32 sum."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -39,13 +39,13 @@ def invariant(setting: Setting) -> Iterator[Comparison]:
     )
 
 
-def _lower_precision(setting: Setting, model: Model, sums: int) -> Callable[[], tuple[str, Model]] | None:
+def _lower_precision(setting: Setting, model: Model, sums: int) -> Callable[[], Iterable[tuple[str, Model]]] | None:
     """The lower precision in which this device computes one or both of the results."""
     if isinstance(setting.config, Linear8bitConfig):
         in_float16 = setting.arithmetic.int8_in_float16
-        return (lambda: ("a result in float16", _through_float16(model))) if in_float16 else None
+        return (lambda: [("a result in float16", _through_float16(model))]) if in_float16 else None
     if sums and fused.in_16_bits_on_cuda(setting):
-        return lambda: (fused.ROUNDED_PRODUCTS, _fused(setting, model, sums))
+        return lambda: [(fused.ROUNDED_PRODUCTS, _fused(setting, model, sums))]
     return None
 
 
