@@ -29,6 +29,10 @@ LibraryOption = Annotated[
 PythonOption = Annotated[str | None, typer.Option("--python", help="Measure with this interpreter and what it has.")]
 WaiversFile = Annotated[Path | None, typer.Option("--waivers", help="Known deviations, as TOML.")]
 
+HistoryFolder = Annotated[
+    Path | None, typer.Option("--history", help="Folder of run folders: since when, and trends, in the report.")
+]
+
 USAGE, INTERRUPTED = 2, 130
 
 
@@ -58,6 +62,7 @@ def nightly(
     ] = None,
     limits: LimitsFile = None,
     waivers: WaiversFile = None,
+    history: HistoryFolder = None,
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
     with one_line_errors():
@@ -103,7 +108,9 @@ def nightly(
             manifest = store.write(
                 folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
             )
-            page = publish.write(folder, manifest, result.observations, result.verdicts, result.summary)
+            page = publish.write(
+                folder, manifest, result.observations, result.verdicts, result.summary, nights_in=history
+            )
             if result.complete:
                 journal.discard()
             exit_code = INTERRUPTED if result.interrupted else result.summary["exit_code"]
@@ -119,6 +126,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Where to write the page; report.html in the run by default.")
     ] = None,
+    history: HistoryFolder = None,
     limits: Annotated[Path | None, typer.Option(help="Limits that a run which is not finished was begun with.")] = None,
 ) -> None:
     """Render a stored run, or what there is of an unfinished one, as one HTML page. Needs no torch."""
@@ -127,12 +135,16 @@ def report(
         from reports import publish
 
         stored = unfinished.result(run, load_limits(limits)) if store.is_unfinished(run) else opened(run)
-        publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out)
+        publish.write(
+            run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out, nights_in=history
+        )
     typer.echo(out or run / publish.PAGE)
 
 
 @app.command()
-def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = None) -> None:
+def judge(
+    run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = None, history: HistoryFolder = None
+) -> None:
     """Judge a stored run again, with these limits and waivers, and write its verdicts and report anew."""
     with one_line_errors():
         from accuracy import nightly, store
@@ -147,7 +159,7 @@ def judge(run: RunFolder, *, limits: LimitsFile = None, waivers: WaiversFile = N
         judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, known, today)
         changed = nightly.judged_by(by, known)
         manifest = store.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
-        page = publish.write(run, manifest, judged.observations, judged.verdicts, judged.summary)
+        page = publish.write(run, manifest, judged.observations, judged.verdicts, judged.summary, nights_in=history)
     publish.announce(page, os.environ)
     conclude(run, judged.summary, exit_code=judged.summary["exit_code"])
 
@@ -178,6 +190,7 @@ def sign(
     name: Annotated[str, typer.Option(help="Who decides.")],
     decision: Annotated[str, typer.Option(help="release or reject.")],
     note: Annotated[str, typer.Option(help="Why; wanted for a release against the verdict.")] = "",
+    history: HistoryFolder = None,
 ) -> None:
     """Record a decision on a run, bound to its rows, verdicts, limits and waivers, and show it in the report."""
     with one_line_errors():
@@ -188,8 +201,24 @@ def sign(
         moment = datetime.datetime.now(datetime.UTC)
         made = signature.sign(stored, name=name, decision=decision, note=note, moment=moment)
         signature.add(run, stored.manifest, made)
-        publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary)
+        publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, nights_in=history)
     typer.echo(f"{made.decision}, signed by {made.name} on {made.signed} for run {made.run[:16]}")
+
+
+@app.command("history")
+def show_history(
+    runs: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; history.html in DIR by default.")] = None,
+) -> None:
+    """Write an index of all nights: verdicts, counts, what changed when, and the trends of what moved."""
+    with one_line_errors():
+        from reports import publish
+        from reports.words import one_line
+
+        page = out or runs / publish.HISTORY
+        for name, why in publish.write_history(runs, page).items():
+            typer.echo(f"accuracy: {one_line(f'{name} left out: {why}')}", err=True)
+    typer.echo(page)
 
 
 @app.command("limits")

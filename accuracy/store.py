@@ -42,7 +42,13 @@ _ARROW: Final[Mapping[Any, pa.DataType]] = {
     tuple[float, ...]: pa.list_(pa.float64()),
 }
 OBSERVATION_SCHEMA: Final = pa.schema([pa.field(name, _ARROW[TYPES[name]], nullable=False) for name in NAMES])
-ADDED: Final[Mapping[str, object]] = {"digest": "", "sample_values": [], "sample_bounds": []}
+ADDED: Final[Mapping[str, object]] = {
+    "digest": "",
+    "sample_values": [],
+    "sample_bounds": [],
+    "p99": float("nan"),
+    "largest": float("nan"),
+}
 """Columns that runs of an earlier version lack, with the value that says that nothing was recorded."""
 
 PLAN_SCHEMA: Final = pa.schema(
@@ -161,20 +167,10 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
     """
-    if not folder.is_dir():
-        raise StoreError(f"{folder} is no folder; the folder of a run is wanted")
-    manifest = _json(folder / MANIFEST, read_file(folder / MANIFEST, LARGEST_TEXT))
-    if manifest.get("schema") != SCHEMA:
-        seen = manifest.get("schema")
-        raise StoreError(f"{folder} has format {seen!r}, and {SCHEMA} is wanted: use the version that wrote it")
-    hashes = manifest.get("files")
-    if not isinstance(hashes, dict) or manifest.get("hash") != _own_hash(manifest):
-        raise StoreError(f"{folder / MANIFEST} is damaged: its hash is not that of its text; restore it or run again")
-    data = {name: _checked(folder / name, hashes.get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)}
-    summary = _json(folder / SUMMARY, data[SUMMARY])
-    for name, value, shape in ((MANIFEST, manifest, shapes.MANIFEST), (SUMMARY, summary, shapes.SUMMARY)):
-        if wrong := shapes.misfit(value, shape):
-            raise StoreError(f"{folder / name}: {wrong}; use the version that wrote it")
+    manifest = _manifest(folder)
+    names = (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)
+    data = {name: _checked(folder / name, manifest["files"].get(name)) for name in names}
+    summary = _shaped(folder / SUMMARY, _json(folder / SUMMARY, data[SUMMARY]), shapes.SUMMARY)
     if first is not None:
         first(folder, [data[name] for name in (PLAN, OBSERVATIONS, VERDICTS)])
     return Run(
@@ -185,6 +181,38 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
         verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], VERDICT_SCHEMA)),
         summary=summary,
     )
+
+
+def read_verdicts(folder: Path, columns: Sequence[str]) -> tuple[dict[str, Any], pa.Table]:
+    """The manifest of the run in `folder` and some columns of its verdicts, checked as `read` does.
+
+    Its rows are not touched, so that this takes milliseconds.
+
+    Raises:
+        StoreError: if what is read is missing, damaged, too large or of another version.
+    """
+    manifest = _manifest(folder)
+    data = _checked(folder / VERDICTS, manifest["files"].get(VERDICTS))
+    return manifest, _table(folder / VERDICTS, data, VERDICT_SCHEMA, columns)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, whole and of this version; its entry `files` holds the hashes of the other files."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is no folder; the folder of a run is wanted")
+    manifest = _json(folder / MANIFEST, read_file(folder / MANIFEST, LARGEST_TEXT))
+    if manifest.get("schema") != SCHEMA:
+        seen = manifest.get("schema")
+        raise StoreError(f"{folder} has format {seen!r}, and {SCHEMA} is wanted: use the version that wrote it")
+    if not isinstance(manifest.get("files"), dict) or manifest.get("hash") != _own_hash(manifest):
+        raise StoreError(f"{folder / MANIFEST} is damaged: its hash is not that of its text; restore it or run again")
+    return _shaped(folder / MANIFEST, manifest, shapes.MANIFEST)
+
+
+def _shaped(path: Path, value: dict[str, Any], shape: Any) -> dict[str, Any]:
+    if wrong := shapes.misfit(value, shape):
+        raise StoreError(f"{path}: {wrong}; use the version that wrote it")
+    return value
 
 
 def sha256(data: bytes) -> str:
@@ -264,8 +292,9 @@ def _json(path: Path, data: bytes) -> dict[str, Any]:
     return value
 
 
-def _table(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table in `data`, after a look at its size and schema."""
+def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in `data`, or some of its columns, after a look at its size and schema."""
+    wanted = schema.names if columns is None else list(columns)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
@@ -275,10 +304,11 @@ def _table(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
         if not file.schema_arrow.equals(pa.schema([field for field in schema if field not in added])):
             differ = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or "types"
             raise StoreError(f"{path} has another schema ({differ}): use the version that wrote it")
-        table = file.read()
+        stored = [name for name in wanted if name in file.schema_arrow.names]
+        table = file.read(stored, use_threads=columns is None)  # a few columns are read sooner than threads start
         for field in added:
             table = table.append_column(field, pa.array([ADDED[field.name]] * table.num_rows, type=field.type))
-        return table.select(schema.names)
+        return table.select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error
 

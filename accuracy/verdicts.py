@@ -54,7 +54,9 @@ class Cell:
 
     `n` counts the rows that ran, `failing` those that failed. The worst of a cell that does not fail is
     that of its planned rows, so that nights compare whatever a search found. `caused_by` names the earlier
-    stage/quantity that fails in each of the failing cases and must show here too, "" otherwise.
+    stage/quantity that fails in each of the failing cases and must show here too, "" otherwise. `p99` and
+    `largest` are the 0.99 quantile (inverse distribution function) and the maximum of `ratio` over the planned
+    rows that were measured, for the trend over nights; NaN counts as larger than any number.
     """
 
     case: str
@@ -71,6 +73,8 @@ class Cell:
     limit_id: str
     basis: str
     reason: str
+    p99: float = math.nan
+    largest: float = math.nan
 
 
 def cells(judged: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> list[Cell]:
@@ -122,17 +126,9 @@ def frame(judged: Iterable[Cell]) -> pd.DataFrame:
 
 
 def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
-    """The content of `verdict.json`: verdict, exit code, counts, reasons worst first, and every cell.
-
-    No cell that passes or warns makes an incomplete run: nothing was shown to be right.
-    """
+    """The content of `verdict.json`: verdict, exit code, counts, reasons worst first, and every cell."""
     counts = {verdict.value: sum(cell.verdict is verdict for cell in verdicts) for verdict in Verdict}
-    if counts["fail"]:
-        verdict = "do-not-release"
-    elif counts["not_run"] or not counts["pass"] + counts["warn"]:
-        verdict = "incomplete"
-    else:
-        verdict = "release"
+    verdict = overall(counts)
     return {
         "schema": 1,
         "verdict": verdict,
@@ -160,6 +156,16 @@ def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
             for cell in verdicts
         ],
     }
+
+
+def overall(counts: Mapping[str, int]) -> str:
+    """The verdict of a run from the number of its cells by verdict.
+
+    No cell that passes or warns makes an incomplete run: nothing was shown to be right.
+    """
+    if counts["fail"]:
+        return "do-not-release"
+    return "incomplete" if counts["not_run"] or not counts["pass"] + counts["warn"] else "release"
 
 
 def json_number(value: float) -> float | str:
@@ -269,7 +275,16 @@ def _cell(group: Sequence[Row], roots: dict[tuple[str, str], dict[str, str]]) ->
         limit_id=worst.broken or worst.warned,
         basis=worst.basis,
         reason=f"only where {caused_by} fails; {reason}" if caused_by else reason,
+        p99=_quantile(ran, 0.99),
+        largest=_quantile(ran, 1.0),
     )
+
+
+def _quantile(ran: Sequence[Row], q: float) -> float:
+    """The inverse distribution function of the planned rows' ratios; NaN without any."""
+    ratios = [row.ratio for row in ran if row.origin != EXPLORED and row.status in {Status.OK, Status.FAIL}]
+    ratios.sort(key=lambda ratio: (math.isnan(ratio), ratio))
+    return ratios[math.ceil(q * len(ratios)) - 1] if ratios else math.nan
 
 
 def _waived(cell: Cell, waiver: Waiver, today: datetime.date) -> Cell:

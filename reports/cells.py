@@ -16,6 +16,7 @@ from reports.charts import Chart, Strip
 from reports.drivers import StratumRow, Term
 from reports.frames import CELL, Cell, Frames, planned, records
 from reports.matrix import DISTRIBUTION_STAGES, Standing
+from reports.past import Past, Trend, failing_since, trend
 
 FEWEST_BINS = 4
 """Bins from which a histogram has a shape; exact stages that fail have two, right and wrong."""
@@ -41,6 +42,7 @@ class QuantityRow:
     basis: str
     limit_id: str
     reason: str
+    since: str
     worst_id: str
     worst_href: str
     strip: Strip
@@ -65,6 +67,7 @@ class CellSection:
     said: tuple[tuple[str, str], ...]
     quantities: tuple[QuantityRow, ...]
     charts: tuple[Chart, ...]
+    trend: Trend | None
     terms: tuple[Term, ...]
     strata: tuple[StratumRow, ...]
     cases: tuple[CaseRow, ...]
@@ -78,6 +81,7 @@ class Material:
     causes: Sequence[Cause]
     axis: LogAxis
     run: str
+    past: Past | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,7 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) ->
         ),
         quantities=tuple(_quantity(row, cell, material) for row in records(rows.verdicts)),
         charts=_charts(sample, material.frames, charted) if charted else (),
+        trend=_trend(material.past, cell, charted),
         terms=drivers.terms(sample),
         strata=drivers.strata(material.frames, planned(rows.worst)),
         cases=caselist.worst_of(rows.worst, material.run),
@@ -169,6 +174,13 @@ def _charts(rows: pd.DataFrame, frames: Frames, charted: tuple[str, ...]) -> tup
     return charts.distribution(frames.histograms[charted], name) + drivers.charts_of(frames, mine, name)
 
 
+def _trend(past: Past | None, cell: Cell, charted: tuple[str, ...] | None) -> Trend | None:
+    if past is None or charted is None:
+        return None
+    *_, stage, quantity = charted
+    return trend(past, (*cell, stage, quantity), words.quantity(stage, quantity))
+
+
 def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> QuantityRow:
     stage, name = str(row["stage"]), str(row["quantity"])
     verdict = Verdict(row["verdict"])
@@ -190,6 +202,7 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
         basis=words.clipped(str(row["basis"])),
         limit_id=str(row["limit_id"]),
         reason=words.clipped(str(row["reason"])),
+        since=failing_since(material.past, [(*cell, stage, name)]) if material.past else "",
         worst_id=identity,
         worst_href="#" + links.case(identity) if verdict in LINKED else "",
         strip=charts.strip(counts, material.axis),

@@ -61,7 +61,10 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A small chart with two axes. Places are numbers as text; `limit_x` and `limit_y` may be empty."""
+    """A small chart with two axes. Places are numbers as text; `limit_x` and `limit_y` may be empty.
+
+    `rules` are vertical lines, each with a sentence for the pointer.
+    """
 
     title: str
     description: str
@@ -71,6 +74,7 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     lines: tuple[Line, ...] = ()
     marks: tuple[Mark, ...] = ()
+    rules: tuple[Mark, ...] = ()
     limit_x: str = ""
     limit_y: str = ""
 
@@ -172,7 +176,7 @@ def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
     places = [LEFT + step * (index + 1 / 2) for index in range(len(bins))]
     room = max(1, math.ceil(len(bins) * 30 / (RIGHT - LEFT)))
     curves = {
-        field: _path([(x, y_axis.place(getattr(entry, field))) for x, entry in zip(places, bins, strict=True)])
+        field: path([(x, y_axis.place(getattr(entry, field))) for x, entry in zip(places, bins, strict=True)])
         for field in ("median", "p99", "largest")
     }
     if curves["p99"] == curves["largest"]:
@@ -216,7 +220,7 @@ def _steps(
         (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
         for edge, height in zip(edges, heights, strict=True)
     ]
-    return _path(simplified(points, PEN))
+    return path(simplified(points, PEN))
 
 
 def simplified(points: Sequence[tuple[float, float]], pen: float) -> list[tuple[float, float]]:
@@ -235,5 +239,6 @@ def simplified(points: Sequence[tuple[float, float]], pen: float) -> list[tuple[
     return simplified(points[: farthest + 1], pen)[:-1] + simplified(points[farthest:], pen)
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """The points as an SVG path, in whole units of the drawing."""
     return "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points)

@@ -8,6 +8,7 @@ from accuracy.case import Verdict
 from reports import causes, links, words
 from reports.causes import Cause
 from reports.frames import Cell
+from reports.past import Past, failing_since
 
 SHOWN_REASONS = 5
 LONGEST_REASON = 240
@@ -69,7 +70,7 @@ def banner(summary: Mapping[str, Any]) -> Banner:
     return Banner(symbol=symbol, text=text, kind=kind, detail=" · ".join(parts))
 
 
-def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str) -> tuple[Fact, ...]:
+def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str, past: Past | None) -> tuple[Fact, ...]:
     """What was measured, with what, on what, and who signed; what was asked for and did not run is named."""
     versions, devices, counts = manifest["versions"], manifest["devices"], summary["counts"]
     missing = "; ".join(f"{name} not run: {reason}" for name, reason in devices["missing"].items())
@@ -91,8 +92,15 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str) 
         Fact(name="Seed", text=str(manifest["seed"])),
         Fact(name="Profile", text=f"{manifest['profile']}, {words.duration(manifest['duration_s'])}"),
         Fact(name="Limits", text=str(manifest["limits_hash"])[:8], title=str(manifest["limits_hash"])),
+        *([] if past is None else [_nights(past)]),
         Fact(name="Sign-off", text=signed),
     )
+
+
+def _nights(past: Past) -> Fact:
+    earlier = len(past.nights) - 1
+    title = f"from {past.nights[0].created[:10]} on" if earlier else ""
+    return Fact(name="History", text=words.counted(earlier, "night") if earlier else "no earlier night", title=title)
 
 
 def magnitude(value: int) -> str:
@@ -104,19 +112,24 @@ def magnitude(value: int) -> str:
 
 
 def reasons(
-    manifest: Mapping[str, Any], summary: Mapping[str, Any], found: Sequence[Cause], known: set[Cell]
+    manifest: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    found: Sequence[Cause],
+    known: set[Cell],
+    past: Past | None = None,
 ) -> tuple[tuple[Reason, ...], int]:
     """At most five lines of why, worst first, and how many there are besides.
 
     Failures come by cause and missing devices once each; then what the judge says of checks that
-    neither accounts for. A run in which nothing passed never goes without a reason.
+    neither accounts for, each with since when, if there is a past. A run in which nothing passed never goes
+    without a reason.
     """
     missing = manifest["devices"]["missing"]
     accounted = {(cell, cause.stage, name) for cause in found for cell in cause.cells for name in cause.quantities}
-    lines = [_cause(place, cause) for place, cause in enumerate(found, start=1)]
+    lines = [_cause(place, cause, past) for place, cause in enumerate(found, start=1)]
     lines += [_gap(f"{device} did not run: {why}", "#gaps") for device, why in missing.items()]
     lines += [
-        _reason(entry, known)
+        _reason(entry, known, past)
         for entry in summary["reasons"]
         if (_cell(entry), entry["stage"], entry["quantity"]) not in accounted
         and not (entry["verdict"] == Verdict.NOT_RUN.value and entry["device"] in missing)
@@ -138,24 +151,32 @@ def _gap(text: str, href: str) -> Reason:
     )
 
 
-def _cause(place: int, cause: Cause) -> Reason:
+def _cause(place: int, cause: Cause, past: Past | None) -> Reason:
     return Reason(
         kind=cause.kind.value,
         symbol=words.SYMBOLS[cause.kind],
         word=words.VERDICTS[cause.kind],
-        text=causes.sentence(cause),
+        text=f"{causes.sentence(cause)} {since(cause, past)}".rstrip(),
         href=f"#cause-{place}",
     )
 
 
-def _reason(entry: Mapping[str, Any], known: set[Cell]) -> Reason:
+def since(cause: Cause, past: Past | None) -> str:
+    """Since when the checks of a cause fail; empty without a past."""
+    if past is None:
+        return ""
+    return failing_since(past, [(*cell, cause.stage, name) for cell in cause.cells for name in cause.quantities])
+
+
+def _reason(entry: Mapping[str, Any], known: set[Cell], past: Past | None) -> Reason:
     verdict = Verdict(entry["verdict"])
     cell = _cell(entry)
+    when = failing_since(past, [(*cell, str(entry["stage"]), str(entry["quantity"]))]) if past else ""
     return Reason(
         kind=verdict.value,
         symbol=words.SYMBOLS[verdict],
         word=words.VERDICTS[verdict],
-        text=words.clipped(str(entry["text"]), LONGEST_REASON),
+        text=f"{words.clipped(str(entry['text']), LONGEST_REASON)} {when}".rstrip(),
         href="#" + links.cell(cell) if cell in known else "",
     )
 

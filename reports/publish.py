@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import signature
+from accuracy import history, signature
 from accuracy.files import write_file
-from reports import github, junit, markdown, render, view
+from reports import github, junit, markdown, nights, past, render, view
+from reports.past import Past
 
-PAGE, JUNIT, MARKDOWN = "report.html", "junit.xml", "summary.md"
+PAGE, JUNIT, MARKDOWN, HISTORY = "report.html", "junit.xml", "summary.md", "history.html"
 
 
 def write(  # noqa: PLR0917  the four parts of a run and where they go
@@ -22,19 +23,40 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     verdicts: pd.DataFrame,
     summary: Mapping[str, Any],
     out: Path | None = None,
+    *,
+    nights_in: Path | None = None,
 ) -> view.Page:
     """Write the page to `out`, or to the run folder with the same verdicts as JUnit XML and as Markdown.
+
+    `nights_in` is a folder of run folders: those from before this run are its past.
 
     Raises:
         StoreError: if a file cannot be written.
     """
     signatures = signature.read(folder, manifest)
-    page = view.build(manifest, observations, verdicts, summary, run=folder.name, signatures=signatures)
+    past = None if nights_in is None else _past(nights_in, folder.name, manifest, verdicts)
+    page = view.build(manifest, observations, verdicts, summary, run=folder.name, signatures=signatures, past=past)
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:
         write_file(folder / JUNIT, junit.render(manifest, verdicts).encode())
         write_file(folder / MARKDOWN, markdown.render(page).encode())
     return page
+
+
+def write_history(runs: Path, out: Path) -> Mapping[str, str]:
+    """Write the index of the runs in a folder; returns the folders that could not be read, with why.
+
+    Raises:
+        StoreError: if `runs` is no folder, or the page cannot be written.
+    """
+    page, unreadable = nights.write(runs, out)
+    write_file(out, page.encode())
+    return unreadable
+
+
+def _past(root: Path, folder: str, manifest: Mapping[str, Any], verdicts: pd.DataFrame) -> Past:
+    earlier = history.read(root, before=str(manifest["created"]), leave_out=str(manifest["hash"]))
+    return past.build(earlier, folder, manifest, verdicts)
 
 
 def announce(page: view.Page, environment: Mapping[str, str]) -> None:

@@ -55,10 +55,11 @@ def html(page: view.Page) -> str:
     )
 
 
-def policy(style: str, script: str) -> str:
-    """A content security policy under which nothing runs or loads but this style and this script."""
+def policy(style: str, script: str = "") -> str:
+    """A content security policy under which nothing runs or loads but this style and this script, if there is one."""
+    runs = f"'{_hash(script)}'" if script else "'none'"
     return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src {runs}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 

@@ -15,6 +15,7 @@ from reports.cells import CellSection, Material
 from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.matrix import Matrix
+from reports.past import Past
 from reports.power import Power
 from reports.signoff import SignOff
 from reports.table import Table
@@ -32,6 +33,7 @@ class CauseBlock:
     symbol: str
     word: str
     sentence: str
+    since: str
     evidence: str
     consequences: str
     worst_id: str
@@ -77,6 +79,7 @@ def build(
     *,
     run: str,
     signatures: Signatures = NO_SIGNATURES,
+    past: Past | None = None,
 ) -> Page:
     """The page of one run. Depends on nothing but its arguments, and not on the order of the rows."""
     signed = signoff.build(manifest, verdicts, signatures, run)
@@ -84,19 +87,19 @@ def build(
     standing = matrix.standings(prepared)
     found = causes.find(prepared)
     axis = charts.strip_axis(list(prepared.histograms.values()))
-    sections = cells.build(Material(frames=prepared, causes=found, axis=axis, run=run), standing)
-    reasons, more_reasons = head.reasons(manifest, summary, found, set(standing))
+    sections = cells.build(Material(frames=prepared, causes=found, axis=axis, run=run, past=past), standing)
+    reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     banner = head.banner(summary)
     return Page(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
         created=str(manifest["created"])[:16].replace("T", " "),
         banner=banner,
-        facts=head.facts(manifest, summary, signed.fact),
+        facts=head.facts(manifest, summary, signed.fact, past),
         reasons=reasons,
         more_reasons=more_reasons,
         matrix=matrix.build(prepared, standing, manifest["devices"]["requested"]),
-        causes=tuple(_cause(place, cause, run) for place, cause in enumerate(found, start=1)),
+        causes=tuple(_cause(place, cause, run, past) for place, cause in enumerate(found, start=1)),
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
         cases=caselist.listed(prepared, _linked(sections, found), run),
@@ -125,13 +128,14 @@ def build(
     )
 
 
-def _cause(place: int, cause: causes.Cause, run: str) -> CauseBlock:
+def _cause(place: int, cause: causes.Cause, run: str, past: Past | None) -> CauseBlock:
     return CauseBlock(
         anchor=f"cause-{place}",
         kind=cause.kind.value,
         symbol=words.SYMBOLS[cause.kind],
         word=words.VERDICTS[cause.kind],
         sentence=causes.sentence(cause),
+        since=head.since(cause, past),
         evidence=causes.evidence(cause),
         consequences=causes.consequences(cause),
         worst_id=cause.worst_id,

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "reports"))
 
 import data
 
+from reports import nights
 from reports.render import render
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -237,6 +238,34 @@ def test_print_opens_everything(page: Page, address: str) -> None:
     assert (
         page.locator("details.cell .quantities").first.evaluate("element => element.getBoundingClientRect().height") > 0
     )
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An index of forty nights, in which a level shifts with a new library."""
+    folder = tmp_path_factory.mktemp("index")
+    data.stored_nights(folder, 40, shift_on=25)
+    file = folder / "history.html"
+    file.write_text(nights.write(folder, file)[0], encoding="utf-8")
+    return file.as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_the_index_of_nights_opens_and_has_no_barriers(
+    page: Page, index: str, size: tuple[int, int], scheme: str
+) -> None:
+    """Offline, without a script, no wider than the window, nothing for axe, and the shift is told in words."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.goto(index)
+    found = Axe().run(page, options={"resultTypes": ["violations"]})
+
+    assert [(entry["id"], entry["nodes"][0]["html"]) for entry in found.response["violations"]] == []
+    assert width(page) == size[0]
+    assert page.locator(".nights tbody tr").count() == 40
+    assert "the level of p99 rose from" in page.locator(".moved").inner_text()
+    assert page.locator("script").count() == 0
 
 
 def test_without_a_script_the_page_is_whole(browser: Browser, address: str, run: data.Run) -> None:

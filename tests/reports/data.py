@@ -5,12 +5,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from accuracy import judge, limits, verdicts
+from accuracy import judge, limits, store, verdicts
 from accuracy.case import Observation, short_hash
 from accuracy.histogram import SHIFT, merge
 from accuracy.waivers import Waiver
@@ -337,3 +338,21 @@ def zero_cases() -> Run:
 def nan_storm(**options: Any) -> Run:
     """Every output is NaN."""
     return make(faults=[Fault(stage="compute", quantity="output", holds=lambda *_: True, factor=math.nan)], **options)
+
+
+def stored_nights(root: Path, number: int, *, shift_on: int) -> None:
+    """Run folders of consecutive nights; from `shift_on` on, under a new library, ratios are half as large again."""
+    rng = np.random.default_rng(0)
+    made = make(per_case=2, cases={"linear8bitlt-eval": "Linear8bitLt"}, devices=("cpu",), faults=FAULTS)
+    typed = store.observations_frame({str(name): column.tolist() for name, column in made.observations.items()})
+    first = datetime.datetime(2026, 3, 1, 2, tzinfo=datetime.UTC)
+    for day in range(number):
+        new = day >= shift_on
+        factor = float(np.exp(rng.normal(0, 0.05))) * (1.5 if new else 1)
+        versions = {**made.manifest["versions"], "bitsandbytes": "0.50.2" if new else "0.50.1"}
+        created = (first + datetime.timedelta(days=day)).isoformat(timespec="seconds")
+        manifest = {**made.manifest, "created": created, "versions": versions, "bounds": {}}
+        moved = made.verdicts.assign(p99=made.verdicts["p99"] * factor, largest=made.verdicts["largest"] * factor)
+        folder = root / f"night-{day:03}"
+        store.prepare(folder)
+        store.write(folder, manifest, store.plan_frame([]), typed, moved, made.summary)
