@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from accuracy.arguments import UsageError, load_library, load_limits, load_waivers, opened, seconds
 
 app = typer.Typer(
     help="Differential numerical accuracy of bitsandbytes' quantized layers.",
@@ -358,50 +359,6 @@ def one_line_errors() -> Iterator[None]:
         UsageError,
     ) as error:
         fail(str(error))
-
-
-class UsageError(ValueError):
-    """An argument that cannot be used."""
-
-
-def seconds(text: str) -> float:
-    """A duration such as 90s, 10m or 2h, in seconds.
-
-    Raises:
-        UsageError: for anything else.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
-    if match is None:
-        raise UsageError(f"time budget {text!r} is no duration; write 90s, 10m or 2h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def load_limits(path: Path | None) -> Any:
-    """The limits of this file, or the built-in ones."""
-    from accuracy import limits
-
-    return limits.load(path or limits.DEFAULT_FILE)
-
-
-def load_library(asked: str | None, interpreter: str | None) -> Any:
-    """The library of this name for this interpreter, or none: the one that is installed."""
-    from accuracy import library
-
-    return None if asked is None else library.resolve(asked, interpreter=interpreter or sys.executable)
-
-
-def load_waivers(path: Path | None) -> Any:
-    """The known deviations of this file; none by default, so that a fresh user sees the truth."""
-    from accuracy import waivers
-
-    return waivers.load(path) if path else ()
-
-
-def opened(run: Path) -> Any:
-    """The run that a user names, which may be a stranger's."""
-    from accuracy import quarantine, store
-
-    return store.read(run, first=quarantine.survive)
 
 
 def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bool = False) -> NoReturn:

@@ -13,7 +13,7 @@ from patching import SCALED, planted
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import limits, store
+from accuracy import arguments, limits, store
 
 ROOT = Path(cli.__file__).resolve().parent
 FILES = {"manifest.json", "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json", "report.html"}
@@ -205,7 +205,7 @@ def test_lists_name_what_there_is(command: str) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5m", 90)])
 def test_durations_by_hand(text: str, value: float) -> None:
-    assert cli.seconds(text) == value
+    assert arguments.seconds(text) == value
 
 
 RAISES = """

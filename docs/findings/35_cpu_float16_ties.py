@@ -14,6 +14,8 @@ decoded = bnb.functional.dequantize_4bit(packed, state)
 wanted = weight.half()
 wrong = int((decoded != wanted).sum())
 first = int((decoded != wanted).reshape(-1).nonzero()[0]) if wrong else 0
-print(f"{weight.reshape(-1)[first]:.10f} seen {decoded.reshape(-1)[first]:.10f}, wanted {wanted.reshape(-1)[first]:.10f}")
+print(
+    f"{weight.reshape(-1)[first]:.10f} seen {decoded.reshape(-1)[first]:.10f}, wanted {wanted.reshape(-1)[first]:.10f}"
+)
 print(f"wrong weights seen {wrong} of {weight.numel()}, wanted 0")
 sys.exit(wrong > 0)
