@@ -1,17 +1,17 @@
 """The command line: parses, calls, writes, exits. No decision about accuracy is made here."""
 
 import datetime
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from accuracy.arguments import UsageError, load_library, load_limits, load_waivers, opened, seconds
+from accuracy.arguments import load_library, load_limits, load_waivers, opened, seconds
+from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
 
 app = typer.Typer(
     help="Differential numerical accuracy of bitsandbytes' quantized layers.",
@@ -33,8 +33,6 @@ WaiversFile = Annotated[Path | None, typer.Option("--waivers", help="Known devia
 HistoryFolder = Annotated[
     Path | None, typer.Option("--history", help="Folder of run folders: since when, and trends, in the report.")
 ]
-
-USAGE, INTERRUPTED = 2, 130
 
 
 @app.command()
@@ -222,13 +220,70 @@ def show_history(
     typer.echo(page)
 
 
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="A run folder, a version, a wheel or a checkout.")],
+    candidate: Annotated[str, typer.Argument(help="Likewise; what is said is said of this one.")],
+    *,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Compare runs of different plans by their sizes.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for both runs and comparison.json.")] = None,
+    profile: Annotated[str, typer.Option(help="As for nightly, if libraries are to be run.")] = "nightly",
+    device: Annotated[list[str] | None, typer.Option(help="As for nightly.")] = None,
+    cases: Annotated[list[str] | None, typer.Option(help="As for nightly.")] = None,
+    seed: Annotated[int | None, typer.Option(help="As for nightly; both get the same.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="As for nightly.")] = None,
+    limits: LimitsFile = None,
+) -> None:
+    """Compare two runs of one plan, or run it on two libraries and compare. Exits 1 if something got worse."""
+    with one_line_errors():
+        from accuracy import arms
+        from accuracy import compare as rules
+        from accuracy.files import write_file
+
+        by = load_limits(limits)
+        now = datetime.datetime.now(datetime.UTC)
+        folder = out or Path("runs") / f"{now:%Y%m%d-%H%M%S}-compare"
+        options = ["--profile", profile, "--seed", str(int(f"{now:%Y%m%d}") if seed is None else seed)]
+        options += [word for name in device or () for word in ("--device", name)]
+        options += [word for glob in cases or () for word in ("--cases", glob)]
+        options += ["--jobs", str(jobs)] if jobs else []
+        options += ["--limits", str(limits)] if limits else []
+        sides = []
+        for name, asked in (("baseline", base), ("candidate", candidate)):
+            side = Path(asked)
+            if not (side / "manifest.json").is_file():
+                load_library(asked, None)  # fetched before anything is run, so that a wrong name costs no time
+                side = folder / name
+            sides.append((asked, side))
+        for asked, side in sides:
+            if side != Path(asked) and (code := arms.measure(asked, side, options)) not in arms.MEASURED:
+                raise typer.Exit(code)
+        one, two = (opened(side) for _, side in sides)
+        try:
+            changes = arms.compared(one, two, by.change, unpaired=unpaired)
+        except arms.ArmsError as error:
+            fail(str(error))
+        found = arms.document(one.manifest, two.manifest, changes)
+        if out is not None or any(side != Path(asked) for asked, side in sides):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_file(folder / "comparison.json", json.dumps(found, indent=1).encode())
+    for change in changes:
+        if change.outcome not in {rules.Outcome.IDENTICAL, rules.Outcome.NOT_COMPARED}:
+            cell = f"{change.case} {change.device} {change.dtype} {change.stage}/{change.quantity}"
+            typer.echo(f"{change.outcome.value:12} {cell} {change.worst_id} {change.reason}".rstrip())
+    typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["counts"].items() if count))
+    raise typer.Exit(found["exit_code"])
+
+
 @app.command("limits")
 def show_limits(limits: LimitsFile = None) -> None:
     """Show every limit with its basis: what must hold, for which cells, why, and what breaking it earns."""
     with one_line_errors():
         known = load_limits(limits)
     typer.echo(f"limits {known.hash}")
-    for name, value in (vars(known.bounds) | vars(known.calibration)).items():
+    for name, value in (vars(known.bounds) | vars(known.calibration) | vars(known.change)).items():
         typer.echo(f"{name} = {value:g}")
     for limit in known.limits:
         where = f"{limit.case} {limit.device} {limit.dtype} {limit.stage}/{limit.quantity}"
@@ -325,53 +380,6 @@ def selftest(
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def fail(message: str) -> NoReturn:
-    """One line on stderr, exit code 2; nothing in it, which may come from a file, can act on the terminal."""
-    from reports.words import one_line
-
-    typer.echo(f"accuracy: {one_line(message)}", err=True)
-    raise typer.Exit(USAGE)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
-    from accuracy.devices import DeviceError
-    from accuracy.files import StoreError
-    from accuracy.library import LibraryError
-    from accuracy.limits import LimitsError
-    from accuracy.plan import PlanError
-    from accuracy.signature import SignatureError
-    from accuracy.waivers import WaiverError
-
-    try:
-        yield
-    except (
-        DeviceError,
-        LibraryError,
-        LimitsError,
-        PlanError,
-        SignatureError,
-        StoreError,
-        WaiverError,
-        UsageError,
-    ) as error:
-        fail(str(error))
-
-
-def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bool = False) -> NoReturn:
-    """Verdict and path last, on stderr if stdout is taken, and the verdict as exit code."""
-    counts = summary["counts"]
-    typer.echo(
-        f"{summary['verdict']}: {counts['fail']} of {counts['cells']} cells fail, {counts['not_run']} did not run, "
-        f"{counts['warn']} warn; {counts['cases']} cases, {counts['observations']} observations, "
-        f"{counts['elements']:,} elements",
-        err=quiet,
-    )
-    typer.echo(folder / "report.html", err=quiet)
-    raise typer.Exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from accuracy.case import Observation, Verdict, short_hash
 DEFAULT_FILE = Path(__file__).with_name("limits.toml")
 METRICS = tuple(field.name for field in fields(Observation) if field.type in {int, float})
 """The columns of numbers, on which there can be limits."""
-_SECTIONS = {"bounds": dict, "calibration": dict, "basis": dict, "limit": list}
+_SECTIONS = {"bounds": dict, "calibration": dict, "change": dict, "basis": dict, "limit": list}
 
 
 class LimitsError(ValueError):
@@ -41,6 +41,17 @@ class Calibration:
     warn_margin: float
     fail_margin: float
     confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is a change from one release to the next, and not noise: rates of false alarm, least relative effects."""
+
+    holm: float
+    benjamini_hochberg: float
+    rel_fro_floor: float
+    abs_p99_floor: float
+    least_pairs: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +94,7 @@ class Limits:
 
     bounds: Bounds
     calibration: Calibration
+    change: Change
     bases: dict[str, str]
     limits: tuple[Limit, ...]
 
@@ -93,6 +105,7 @@ class Limits:
             {
                 "bounds": vars(self.bounds),
                 "calibration": vars(self.calibration),
+                "change": vars(self.change),
                 "bases": self.bases,
                 "limits": [{key: str(value) for key, value in vars(limit).items()} for limit in self.limits],
             }
@@ -116,10 +129,13 @@ def load(path: Path = DEFAULT_FILE) -> Limits:
         if name not in _SECTIONS:
             raise LimitsError(f"{path}: unknown section {name!r}; known are {', '.join(_SECTIONS)}")
         if not isinstance(value, _SECTIONS[name]):
-            raise LimitsError(f"{path}: {name!r} is no section; write [bounds], [calibration], [basis] and [[limit]]")
+            raise LimitsError(
+                f"{path}: {name!r} is no section; write [bounds], [calibration], [change], [basis] and [[limit]]"
+            )
     return Limits(
         bounds=Bounds(**_numbers(raw.get("bounds", {}), Bounds, f"{path}: [bounds]")),
         calibration=Calibration(**_numbers(raw.get("calibration", {}), Calibration, f"{path}: [calibration]")),
+        change=Change(**_numbers(raw.get("change", {}), Change, f"{path}: [change]")),
         bases={str(key): str(value) for key, value in raw.get("basis", {}).items()},
         limits=_limits(raw.get("limit", []), path),
     )

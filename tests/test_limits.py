@@ -106,7 +106,7 @@ def test_the_hash_names_the_numbers_and_not_the_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("[bounds]", "[bound]", "unknown section 'bound'; known are bounds, calibration, basis, limit"),
+        ("[bounds]", "[bound]", "unknown section 'bound'; known are bounds, calibration, change, basis, limit"),
         ("confidence = 8.0", "confidance = 8.0", "unknown key 'confidance'; known are confidence"),
         ("confidence = 8.0", "", "'confidence' is missing; add it"),
         ("confidence = 8.0", 'confidence = "8"', "confidence is '8'; a number is wanted"),

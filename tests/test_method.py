@@ -48,7 +48,7 @@ def test_every_limit_points_to_a_section_that_names_it(limit: limits.Limit) -> N
     assert f"`{limit.id}`" in sections[limit.method]
 
 
-@pytest.mark.parametrize("section", ["bounds", "calibration", "basis"])
+@pytest.mark.parametrize("section", ["bounds", "calibration", "change", "basis"])
 def test_every_constant_and_basis_is_named(section: str) -> None:
     """By the name that the limits file and the rows carry."""
     assert [name for name in FILE[section] if f"`{name}`" not in PAGE] == []

@@ -1,0 +1,59 @@
+"""How commands end: errors as one line, the verdict last, and exit codes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from accuracy.arguments import UsageError
+
+USAGE, INTERRUPTED = 2, 130
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit code 2; nothing in it, which may come from a file, can act on the terminal."""
+    from reports.words import one_line
+
+    typer.echo(f"accuracy: {one_line(message)}", err=True)
+    raise typer.Exit(USAGE)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
+    from accuracy.devices import DeviceError
+    from accuracy.files import StoreError
+    from accuracy.library import LibraryError
+    from accuracy.limits import LimitsError
+    from accuracy.plan import PlanError
+    from accuracy.signature import SignatureError
+    from accuracy.waivers import WaiverError
+
+    try:
+        yield
+    except (
+        DeviceError,
+        LibraryError,
+        LimitsError,
+        PlanError,
+        SignatureError,
+        StoreError,
+        WaiverError,
+        UsageError,
+    ) as error:
+        fail(str(error))
+
+
+def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bool = False) -> NoReturn:
+    """Verdict and path last, on stderr if stdout is taken, and the verdict as exit code."""
+    counts = summary["counts"]
+    typer.echo(
+        f"{summary['verdict']}: {counts['fail']} of {counts['cells']} cells fail, {counts['not_run']} did not run, "
+        f"{counts['warn']} warn; {counts['cases']} cases, {counts['observations']} observations, "
+        f"{counts['elements']:,} elements",
+        err=quiet,
+    )
+    typer.echo(folder / "report.html", err=quiet)
+    raise typer.Exit(exit_code)
