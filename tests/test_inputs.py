@@ -1,6 +1,9 @@
 """Config and seed to tensors: the same each time, independent of each other, with the values they are named for."""
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -163,3 +166,27 @@ def test_special_distributions_hold_what_they_are_named_for() -> None:
 def test_strategies_draw_only_distributions_there_are() -> None:
     """And every distribution is drawn by some strategy."""
     assert {*WEIGHTS, *ACTIVATIONS, *SPECIALS, "signs"} == set(inputs.DISTRIBUTIONS)
+
+
+def test_every_kind_of_processor_draws_the_same_tensors() -> None:
+    """Else a difference between two devices could be one of their inputs: bit for bit, whatever the CPU can do."""
+    code = (
+        "from torch import Generator\n"
+        "from accuracy import inputs\n"
+        "from accuracy.fingerprint import digest\n"
+        "for name, draw in inputs.DISTRIBUTIONS.items():\n"
+        "    for shape in ((1,), (5,), (33, 65), (2, 3, 128)):\n"
+        "        print(name, shape, digest(draw(shape, Generator().manual_seed(3))))\n"
+    )
+    said = {
+        capability: subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for capability in ("default", "avx2")
+    }
+    assert said["default"] == said["avx2"]
+    assert len(said["avx2"].splitlines()) == 4 * len(inputs.DISTRIBUTIONS)
