@@ -151,8 +151,12 @@ def judge(
 
         stored = opened(run)
         by = load_limits(limits)
-        if vars(by.bounds) != stored.manifest["bounds"]:
-            fail(f"{run} was measured with other [bounds] than the limits file has; measure again with these limits")
+        published = by.measuring["published"]
+        if (vars(by.bounds), published) != (stored.manifest["bounds"], stored.manifest.get("published", published)):
+            fail(
+                f"{run} was measured with other [bounds] or [[published]] than the limits file has; "
+                "measure again with these limits"
+            )
         today = datetime.datetime.now(datetime.UTC).date()
         known = load_waivers(waivers)
         judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, known, today)
@@ -280,17 +284,12 @@ def compare(
 @app.command("limits")
 def show_limits(limits: LimitsFile = None) -> None:
     """Show every limit with its basis: what must hold, for which cells, why, and what breaking it earns."""
+    from reports import catalogue
+
     with one_line_errors():
         known = load_limits(limits)
-    typer.echo(f"limits {known.hash}")
-    for name, value in (vars(known.bounds) | vars(known.calibration) | vars(known.change)).items():
-        typer.echo(f"{name} = {value:g}")
-    for limit in known.limits:
-        where = f"{limit.case} {limit.device} {limit.dtype} {limit.stage}/{limit.quantity}"
-        typer.echo(
-            f"{limit.id}: {limit.metric} in [{limit.at_least:g}, {limit.at_most:g}], else {limit.verdict}; {where}"
-        )
-        typer.echo(f"    {limit.basis} (docs/method.md#{limit.method})")
+    for line in catalogue.of_limits(known):
+        typer.echo(line)
 
 
 @app.command()
@@ -323,12 +322,12 @@ def calibrate(
 
 @app.command("cases")
 def list_cases() -> None:
-    """List the experiments: name, claim, strata and published points."""
+    """List the experiments: name, claim, strata and published points; those of upstream's behaviours in full."""
     from accuracy.cases import CASES
+    from reports import catalogue
 
-    for case in CASES.values():
-        typer.echo(f"{case.name}\n    {case.claim}")
-        typer.echo(f"    {len(case.strata)} strata, {len(case.published)} published points")
+    for line in catalogue.of_cases(CASES.values()):
+        typer.echo(line)
 
 
 @app.command("devices")

@@ -161,12 +161,24 @@ class Stratum:
     fixed: Mapping[str, SearchStrategy[Any]]
 
 
+Wanted: TypeAlias = str | tuple[str, ...]
+"""The words that a fact must have, or those of which it must have one."""
+
+
+def no_more(config: Any, device_type: str) -> Mapping[str, Wanted]:
+    """The contract that asks for nothing but what every layer owes."""
+    del config, device_type
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One experiment: this layer, on configs drawn so, must pass these checks.
 
     `subject` and `checks` are references of the form `module:function`. The parent process draws
-    and judges but never imports torch; only a worker resolves them.
+    and judges but never imports torch; only a worker resolves them. `contract` tells for a config and a
+    type of device the words that each fact must have which the subject yields. `row` is the number of the
+    behaviour in the table of upstream's tests that the case stands for.
     """
 
     name: str
@@ -178,6 +190,8 @@ class Case:
     checks: tuple[str, ...]
     strata: tuple[Stratum, ...] = ()
     published: tuple[Config, ...] = ()
+    contract: Callable[[Any, str], Mapping[str, Wanted]] = no_more
+    row: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,9 @@ class Comparison:
     split. `least_effect` is the relative size from which a structured residual counts, None where the
     operands repeat values, so that rounding errors are not independent and there is no such test. `theory_z` is the
     distance of the squared quantization error from its expectation, 0 where there is no theory.
+    `outliers` is the number k of elements that may exceed the bound in each entry of the first dimension: what
+    counts there is the (k+1)-th largest ratio. None where no element may, and the shape does not matter.
+    `paired` is no where an operand was itself computed on the device, so that values of two devices need not agree.
     """
 
     stage: Stage
@@ -50,6 +53,8 @@ class Comparison:
     oracle: Tensor | None = None
     least_effect: float | None = None
     theory_z: float = 0.0
+    outliers: int | None = None
+    paired: bool = True
 
 
 def exact(expected: Tensor) -> Model:

@@ -3,13 +3,14 @@
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from accuracy.behaviour import Network, Repeated
 from accuracy.case import Embedding8bitConfig, LinearConfig
 
 Distribution = Callable[[tuple[int, ...], Generator], Tensor]
@@ -27,6 +28,17 @@ class LinearInputs:
     bias: Tensor | None
     x: Tensor
     grad_output: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkInputs(LinearInputs):
+    """Tensors of two dense layers in sequence: of the one that the config describes, and of the other one.
+
+    x [steps, *batch, K] enters the network, grad_output [*batch, N] comes back into its end.
+    """
+
+    other_weight: Tensor
+    other_bias: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +107,16 @@ def signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return torch.randint(2, shape, generator=generator).float() * 2 - 1
 
 
+def default_init(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Uniform on ±1/√K, K the last dimension: the weight that torch.nn.Linear starts with."""
+    return uniform(shape, generator) / math.sqrt(shape[-1])
+
+
+def kaiming_normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 2/K), K the last dimension (He et al. 2015, torch.nn.init.kaiming_normal_)."""
+    return normal(shape, generator) * math.sqrt(2 / shape[-1])
+
+
 def with_nan(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """N(0, 1) with about one element in 50, and at least one, NaN."""
     return _sprinkled(shape, generator, (math.nan,))
@@ -141,9 +163,21 @@ DISTRIBUTIONS: Final[dict[str, Distribution]] = {
     draw.__name__: draw
     for draw in (
         normal, uniform, heavy_tailed, outlier_columns, constant, zero_blocks, all_positive, tiny_scale,
-        huge_scale, signs, with_nan, with_infinities, signed_zeros, subnormal, near_overflow, zeros,
+        huge_scale, signs, default_init, kaiming_normal, with_nan, with_infinities, signed_zeros, subnormal,
+        near_overflow, zeros,
     )
 }  # fmt: skip
+
+
+def drawn(config: Any, seed: int) -> LinearInputs | EmbeddingInputs:
+    """The tensors that a config of any kind asks for."""
+    if isinstance(config, Embedding8bitConfig):
+        return embedding(config, seed)
+    if isinstance(config, Network):
+        return network(config, seed)
+    if isinstance(config, Repeated):
+        return dense(replace(config, batch=(config.steps, *config.batch)), seed)
+    return dense(config, seed)
 
 
 def dense(config: LinearConfig, seed: int) -> LinearInputs:
@@ -158,6 +192,27 @@ def dense(config: LinearConfig, seed: int) -> LinearInputs:
         bias=None if bias is None else bias.to(dtype),
         x=DISTRIBUTIONS[config.activation]((*config.batch, columns), _generator(seed, 2)).to(dtype),
         grad_output=DISTRIBUTIONS[config.gradient]((*config.batch, rows), _generator(seed, 3)).to(dtype),
+    )
+
+
+def network(config: Network, seed: int) -> NetworkInputs:
+    """The tensors of two dense layers; biases are as torch.nn.Linear starts with, in float32 as the weights are."""
+    shapes = ((config.out_features, config.in_features), config.other)
+    weights = [DISTRIBUTIONS[config.weight](shape, _generator(seed, stream)) for stream, shape in enumerate(shapes)]
+    biases = [
+        uniform((rows,), _generator(seed, stream)) / math.sqrt(columns)
+        for stream, (rows, columns) in enumerate(shapes, 2)
+    ]
+    dtype, weight_dtype = getattr(torch, config.dtype), getattr(torch, config.weight_dtype)
+    x = DISTRIBUTIONS[config.activation]((config.steps, *config.batch, config.entering), _generator(seed, 4))
+    gradient = DISTRIBUTIONS[config.gradient]((*config.batch, config.leaving), _generator(seed, 5))
+    return NetworkInputs(
+        weight=weights[0].to(weight_dtype),
+        bias=biases[0] if config.bias else None,
+        x=x.to(dtype),
+        grad_output=gradient.to(dtype),
+        other_weight=weights[1].to(weight_dtype),
+        other_bias=biases[1],
     )
 
 

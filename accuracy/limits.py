@@ -2,7 +2,8 @@
 
 import math
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from accuracy.case import Observation, Verdict, short_hash
 DEFAULT_FILE = Path(__file__).with_name("limits.toml")
 METRICS = tuple(field.name for field in fields(Observation) if field.type in {int, float})
 """The columns of numbers, on which there can be limits."""
-_SECTIONS = {"bounds": dict, "calibration": dict, "change": dict, "basis": dict, "limit": list}
+_SECTIONS = {
+    "bounds": dict, "calibration": dict, "change": dict, "basis": dict, "published": list, "limit": list,
+}  # fmt: skip
 
 
 class LimitsError(ValueError):
@@ -32,6 +35,40 @@ class Bounds:
     structure_effect_float32: float
     structure_quiet: float
     theory_elements: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A tolerance of the library's own tests: |y - r| <= atol + of_mean·mean|r| + rtol·|r|, r the reference.
+
+    It speaks of the part `part` of the cases of this row, layer and dtype (patterns), and the cell that it makes
+    is called `quantity`. In each comparison `outliers` elements and the share `outlier_share` may lie outside.
+    `everywhere` is no where only the published points are held to it, because a right library exceeds it at
+    other points by chance (docs/method.md, "upstream behaviours").
+    """
+
+    id: str
+    row: int
+    part: str
+    quantity: str
+    basis: str
+    layer: str = "*"
+    dtype: str = "*"
+    atol: float = 0.0
+    of_mean: float = 0.0
+    rtol: float = 0.0
+    outliers: int = 0
+    outlier_share: float = 0.0
+    everywhere: bool = True
+
+    def covers(self, row: int | None, layer: str, dtype: str, origin: str) -> bool:
+        """Whether a task of this case's row and layer is held to it."""
+        return (
+            row == self.row
+            and fnmatchcase(layer, self.layer)
+            and fnmatchcase(dtype, self.dtype)
+            and (self.everywhere or origin == "published")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +133,13 @@ class Limits:
     calibration: Calibration
     change: Change
     bases: dict[str, str]
+    published: tuple[Published, ...]
     limits: tuple[Limit, ...]
+
+    @property
+    def measuring(self) -> dict[str, Any]:
+        """What is needed while measuring, as JSON carries it: rows cannot be judged by another."""
+        return {**asdict(self.bounds), "published": [asdict(each) for each in self.published]}
 
     @property
     def hash(self) -> str:
@@ -107,9 +150,16 @@ class Limits:
                 "calibration": vars(self.calibration),
                 "change": vars(self.change),
                 "bases": self.bases,
+                "published": [asdict(each) for each in self.published],
                 "limits": [{key: str(value) for key, value in vars(limit).items()} for limit in self.limits],
             }
         )
+
+
+def measuring(values: Mapping[str, Any]) -> tuple[Bounds, tuple[Published, ...]]:
+    """What `Limits.measuring` holds, in a worker again."""
+    bounds = {name: value for name, value in values.items() if name != "published"}
+    return Bounds(**bounds), tuple(Published(**each) for each in values["published"])
 
 
 def load(path: Path = DEFAULT_FILE) -> Limits:
@@ -130,13 +180,15 @@ def load(path: Path = DEFAULT_FILE) -> Limits:
             raise LimitsError(f"{path}: unknown section {name!r}; known are {', '.join(_SECTIONS)}")
         if not isinstance(value, _SECTIONS[name]):
             raise LimitsError(
-                f"{path}: {name!r} is no section; write [bounds], [calibration], [change], [basis] and [[limit]]"
+                f"{path}: {name!r} is no section; "
+                "write [bounds], [calibration], [change], [basis], [[published]] and [[limit]]"
             )
     return Limits(
         bounds=Bounds(**_numbers(raw.get("bounds", {}), Bounds, f"{path}: [bounds]")),
         calibration=Calibration(**_numbers(raw.get("calibration", {}), Calibration, f"{path}: [calibration]")),
         change=Change(**_numbers(raw.get("change", {}), Change, f"{path}: [change]")),
         bases={str(key): str(value) for key, value in raw.get("basis", {}).items()},
+        published=_published(raw.get("published", []), path),
         limits=_limits(raw.get("limit", []), path),
     )
 
@@ -149,17 +201,35 @@ def _numbers(entry: Any, kind: type[Any], where: str) -> dict[str, Any]:
     return values
 
 
+def _published(entries: list[Any], path: Path) -> tuple[Published, ...]:
+    published = tuple(
+        Published(**_checked(entry, Published, f"{path}: [[published]] {number}"))
+        for number, entry in enumerate(entries, start=1)
+    )
+    for each in published:
+        sizes = (each.atol, each.of_mean, each.rtol, each.outliers, each.outlier_share)
+        if not (all(0 <= size < math.inf for size in sizes) and each.outlier_share < 1):
+            raise LimitsError(
+                f"{path}: published {each.id!r} has {sizes}; finite numbers from 0 on, a share below 1 are wanted"
+            )
+    _different([each.id for each in published], "published tolerances", path)
+    return published
+
+
+def _different(ids: list[str], what: str, path: Path) -> None:
+    for number, name in enumerate(ids):
+        if name in ids[:number]:
+            raise LimitsError(f"{path}: two {what} have the id {name!r}; give each its own")
+
+
 def _limits(entries: list[Any], path: Path) -> tuple[Limit, ...]:
     limits = tuple(
         Limit(**_checked(entry, Limit, f"{path}: [[limit]] {number}")) for number, entry in enumerate(entries, start=1)
     )
-    ids: set[str] = set()
     for limit in limits:
         if limit.metric not in METRICS:
             raise LimitsError(f"{path}: limit {limit.id!r} is on {limit.metric!r}; give one of {', '.join(METRICS)}")
-        if limit.id in ids:
-            raise LimitsError(f"{path}: two limits have the id {limit.id!r}; give each its own")
-        ids.add(limit.id)
+    _different([limit.id for limit in limits], "limits", path)
     if not any(limit.verdict is Verdict.FAIL for limit in limits):
         raise LimitsError(f"{path}: no [[limit]] has the verdict 'fail', so every run would pass; add one")
     return limits
@@ -188,6 +258,10 @@ def _converted(value: object, kind: Any, where: str) -> object:
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             raise LimitsError(f"{where} is {value!r}; a number is wanted")
         return float(value)
+    if kind in {int, bool}:
+        if type(value) is not kind:
+            raise LimitsError(f"{where} is {value!r}; {'a whole number' if kind is int else 'true or false'} is wanted")
+        return value
     if kind is Verdict:
         if value not in {Verdict.WARN.value, Verdict.FAIL.value}:
             raise LimitsError(f"{where} is {value!r}; 'warn' or 'fail' is wanted")

@@ -1,6 +1,5 @@
 """One task in a worker: draw the tensors, run the layer, compare stage by stage, return rows."""
 
-import math
 import pkgutil
 import time
 from collections.abc import Iterator, Mapping
@@ -9,14 +8,14 @@ from typing import Any
 
 import torch
 
-from accuracy import inputs, metrics
+from accuracy import inputs, limits, metrics
 from accuracy.adapter import Arithmetic
-from accuracy.case import Case, Embedding8bitConfig, Observation, Stage, Status, canonical_json
+from accuracy.case import Case, Observation, Status, canonical_json
 from accuracy.cases import CASES
+from accuracy.checks import contract
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.environment import device_name
-from accuracy.limits import Bounds
 from accuracy.worker import is_out_of_memory
 
 # Split sums in 16 bits are torch's choice for its own products, not the library's; without them a product is
@@ -35,17 +34,19 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     config = parse_config(case, task["config"])
     target = torch.device(task["torch_device"])
     seed = int(task["seed"])
-    drawn = inputs.embedding(config, seed) if isinstance(config, Embedding8bitConfig) else inputs.dense(config, seed)
+    drawn = inputs.drawn(config, seed)
     started = time.perf_counter()
     parts, failure = _run(case, config, drawn, target)
     seconds = time.perf_counter() - started
+    bounds, published = limits.measuring(task["bounds"])
     setting = Setting(
         config=config,
         inputs=drawn,
         parts=parts,
         device_type=target.type,
         arithmetic=Arithmetic(**task["arithmetic"]),
-        bounds=Bounds(**task["bounds"]),
+        bounds=bounds,
+        published=tuple(each for each in published if each.covers(case.row, case.layer, config.dtype, task["origin"])),
     )
     identity = {
         "id": task["id"],
@@ -60,8 +61,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "seconds": seconds,
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
-    contract = _contract(failure, getattr(config, "relation", ""))
-    rows = [contract, *_unseen(contract, config), *_form(parts, config), *_compared(case, setting)]
+    rows = [*contract.rows(case, setting, failure), *_compared(case, setting)]
     return [vars(Observation(**{**identity, **row})) for row in rows]
 
 
@@ -87,43 +87,6 @@ def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dic
             raise  # the machine's limit, not the library's answer
         return parts, failure
     return parts, None
-
-
-def _contract(failure: Exception | None, relation: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"stage": Stage.CONTRACT.value, "quantity": "completes", "count": 1, "basis": "contract"}
-    if failure is None:
-        return row | {"ratio": 0.0}
-    lines = str(failure).strip().splitlines()
-    said = f"{type(failure).__name__}: {lines[0] if lines else ''}"[:300]
-    reason = f"{relation}: {said}" if relation else said
-    if isinstance(failure, NotImplementedError):
-        return row | {"status": Status.NOT_SUPPORTED.value, "count": 0, "observed": reason}
-    return row | {"ratio": math.inf, "observed": reason}
-
-
-def _unseen(contract: Mapping[str, Any], config: Any) -> Iterator[dict[str, Any]]:
-    """The relation that a refusal kept from being seen, so that the others of its case do not hide it."""
-    if contract.get("status") == Status.NOT_SUPPORTED.value and hasattr(config, "relation"):
-        yield {**contract, "stage": Stage.INVARIANT.value, "quantity": config.relation}
-
-
-def _form(parts: Mapping[str, Any], config: Any) -> Iterator[dict[str, Any]]:
-    """The output has the dtype of the input and the shape of the layer that was replaced."""
-    if "output" not in parts:
-        return
-    shape = (
-        (*config.index, config.dim) if isinstance(config, Embedding8bitConfig) else (*config.batch, config.out_features)
-    )
-    wanted = f"{config.dtype} {shape}"
-    seen = f"{str(parts['output'].dtype).removeprefix('torch.')} {tuple(parts['output'].shape)}"
-    yield {
-        "stage": Stage.CONTRACT.value,
-        "quantity": "output_form",
-        "count": 1,
-        "basis": "contract",
-        "ratio": 0.0 if seen == wanted else math.inf,
-        "observed": "" if seen == wanted else f"output is {seen}, expected {wanted}",
-    }
 
 
 def _compared(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:

@@ -152,11 +152,11 @@ def describe(comparison: Comparison) -> dict[str, object]:
         "basis": comparison.basis,
         "theory_z": comparison.theory_z,
         "digest": digest,
-        "sample_values": fingerprint.sample(actual),
-        "sample_bounds": fingerprint.sample(model.bound),
         "special_mismatch": 0 if found.wrong is None else found.wrong.size,
         "ratio": math.nan,
     }
+    if comparison.paired:
+        columns |= {"sample_values": fingerprint.sample(actual), "sample_bounds": fingerprint.sample(model.bound)}
     if told is not None:
         columns |= _statistics(told, found.error.size)
     if found.wrong is not None and found.wrong.size:
@@ -164,6 +164,8 @@ def describe(comparison: Comparison) -> dict[str, object]:
         columns["observed"] = _class_reason(actual, model, found.wrong)
     elif actual.numel() and told is None:
         columns["ratio"] = 0.0
+    elif actual.numel() and comparison.outliers is not None:
+        columns["ratio"] = ratio_beyond(found, actual.shape, comparison.outliers)
     columns |= _worst(actual, model, found, told)
     if told is None or told.largest > 0:
         columns |= _explained(comparison, actual, columns["ratio"])
@@ -268,10 +270,32 @@ def _worst_ratio(found: Errors) -> float:
 
 def largest_ratio(error: Array, bound: Array) -> float:
     """The largest |error| / bound: +inf where an exact value was missed, 0 where there is no error or no element."""
+    return float(_ratios(error, bound).max(initial=0.0))
+
+
+def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
+    """The largest ratio once the `outliers` largest of each entry of the first dimension are left out.
+
+    An entry that has no more elements than that has none left; a special value as it should be is no outlier.
+    """
+    ratios = _ratios(found.error, found.bound)
+    if found.places is not None:
+        whole = np.zeros(shape.numel())
+        whole[found.places] = ratios
+        ratios = whole
+    if np.isnan(ratios).any():
+        return math.nan
+    table = ratios.reshape(shape[0], -1)
+    if table.shape[1] <= outliers:
+        return 0.0
+    return float(np.sort(table, axis=1)[:, -1 - outliers].max())
+
+
+def _ratios(error: Array, bound: Array) -> Array:
     size = np.abs(error)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(size == 0, 0.0, size / bound)
-    return float(ratios.max(initial=0.0))
+        ratios: Array = np.where(size == 0, 0.0, size / bound)
+    return ratios
 
 
 def _structure(actual: Tensor, model: Model, least_effect: float | None) -> structure.Structure:

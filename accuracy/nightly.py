@@ -117,7 +117,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[exec
         prepared.tasks,
         list(prepared.there),
         timeout_s=TIMEOUT_S,
-        bounds=asdict(request.limits.bounds),
+        bounds=request.limits.measuring,
         jobs=request.jobs,
         accelerator_jobs=request.jobs or 1,
         interpreter=request.interpreter,
@@ -160,6 +160,7 @@ def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: floa
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
         "bounds": asdict(request.limits.bounds),
+        "published": request.limits.measuring["published"],
         **judged_by(request.limits, request.waivers),
         "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),
@@ -232,7 +233,7 @@ def replay(stored: store.Run, task_id: str, by: limits.Limits) -> pd.DataFrame:
     task = plan.task({str(name): text for name, text in planned.iloc[0].items()}, CASES)
     devices = list(stored.manifest["devices"]["found"])
     try:
-        execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=asdict(by.bounds))
+        execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=by.measuring)
     except ValueError as error:
         raise plan.PlanError(f"{stored.folder} was run elsewhere: {error}") from error
     return judge.judge_rows(store.observations_frame(execution.columns()), by)

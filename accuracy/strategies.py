@@ -23,6 +23,8 @@ WEIGHTS: Final = (
 ACTIVATIONS: Final = WEIGHTS
 SPECIALS: Final = ("with_nan", "with_infinities", "signed_zeros", "subnormal", "near_overflow", "zeros")
 """Distributions of special values; they have strata of their own and are not in the sample at large."""
+INITIAL: Final = ("default_init", "kaiming_normal")
+"""Weights that networks start with; the cases of upstream's behaviours name them."""
 LARGEST_WEIGHT: Final = 2**21
 """Elements of the largest weight drawn: quantizing it takes some 50 ms on one core."""
 

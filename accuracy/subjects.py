@@ -5,7 +5,7 @@ library raises, the parts before it are kept, so that what was built can still b
 that a layer changes later are copied when they are seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
@@ -41,6 +41,11 @@ def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.de
 
 def build_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
     """A `Linear4bit` with these weights, quantized on `device`, in the mode of the config."""
+    return new_linear_4bit(config, inputs).to(device).train(config.mode == "train")
+
+
+def new_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs) -> Any:
+    """A `Linear4bit` with these weights on the CPU, where nothing is quantized yet."""
     layer = bnb.nn.Linear4bit(
         config.in_features,
         config.out_features,
@@ -61,7 +66,7 @@ def build_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: to
         module=layer,
     )
     _set_bias(layer, inputs)
-    return layer.to(device).train(config.mode == "train")
+    return layer
 
 
 def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
@@ -71,18 +76,22 @@ def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.de
     """
     layer = build_linear_8bit(config, inputs, device)
     if not config.has_fp16_weights:
-        stored = Stored8bit(codes=layer.weight.CB.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
-        yield "stored", stored
+        yield "stored", stored_8bit(layer.weight)
         yield "weight", _dequantize_rows(layer.weight.CB, layer.weight.SCB)
     for part in _run(layer, config, inputs, device):
         if part[0] == "output" and config.has_fp16_weights:
-            yield "stored", Stored8bit(codes=layer.state.CB.clone().cpu(), scales=layer.state.SCB.clone().cpu())
+            yield "stored", stored_8bit(layer.state)
             yield "weight", _dequantize_rows(layer.state.CB, layer.state.SCB)
         yield part
 
 
 def build_linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
     """A `Linear8bitLt` with these weights on `device`, in the mode of the config."""
+    return new_linear_8bit(config, inputs).to(device).train(config.mode == "train")
+
+
+def new_linear_8bit(config: Linear8bitConfig, inputs: LinearInputs) -> Any:
+    """A `Linear8bitLt` with these weights on the CPU, where nothing is quantized yet."""
     layer = bnb.nn.Linear8bitLt(
         config.in_features,
         config.out_features,
@@ -97,7 +106,7 @@ def build_linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: to
         has_fp16_weights=config.has_fp16_weights,
     )
     _set_bias(layer, inputs)
-    return layer.to(device).train(config.mode == "train")
+    return layer
 
 
 def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
@@ -111,6 +120,11 @@ def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device:
 
 def build_embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Any:
     """An `Embedding4bit` with this table, quantized on `device`."""
+    return new_embedding_4bit(config, inputs).to(device).eval()
+
+
+def new_embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs) -> Any:
+    """An `Embedding4bit` with this table on the CPU, where nothing is quantized yet."""
     layer = bnb.nn.Embedding4bit(
         config.rows,
         config.dim,
@@ -120,7 +134,7 @@ def build_embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, d
         device="cpu",
     )
     layer.load_state_dict({"weight": inputs.weight.clone()})
-    return layer.to(device).eval()
+    return layer
 
 
 def embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
@@ -133,9 +147,14 @@ def embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device:
 
 def build_embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Any:
     """An `Embedding8bit` with this table, quantized on `device`."""
+    return new_embedding_8bit(config, inputs).to(device).eval()
+
+
+def new_embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs) -> Any:
+    """An `Embedding8bit` with this table on the CPU, where nothing is quantized yet."""
     layer = bnb.nn.Embedding8bit(config.rows, config.dim, dtype=inputs.weight.dtype, device="cpu")
     layer.load_state_dict({"weight": inputs.weight.clone()})
-    return layer.to(device).eval()
+    return layer
 
 
 def reload_linear_4bit(layer: Any, config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
@@ -178,6 +197,16 @@ def stored_4bit(weight: Any) -> Stored4bit:
     )
 
 
+def stored_8bit(holder: Any) -> Stored8bit:
+    """A copy of the codes and scales that an `Int8Params` or the state of a layer holds, on the CPU."""
+    return Stored8bit(codes=holder.CB.clone().cpu(), scales=holder.SCB.clone().cpu())
+
+
+def adam(parameters: Iterable[Tensor], rate: float) -> Any:
+    """The library's Adam with 32-bit state."""
+    return bnb.optim.Adam32bit(parameters, lr=rate)
+
+
 def _set_bias(layer: Any, inputs: LinearInputs) -> None:
     if inputs.bias is not None:
         layer.bias = nn.Parameter(inputs.bias.clone())
@@ -198,14 +227,19 @@ def _run(layer: Any, config: LinearConfig, inputs: LinearInputs, device: torch.d
     if not training:
         return
     output.backward(inputs.grad_output.clone().to(device))
-    yield "grad_input", _gradient(x)
+    yield "grad_input", gradient(x)
     if layer.weight.requires_grad:
-        yield "grad_weight", _gradient(layer.weight)
+        yield "grad_weight", gradient(layer.weight)
     if inputs.bias is not None:
-        yield "grad_bias", _gradient(layer.bias)
+        yield "grad_bias", gradient(layer.bias)
 
 
-def _gradient(leaf: Tensor) -> Tensor:
+def gradient(leaf: Tensor) -> Tensor:
+    """The gradient of a leaf, on the CPU.
+
+    Raises:
+        RuntimeError: if the backward pass left none.
+    """
     if leaf.grad is None:
         raise RuntimeError("the backward pass left no gradient")
     return leaf.grad.detach().cpu()

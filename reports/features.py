@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -106,3 +106,11 @@ def sentence(config: Mapping[str, Any], *, without: Iterable[str] = ()) -> str:
         elif value is not None:
             parts.append(f"{label(name)} {value_text(name, value)}")
     return ", ".join(parts)
+
+
+def points(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Configs in lines of words: first what they share, then for each what is its own."""
+    first, *others = configs
+    shared = {name for name, value in first.items() if all(other[name] == value for other in others)}
+    common = sentence({name: first[name] for name in first if name in shared})
+    return [common, *(line for config in configs if (line := sentence(config, without=shared)))]

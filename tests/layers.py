@@ -19,7 +19,7 @@ from accuracy.rows import NAMES
 
 LIMITS = limits.load()
 SEED = 11
-TOLD = {"torch_device": "cpu", "arithmetic": asdict(cpu.ADAPTER.arithmetic), "bounds": asdict(LIMITS.bounds)}
+TOLD = {"torch_device": "cpu", "arithmetic": asdict(cpu.ADAPTER.arithmetic), "bounds": LIMITS.measuring}
 """What a worker adds to a task."""
 
 DENSE: dict[str, Any] = {
@@ -59,17 +59,17 @@ class Seen:
         return str(self.reasons[0]["stage"])
 
 
-def measured(case: str, config: Config, seed: int = SEED) -> list[dict[str, Any]]:
+def measured(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> list[dict[str, Any]]:
     """The rows of one task as a worker returns them, from the message that it is sent."""
-    task = Task(case=case, config=config, seed=seed, origin="sample")
+    task = Task(case=case, config=config, seed=seed, origin=origin)
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-    message = {"id": task.id, "case": case, "config": values, "seed": seed, "origin": "sample"}
+    message = {"id": task.id, "case": case, "config": values, "seed": seed, "origin": origin}
     return measure(message | TOLD, "cpu")
 
 
-def seen(case: str, config: Config, seed: int = SEED) -> Seen:
+def seen(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> Seen:
     """One layer, measured and judged; strata are not asked for."""
-    rows = measured(case, config, seed)
+    rows = measured(case, config, seed, origin)
     observations = store.observations_frame({name: [row[name] for row in rows] for name in NAMES})
     judged = nightly.judged_run(observations, {case: {"strata": ()}}, LIMITS, (), datetime.date(2026, 11, 22))
     records: list[dict[str, Any]] = judged.observations.to_dict("records")  # type: ignore[assignment]  # names are text

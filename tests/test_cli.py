@@ -1,5 +1,6 @@
 """The command line: bad input is one line and exit 2, what did not run is exit 3, and nothing is overwritten."""
 
+import datetime
 import json
 import os
 import shutil
@@ -36,6 +37,11 @@ def accuracy(*arguments: str | Path, patch: Path | None = None) -> "subprocess.C
         text=True,
         check=False,
     )
+
+
+def today() -> int:
+    """The date, as a seed."""
+    return int(f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -281,3 +287,15 @@ def test_a_case_is_replayed_by_the_id_that_the_report_shows(run: Path) -> None:
 
 def test_an_id_that_the_run_does_not_have_is_refused(run: Path) -> None:
     refused(invoke("replay", run, "0" * 16), "has no case")
+
+
+def test_without_a_seed_the_plan_is_that_of_the_date(tmp_path: Path) -> None:
+    """So a night can be made again from its date; nothing needs to be measured to see it."""
+    before = today()
+    ended = invoke(
+        *("nightly", "--profile", "smoke", "--device", "cpu", "--cases", "upstream-12-*"),
+        *("--time-budget", "0s", "--out", tmp_path / "run"),
+    )
+
+    assert store.read(tmp_path / "run").manifest["seed"] in {before, today()}
+    assert ended.exit_code == 3

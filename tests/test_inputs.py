@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Generator
 
 from accuracy import inputs
+from accuracy.behaviour import Linear8bitCalls, Linear8bitChain
 from accuracy.case import Embedding8bitConfig, LinearConfig
-from accuracy.strategies import ACTIVATIONS, SPECIALS, WEIGHTS, seeds
+from accuracy.strategies import ACTIVATIONS, INITIAL, SPECIALS, WEIGHTS, seeds
 
 LINEAR = LinearConfig(
     mode="train",
@@ -163,9 +164,47 @@ def test_special_distributions_hold_what_they_are_named_for() -> None:
     assert not sample("zeros").any()
 
 
+def test_initial_weights_have_the_spread_they_are_named_for() -> None:
+    """Of 256 columns: within 1/16 with variance 1/768, and N(0, 1/128)."""
+    start, he = sample("default_init"), sample("kaiming_normal")
+
+    assert start.abs().max() <= 1 / math.sqrt(start.shape[-1])
+    assert start.var().item() == pytest.approx(1 / (3 * start.shape[-1]), rel=0.1)
+    assert he.var().item() == pytest.approx(2 / he.shape[-1], rel=0.1)
+
+
+CALLS = Linear8bitCalls(**vars(LINEAR), threshold=0.0, has_fp16_weights=False, steps=3, moves="to")
+CHAIN = Linear8bitChain(**vars(LINEAR), threshold=0.0, has_fp16_weights=False, steps=3, first=7)
+
+
+def test_each_step_has_an_input_of_its_own() -> None:
+    """The steps are the first dimension, and the layer is that of a single call."""
+    drawn, once = inputs.drawn(CALLS, 7), inputs.drawn(LINEAR, 7)
+    assert isinstance(drawn, inputs.LinearInputs)
+    assert isinstance(once, inputs.LinearInputs)
+
+    assert drawn.x.shape == (3, 2, 3, 40)
+    assert not torch.equal(drawn.x[0], drawn.x[1])
+    assert torch.equal(drawn.weight, once.weight)
+
+
+def test_a_network_has_two_layers_that_fit() -> None:
+    """A chain 7 -> 40 -> 24: batches enter the ordinary layer, the gradient comes back into the one under test."""
+    drawn = inputs.drawn(CHAIN, 7)
+    assert isinstance(drawn, inputs.NetworkInputs)
+    assert drawn.bias is not None
+
+    assert drawn.x.shape == (3, 2, 3, 7)
+    assert (drawn.other_weight.shape, drawn.other_bias.shape) == ((40, 7), (40,))
+    assert (drawn.weight.shape, drawn.bias.shape) == ((24, 40), (24,))
+    assert drawn.grad_output.shape == (2, 3, 24)
+    assert drawn.bias.abs().max() <= 1 / math.sqrt(40)
+    assert drawn.bias.dtype == torch.float32
+
+
 def test_strategies_draw_only_distributions_there_are() -> None:
     """And every distribution is drawn by some strategy."""
-    assert {*WEIGHTS, *ACTIVATIONS, *SPECIALS, "signs"} == set(inputs.DISTRIBUTIONS)
+    assert {*WEIGHTS, *ACTIVATIONS, *SPECIALS, *INITIAL, "signs"} == set(inputs.DISTRIBUTIONS)
 
 
 def test_every_kind_of_processor_draws_the_same_tensors() -> None:

@@ -1,6 +1,8 @@
 """Limits as data: what the built-in file says, and that no file lets everything pass or ends in a traceback."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from accuracy import limits
 from accuracy.case import Stage, Verdict
-from accuracy.limits import Limit, LimitsError
+from accuracy.limits import Limit, LimitsError, Published
 
 TEXT = limits.DEFAULT_FILE.read_text(encoding="utf-8")
 LIMIT = Limit(
@@ -106,7 +108,11 @@ def test_the_hash_names_the_numbers_and_not_the_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("[bounds]", "[bound]", "unknown section 'bound'; known are bounds, calibration, change, basis, limit"),
+        (
+            "[bounds]",
+            "[bound]",
+            "unknown section 'bound'; known are bounds, calibration, change, basis, published, limit",
+        ),
         ("confidence = 8.0", "confidance = 8.0", "unknown key 'confidance'; known are confidence"),
         ("confidence = 8.0", "", "'confidence' is missing; add it"),
         ("confidence = 8.0", 'confidence = "8"', "confidence is '8'; a number is wanted"),
@@ -119,6 +125,12 @@ def test_the_hash_names_the_numbers_and_not_the_layout(tmp_path: Path) -> None:
         ('metric = "ratio"', 'metric = "observed"', "limit 'hard' is on 'observed'; give one of count"),
         ('id = "hard"', "id = 3", "id is 3; text is wanted"),
         ('id = "decomposition-output"', 'id = "hard"', "two limits have the id 'hard'"),
+        ('id = "weight-after-step"', 'id = "accumulated-gradient"', "two published tolerances have the id"),
+        ("row = 2", "row = 2.5", "row is 2.5; a whole number is wanted"),
+        ("everywhere = false", "everywhere = 0", "everywhere is 0; true or false is wanted"),
+        ("outliers = 1", "outliers = -1", "finite numbers from 0 on, a share below 1 are wanted"),
+        ("outlier_share = 0.005", "outlier_share = 1.0", "finite numbers from 0 on, a share below 1 are wanted"),
+        ("of_mean = 0.05", "of_mean = inf", "finite numbers from 0 on, a share below 1 are wanted"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -141,6 +153,35 @@ def test_limits_that_would_let_everything_pass_are_refused(tmp_path: Path) -> No
             loaded(tmp_path, text)
 
 
+def test_a_published_tolerance_speaks_of_its_row_layer_and_dtype() -> None:
+    """The patterns of layer and dtype hold, and one that is not meant for all points covers the published alone."""
+    one = Published(id="a", row=5, part="p", quantity="q", basis="b", layer="Linear*", dtype="float16")
+
+    assert one.covers(5, "Linear4bit", "float16", "sample")
+    assert not one.covers(6, "Linear4bit", "float16", "sample")
+    assert not one.covers(None, "Linear4bit", "float16", "sample")
+    assert not one.covers(5, "Embedding4bit", "float16", "sample")
+    assert not one.covers(5, "Linear4bit", "float32", "sample")
+    assert replace(one, everywhere=False).covers(5, "Linear4bit", "float16", "published")
+    assert not replace(one, everywhere=False).covers(5, "Linear4bit", "float16", "stratum:one row")
+
+
+def test_what_measuring_needs_arrives_as_it_was() -> None:
+    """Through JSON: the bounds and the published tolerances."""
+    built_in = limits.load()
+
+    assert limits.measuring(json.loads(json.dumps(built_in.measuring))) == (built_in.bounds, built_in.published)
+    assert json.loads(json.dumps(built_in.measuring)) == built_in.measuring
+
+
+def test_another_published_tolerance_is_another_file(tmp_path: Path) -> None:
+    """Rows were judged by it while they were measured."""
+    changed = loaded(tmp_path, TEXT.replace("atol = 0.008", "atol = 0.009", 1))
+
+    assert changed.hash != limits.load().hash
+    assert changed.measuring != limits.load().measuring
+
+
 @pytest.mark.parametrize("name", ["nowhere.toml", "."])
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(LimitsError, match="cannot read limits from"):
@@ -157,7 +198,7 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, data: bytes) -> None
 
 
 values = st.sampled_from(("1", "-1", "1.5", "inf", "nan", "true", '"text"', "[]", "[1]", "{}", "2027-01-31"))
-names = st.sampled_from(("bounds", "basis", "limit", "confidence", "id", "metric", "at_most", "x"))
+names = st.sampled_from(("bounds", "basis", "limit", "published", "confidence", "id", "metric", "at_most", "x"))
 lines = st.one_of(
     st.builds("{} = {}".format, names, values),
     st.builds("[{}]".format, names),

@@ -24,7 +24,7 @@ FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
 SHOWING = (
     "embedding4bit-nf4", "linear4bit-nf4-eval", "linear4bit-nf4-train", "linear4bit-eval-relations",
     "linear4bit-train-relations", "linear8bitlt-eval", "linear8bitlt-fp16-weights-eval",
-    "linear8bitlt-fp16-weights-train", "linear8bitlt-fp16-weights-train-relations",
+    "linear8bitlt-fp16-weights-train", "linear8bitlt-fp16-weights-train-relations", "upstream-*",
 )  # fmt: skip
 BAD = {Status.FAIL, Status.CRASH, Status.TIMEOUT, Status.NOT_SUPPORTED}
 

@@ -54,6 +54,11 @@ def test_every_constant_and_basis_is_named(section: str) -> None:
     assert [name for name in FILE[section] if f"`{name}`" not in PAGE] == []
 
 
+def test_every_published_tolerance_is_named() -> None:
+    """By its id."""
+    assert [each.id for each in limits.load().published if f"`{each.id}`" not in PAGE] == []
+
+
 def test_every_docstring_that_cites_the_page_cites_a_section() -> None:
     """In the form: docs/method.md, "section"."""
     cited = [each for path in SOURCES for each in found(REFERENCE, path)]

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
@@ -356,6 +356,28 @@ def test_what_holds_and_leaves_no_structure_needs_no_other_model() -> None:
 
 def test_what_has_no_lower_precision_is_explained_by_none() -> None:
     assert "lower" not in described(tensor(3.0), tensor(1.0))
+
+
+@pytest.mark.parametrize(("outliers", "ratio"), [(0, 6.0), (1, 5.0), (2, 2.0), (3, 0.0)])
+def test_outliers_are_left_out_of_each_entry_of_the_first_dimension(*, outliers: int, ratio: float) -> None:
+    """Two comparisons of three elements: the worst of the second largest ratios is 5, of the third largest 2."""
+    error = tensor(3.0, -6.0, 2.0, 1.0, 5.0, 5.0).reshape(2, 3)
+    allowing = replace(comparison(error, torch.zeros(2, 3, dtype=torch.float64)), outliers=outliers)
+
+    assert metrics.describe(allowing)["ratio"] == ratio
+
+
+def test_no_outlier_may_be_nan() -> None:
+    """A tolerance for one element far away is none for one that is no number."""
+    allowing = replace(comparison(tensor(1.0, math.nan).reshape(1, 2), torch.zeros(1, 2).double()), outliers=1)
+    assert metrics.describe(allowing)["ratio"] == math.inf
+
+
+def test_an_infinity_that_is_wanted_is_no_outlier() -> None:
+    """Its error has no size, so it takes no place from those that have."""
+    infinite = tensor(math.inf, 3.0, 0.0).reshape(1, 3)
+    allowing = replace(comparison(infinite, tensor(math.inf, 0.0, 0.0).reshape(1, 3)), outliers=1)
+    assert metrics.describe(allowing)["ratio"] == 0.0
 
 
 @given(pairs)

@@ -5,9 +5,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis.strategies import just
 
-from accuracy import plan
+from accuracy import inputs, plan
 from accuracy.case import Stratum, Task
 from accuracy.cases import CASES
 from accuracy.plan import PROFILES, PlanError
@@ -47,6 +48,23 @@ def test_another_seed_draws_others_and_keeps_the_published_points() -> None:
     assert ids(other, origin="published") == ids(one, origin="published")
     assert not set(ids(other, origin="s")) & set(ids(one, origin="s"))
     assert plan.plan_hash(other) != plan.plan_hash(one)
+
+
+def test_what_upstream_publishes_is_the_same_every_night() -> None:
+    """All twelve rows: the same configs, seeds and tensors, whatever the night's seed; all that is drawn changes."""
+    cases = [case for case in CASES.values() if case.row is not None]
+    nights = [plan.make(cases, SMOKE, seed) for seed in (20261122, 20261123, 0)]
+    published = [[task for task in night if task.origin == "published"] for night in nights]
+
+    assert published[0] == published[1] == published[2]
+    assert {CASES[task.case].row for task in published[0]} == set(range(1, 13))
+    for first in published[0][::7]:
+        again = next(task for task in published[1] if task.id == first.id)
+        tensors = [vars(inputs.drawn(task.config, task.seed)) for task in (first, again)]
+        assert all(torch.equal(value, tensors[1][name]) for name, value in tensors[0].items() if value is not None)
+    assert len({identity for night in nights for identity in ids(night, origin="s")}) == sum(
+        len(ids(night, origin="s")) for night in nights
+    )
 
 
 def test_no_task_is_planned_twice(smoke: list[Task]) -> None:

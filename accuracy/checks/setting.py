@@ -8,10 +8,12 @@ import torch
 
 from accuracy.adapter import Arithmetic
 from accuracy.case import Config
-from accuracy.limits import Bounds
+from accuracy.limits import Bounds, Published
 from accuracy.oracles.rounding import UNIT_ROUNDOFF
 
-GENERIC = frozenset({"normal", "uniform", "heavy_tailed", "outlier_columns", "all_positive"})
+GENERIC = frozenset(
+    {"normal", "uniform", "heavy_tailed", "outlier_columns", "all_positive", "default_init", "kaiming_normal"}
+)
 """Distributions of independent continuous values."""
 
 UNBOUNDED = frozenset({"with_nan", "with_infinities", "near_overflow"})
@@ -23,6 +25,7 @@ class Setting:
     """One run of one layer. `parts` holds what the subject yielded before it ended or raised.
 
     `device_type` is torch's word for the device, `arithmetic` what is known of how the library computes there.
+    `published` are the tolerances of the library's own tests that speak of it.
     """
 
     config: Any
@@ -31,6 +34,7 @@ class Setting:
     device_type: str
     arithmetic: Arithmetic
     bounds: Bounds
+    published: tuple[Published, ...] = ()
 
     @property
     def least_effect(self) -> float | None:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -161,7 +161,7 @@ def _execute(
             planned,
             [DEVICE],
             timeout_s=nightly.TIMEOUT_S,
-            bounds=asdict(measuring.limits.bounds),
+            bounds=measuring.limits.measuring,
             jobs=measuring.jobs,
             measure=MEASURE,
             overlay=[folder],
