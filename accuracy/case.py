@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
@@ -209,7 +209,7 @@ class Task:
     @property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON of (case, config, seed)."""
-        return short_hash({"case": self.case, "config": asdict(self.config), "seed": self.seed})
+        return short_hash({"case": self.case, "config": vars(self.config), "seed": self.seed})
 
 
 @dataclass(frozen=True, kw_only=True)

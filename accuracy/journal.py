@@ -20,10 +20,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from accuracy.files import JOURNAL, StoreError, read_file
-from accuracy.rows import Row, RowError, pack, unpack
+from accuracy.packing import pack, unpack
+from accuracy.rows import Row, RowError
 from accuracy.wire import WireError, decode
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 SYNC_SECONDS: Final = 0.5
 SYNC_LINES: Final = 64
 """The disk is waited for this often: a loss of power costs at most so much, the death of a process nothing."""
@@ -177,7 +178,7 @@ class Journal:
             ) from error
 
     def _begin(self, header: dict[str, Any], *, resume: bool) -> None:
-        self._unsynced, self._synced = 0, time.monotonic()
+        self._size, self._unsynced, self._synced = 0, 0, time.monotonic()
         contents = self._load(header) if resume else None
         if contents is None:
             body = json.dumps(header, sort_keys=True).encode()
@@ -195,7 +196,8 @@ class Journal:
             raise StoreError(f"{self.path} has {size} bytes, and at most {LARGEST} are read; begin in another folder")
         data = self._read(size)
         contents = parse(self.path, data)
-        os.ftruncate(self._file, 0 if contents is None else data.rfind(b"\n") + 1)
+        self._size = 0 if contents is None else data.rfind(b"\n") + 1
+        os.ftruncate(self._file, self._size)
         if contents is not None:
             self._same_run(contents.header.get("key", {}), header["key"])
         return contents
@@ -264,14 +266,14 @@ class Journal:
 
     def _append(self, body: bytes) -> None:
         line = b"%08x\t%b\n" % (zlib.crc32(body, self._start), body)
-        end = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, line)
         except OSError as error:
             raise self._cannot(error) from error
         if written < len(line):  # the disk is full, though no error says so
-            os.ftruncate(self._file, end)
+            os.ftruncate(self._file, self._size)
             raise self._cannot(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        self._size += written
         self._unsynced += 1
         if self._unsynced >= SYNC_LINES or time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()

@@ -21,7 +21,8 @@ from accuracy.case import Status
 from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident, tail
-from accuracy.rows import RowError, exit_reason, last_words, unpack
+from accuracy.packing import unpack
+from accuracy.rows import RowError, exit_reason, last_words
 from accuracy.wire import WireError, decode
 
 START_ATTEMPTS: Final = 2

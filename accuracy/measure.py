@@ -1,6 +1,5 @@
 """One task in a worker: draw the tensors, run the layer, compare stage by stage, return rows."""
 
-import pkgutil
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,13 +9,13 @@ import torch
 
 from accuracy import inputs, limits, metrics
 from accuracy.adapter import Arithmetic
-from accuracy.case import Case, Observation, Status, canonical_json
+from accuracy.case import Case, Status, canonical_json
 from accuracy.cases import CASES
 from accuracy.checks import contract
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.environment import device_name
-from accuracy.worker import is_out_of_memory
+from accuracy.worker import is_out_of_memory, resolve
 
 # Split sums in 16 bits are torch's choice for its own products, not the library's; without them a product is
 # accumulated in float32 on every device, as the bounds assume.
@@ -25,7 +24,9 @@ torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
-    """The observations of one planned case on one device, as dictionaries with the fields of `Observation`.
+    """The observations of one planned case on one device, as dictionaries with fields of `Observation`.
+
+    What is at its default is left out.
 
     A layer that raises is a result: a `contract` row says so, and what was built before is still
     compared. A check of ours that raises is not: its row is `not_run`, which is never green.
@@ -62,7 +63,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
     rows = [*contract.rows(case, setting, failure), *_compared(case, setting)]
-    return [vars(Observation(**{**identity, **row})) for row in rows]
+    return [identity | row for row in rows]
 
 
 def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
@@ -80,7 +81,7 @@ def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dic
     """What the layer did, part by part, up to its end or to the exception that ended it."""
     parts: dict[str, Any] = {}
     try:
-        for name, value in pkgutil.resolve_name(case.subject)(config, drawn, device):
+        for name, value in resolve(case.subject)(config, drawn, device):
             parts[name] = value  # noqa: PERF403 - the parts before an exception are kept
     except Exception as failure:  # whatever the library raises is what was measured
         if is_out_of_memory(failure):
@@ -92,7 +93,7 @@ def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dic
 def _compared(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
     for reference in case.checks:
         try:
-            comparisons: list[Comparison] = list(pkgutil.resolve_name(reference)(setting))
+            comparisons: list[Comparison] = list(resolve(reference)(setting))
             rows = [
                 {"stage": each.stage.value, "quantity": each.quantity} | metrics.describe(each) for each in comparisons
             ]

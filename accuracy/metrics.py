@@ -125,7 +125,7 @@ def errors(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
 
 def flat(values: Tensor) -> NDArray[Any]:
     """The elements of a tensor on the CPU, in row-major order."""
-    elements: NDArray[Any] = values.detach().reshape(-1).numpy()
+    elements: NDArray[Any] = values.numpy().reshape(-1)
     return elements
 
 
@@ -193,10 +193,10 @@ def _statistics(told: Tally, count: int) -> dict[str, object]:
         "slope_z": z,
         "mean_z": mean_z(told),
         "ratio": told.ratio,
-        "abs_bins": told.errors[0].tolist(),
-        "abs_counts": told.errors[1].tolist(),
-        "ratio_bins": told.ratios[0].tolist(),
-        "ratio_counts": told.ratios[1].tolist(),
+        "abs_bins": told.errors[0],
+        "abs_counts": told.errors[1],
+        "ratio_bins": told.ratios[0],
+        "ratio_counts": told.ratios[1],
     }
 
 

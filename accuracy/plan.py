@@ -8,7 +8,7 @@ one, and adding a case or a stratum moves no other draw.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -91,7 +91,7 @@ def rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
             "id": task.id,
             "case": task.case,
             "origin": task.origin,
-            "config": canonical_json(asdict(task.config)),
+            "config": canonical_json(vars(task.config)),
             "seed": str(task.seed),
         }
         for task in tasks
@@ -130,7 +130,7 @@ def task(row: Mapping[str, str], cases: Mapping[str, Case]) -> Task:
 
 def _tasks(case: Case, profile: Profile, seed: int) -> Iterator[Task]:
     for config in case.published:
-        name = short_hash(asdict(config))
+        name = short_hash(vars(config))
         yield Task(case=case.name, config=config, seed=int(name, 16), origin="published")
     for stratum in case.strata:
         origin = f"stratum:{stratum.name}"

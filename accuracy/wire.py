@@ -26,8 +26,10 @@ class Wire:
     Numbers may be NaN or infinite: they are written as Python's JSON does, for Python to read.
     """
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, *, shares: bool = False) -> None:
+        """An end of the pair. Only one that `shares` takes the open files that come; elsewhere they are dropped."""
         self.socket = end
+        self._shares = shares
         self.open = True
         self._left = b""
         self._descriptors: list[int] = []
@@ -58,21 +60,27 @@ class Wire:
         lines: list[bytes] = []
         while self.open:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK, 4)
+                data = self._read()
             except BlockingIOError:
                 break
             except OSError:
-                data, descriptors = b"", []
-            self._descriptors += descriptors
+                data = b""
             self.open = bool(data)
             head, *rest = (self._left + data).split(b"\n") if b"\n" in data else (self._left + data,)
             self._left = rest[-1] if rest else head
             lines += [head, *rest[:-1]] if rest else []
             if len(self._left) > LONGEST_LINE:
                 raise WireError(f"an answer longer than {LONGEST_LINE >> 20} MiB")
-            if self.socket.getblocking() and (lines or not self.open):
-                break
+            if len(data) < CHUNK and (lines or not self.socket.getblocking()):
+                break  # that was all there is for now
         return lines
+
+    def _read(self) -> bytes:
+        if not self._shares:
+            return self.socket.recv(CHUNK)
+        data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK, 4)
+        self._descriptors += descriptors
+        return data
 
     def take_descriptors(self, count: int) -> list[int]:
         """The first `count` open files that came and were not taken yet."""

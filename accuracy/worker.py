@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from accuracy.rows import Row, pack
+from accuracy.packing import pack
+from accuracy.rows import Row
 from accuracy.wire import Wire, decode
 
 PR_SET_PDEATHSIG: Final = 1

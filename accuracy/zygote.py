@@ -46,7 +46,7 @@ def main() -> NoReturn:
     if sys.platform == "linux":
         # What a worker starts and leaves behind becomes a child of this process, which can then end it.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    wire = Wire(socket.socket(fileno=options.control))
+    wire = Wire(socket.socket(fileno=options.control), shares=True)
     gc.disable()
     try:
         for module in options.setup["preload"]:

@@ -1,6 +1,7 @@
 """Layers that the pinned library gets right on the CPU, and a way to measure and judge one as a night does."""
 
 import datetime
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from accuracy.case import (
     Task,
 )
 from accuracy.measure import measure
+from accuracy.packing import pack, unpack
 from accuracy.rows import NAMES
 
 LIMITS = limits.load()
@@ -60,11 +62,11 @@ class Seen:
 
 
 def measured(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> list[dict[str, Any]]:
-    """The rows of one task as a worker returns them, from the message that it is sent."""
+    """The rows of one task as they come back from a worker, from the message that it is sent."""
     task = Task(case=case, config=config, seed=seed, origin=origin)
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
     message = {"id": task.id, "case": case, "config": values, "seed": seed, "origin": origin}
-    return measure(message | TOLD, "cpu")
+    return unpack(json.loads(json.dumps(pack(measure(message | TOLD, "cpu")))), task_id=task.id, device="cpu")
 
 
 def seen(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> Seen:

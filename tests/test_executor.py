@@ -32,7 +32,7 @@ DEADLY = {
     "grandchildren": "crash crash: SIGABRT; at workloads.py, line",
     "no_rows": "crash crash: an answer without rows",
     "rows_of_another": "crash crash: a row of another task: 0000000000000000 on cpu",
-    "text_for_number": "crash crash: a row whose abs_max is '0.5'",
+    "text_for_numbers": "crash crash: numbers that are not base64",
     "unknown_field": "crash crash: a row with a field 'verdict'",
     "unknown_status": "crash crash: a row whose status is 'fine'",
     "missing_field": "crash crash: a row without stage",

@@ -307,7 +307,7 @@ def test_histograms_of_two_halves_add_up_to_the_whole(pair: list[tuple[float, fl
     parts = [(half["abs_bins"], half["abs_counts"]) for half in (left, right) if "abs_bins" in half]
     bins, counts = histogram.merge(parts)
 
-    assert (bins.tolist(), counts.tolist()) == (whole["abs_bins"], whole["abs_counts"])
+    assert (bins.tolist(), counts.tolist()) == (whole["abs_bins"].tolist(), whole["abs_counts"].tolist())
     assert sum(whole["ratio_counts"]) == len(pair)
 
 

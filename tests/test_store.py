@@ -25,7 +25,8 @@ from faults.workloads import healthy
 from accuracy import shape, store, verdicts
 from accuracy.case import Verdict, canonical_json
 from accuracy.files import JOURNAL, StoreError, write_file
-from accuracy.rows import NAMES, columns, pack, unpack
+from accuracy.packing import pack, unpack
+from accuracy.rows import NAMES, columns
 from accuracy.verdicts import Cell
 
 FILES = (store.MANIFEST, store.PLAN, store.OBSERVATIONS, store.VERDICTS, store.SUMMARY)
