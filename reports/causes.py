@@ -39,10 +39,10 @@ VARIABLE = re.compile(r"\([^)]*\)|\[[^]]*\]|(b?float|u?int)?[0-9]+")
 """What differs between messages of one kind: shapes, numbers, dtypes."""
 
 FEATURE_ORDER = (
-    "device", "dtype", "mode", "rows", "in_features", "out_features", "bias", "threshold", "blocksize",
+    "device", "dtype", "mode", "moves", "rows", "in_features", "out_features", "bias", "threshold", "blocksize",
     "nested", "quant_type", "compute_dtype", "quant_storage", "has_fp16_weights", "num_embeddings",
     "embedding_dim", "lookups", "weight", "activation", "rank", "even_k", "whole_tiles",
-    "whole_rows", "whole_blocks",
+    "whole_rows", "whole_blocks", "steps", "accumulate", "layers", "single_rank", "first",
 )  # fmt: skip
 """Where two conditions separate equally well, the one named first is told."""
 

@@ -27,7 +27,7 @@ def inference(config: Linear8bitCalls, inputs: LinearInputs, device: torch.devic
     yield "stored", subjects.stored_8bit(layer.weight)
     outputs, codes = [], []
     for x in inputs.x:
-        outputs.append(layer(x.to(device)))
+        outputs.append(layer(x.clone().to(device)))
         codes.append(present(layer.state.CB))
     yield "codes", agreed(codes[1:])
     yield "output_place", agreed(map(placed, outputs))
@@ -45,7 +45,7 @@ def without_fp16_weights(config: Linear8bitNetwork, inputs: NetworkInputs, devic
     stored = [subjects.stored_8bit(layer.weight) for layer in network]
     outputs, columns = [], []
     for x in inputs.x:
-        outputs.append(network(x.to(device)))
+        outputs.append(network(x.clone().to(device)))
         columns += [present(layer.state.idx) for layer in network]
     yield "weight_after_calls", agreed(placed(layer.weight) for layer in network)
     yield "output_place", agreed(map(placed, outputs))

@@ -57,7 +57,7 @@ def accumulated(config: Linear8bitTraining, inputs: NetworkInputs, device: torch
     own = networks.held(after, tested[1])
     optimizers = [subjects.adam(network.parameters(), config.rate) for network in (tested, plain)]
     gradients, weights, codes = _Collected(), _Collected(), []
-    for step, batch in enumerate(inputs.x.to(device)):
+    for step, batch in enumerate(inputs.x.clone().to(device)):
         seen = networks.run(tested, batch)
         codes.append(agreed(present(layer.state.CB) for layer in tested))
         kept = subjects.stored_8bit(tested[1].state) if step == 0 and codes == ["set"] else None
@@ -107,7 +107,7 @@ def _backprop(
     own, kept = networks.held(inputs, tested[1]), None
     weights, biases, frozen = _Collected(), _Collected(), []
     passes: list[Inner] = []
-    for batch in inputs.x.to(device):
+    for batch in inputs.x.clone().to(device):
         seen = networks.run(tested, batch)
         kept = kept or stored(tested[1])
         seen.output.mean().backward()
