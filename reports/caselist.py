@@ -13,7 +13,7 @@ from reports.frames import Cell, Frames, records
 
 WORST_FAILING = 4
 WORST_PASSING = 2
-LISTED = 60
+LISTED = 40
 
 
 @dataclass(frozen=True, kw_only=True)

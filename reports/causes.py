@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy.case import Stage, Status, Verdict
-from reports import trigger, words
+from reports import known, trigger, words
 from reports.condition import Condition
 from reports.frames import Cell, Frames, records
 from reports.trigger import Trigger
@@ -69,6 +69,7 @@ class Cause:
     also: tuple[tuple[str, str, int], ...]
     cells: tuple[Cell, ...]
     worst_id: str
+    known: str
     members: frozenset[tuple[str, str]]
 
 
@@ -201,6 +202,7 @@ def _cause(
         also=tuple((str(later), str(name), number) for (later, name), number in also.items()),
         cells=tuple(Cell(*key) for key in cells),
         worst_id=str(worst["id"]),
+        known=known.said(members["fits"]),
         members=pairs,
     )
 

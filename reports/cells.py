@@ -1,6 +1,6 @@
 """One section a cell: its quantities with their distributions, what the error depends on, its worst cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from accuracy import histogram
 from accuracy.case import Verdict
-from reports import caselist, causes, charts, drivers, links, words
+from reports import caselist, causes, charts, drivers, known, links, words
 from reports.axes import LogAxis
 from reports.caselist import CaseRow
 from reports.causes import Cause
@@ -43,6 +43,9 @@ class QuantityRow:
     limit_id: str
     reason: str
     since: str
+    known: str
+    findings: str
+    basis_href: str
     worst_id: str
     worst_href: str
     strip: Strip
@@ -82,6 +85,7 @@ class Material:
     axis: LogAxis
     run: str
     past: Past | None
+    bases: Container[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +102,7 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
     verdicts, worst, observations = (
         _by_cell(frame) for frame in (material.frames.verdicts, material.frames.worst, material.frames.observations)
     )
+    theory = drivers.against_theory(material.frames)
     none, nothing = material.frames.worst.iloc[:0], material.frames.observations.iloc[:0]
 
     def badness(cell: Cell) -> tuple[int, float, int, Cell]:
@@ -110,6 +115,7 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
             cell,
             standing[cell],
             _Rows(verdicts=verdicts[cell], worst=worst.get(cell, none), observations=observations.get(cell, nothing)),
+            [theory[cell]] if cell in theory else [],
         )
         for cell in sorted(standing, key=badness)
     )
@@ -119,7 +125,7 @@ def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
     return {Cell(*map(str, key)): rows for key, rows in frame.groupby(CELL, sort=False, observed=True)}
 
 
-def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) -> CellSection:
+def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, theory: Sequence[Chart]) -> CellSection:
     charted = _charted(material.frames, cell, rows.verdicts)
     counts = material.frames.histograms[charted] if charted else histogram.merge([])
     sample = planned(rows.observations)
@@ -142,7 +148,10 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows) ->
             if cell in cause.cells
         ),
         quantities=tuple(_quantity(row, cell, material) for row in records(rows.verdicts)),
-        charts=_charts(sample, material.frames, charted) if charted else (),
+        charts=(
+            *(_charts(sample, material.frames, charted) if charted else ()),
+            *theory,
+        ),
         trend=_trend(material.past, cell, charted),
         terms=drivers.terms(sample),
         strata=drivers.strata(material.frames, planned(rows.worst)),
@@ -188,6 +197,7 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
     judged = verdict not in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED)
     identity = str(row["worst_id"] or "")
     counts = material.frames.histograms.get((*cell, stage, name), histogram.merge([]))
+    fits = material.frames.fits.get((*cell, stage, name), [])
     return QuantityRow(
         anchor=links.quantity(cell, stage, name) if verdict in LINKED else "",
         stage=stage,
@@ -202,6 +212,9 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
         basis=words.clipped(str(row["basis"])),
         limit_id=str(row["limit_id"]),
         reason=words.clipped(str(row["reason"])),
+        known=known.said(fits),
+        findings=" ".join(dict.fromkeys(name for names in fits for name in names)),
+        basis_href="#" + links.basis(str(row["basis"])) if row["basis"] in material.bases else "",
         since=failing_since(material.past, [(*cell, stage, name)]) if material.past else "",
         worst_id=identity,
         worst_href="#" + links.case(identity) if verdict in LINKED else "",

@@ -22,6 +22,9 @@ LEFT, RIGHT, TOP, BOTTOM = 44.0, 308.0, 14.0, 134.0
 PEN = 0.7
 """What is nearer to a line than this, in units of the drawing, does not show beside it."""
 
+MOST_POINTS = 8
+"""Places on an axis of names that can still be told apart."""
+
 QUANTILES = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
 
 
@@ -37,7 +40,6 @@ class Strip:
     largest: str = ""
     whisker: str = ""
     box: str = ""
-    limit: str = ""
     beyond: bool = False
 
 
@@ -51,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A point of a chart; one that fails has a sentence for the pointer."""
+    """A point or a line of a chart, with a sentence for the pointer."""
 
     x: str
     y: str
@@ -112,7 +114,6 @@ def strip(counts: Counts, axis: LogAxis) -> Strip:
         largest=compact(places["max"]),
         whisker=compact(places["p99"] - places["p1"]),
         box=compact(max(0.4, places["p75"] - places["p25"])),
-        limit=compact(axis.place(1.0)),
         beyond=not values["max"] <= 1,
     )
 
@@ -137,8 +138,8 @@ def distribution(counts: Counts, name: str) -> tuple[Chart, Chart]:
             description=f"share of elements with at most this error ÷ limit; {said}",
             x_label="error ÷ limit",
             y_label="share of elements",
-            x_ticks=x_axis.ticks(6),
-            y_ticks=tuple(Tick(place=compact(rising.place(share)), label=f"{share:g}") for share in (0, 0.5, 1)),
+            x_ticks=_whole(x_axis.ticks(6)),
+            y_ticks=tuple(Tick(place=f"{rising.place(share):.0f}", label=f"{share:g}") for share in (0, 0.5, 1)),
             lines=(Line(path=_steps(edges, below, x_axis, rising), kind="candidate"),),
             limit_x=limit_x,
         ),
@@ -147,8 +148,8 @@ def distribution(counts: Counts, name: str) -> tuple[Chart, Chart]:
             description=f"share of elements with a larger error ÷ limit, log scale; {said}",
             x_label="error ÷ limit",
             y_label="share beyond",
-            x_ticks=x_axis.ticks(6),
-            y_ticks=falling.ticks(5),
+            x_ticks=_whole(x_axis.ticks(6)),
+            y_ticks=_whole(falling.ticks(5)),
             lines=(Line(path=_steps(edges, exceed, x_axis, falling), kind="candidate"),),
             limit_x=limit_x,
         ),
@@ -185,12 +186,16 @@ def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
         Mark(
             x=compact(x),
             y=compact(y_axis.place(entry.largest)),
-            kind="fail" if entry.failing else "pass",
-            text=f"{entry.label}: {entry.failing} of {entry.n} fail, max {number(entry.largest)}"
-            if entry.failing
-            else "",
+            kind="fail",
+            text=f"{entry.label}: {entry.failing} of {entry.n} fail, max {number(entry.largest)}",
         )
         for x, entry in zip(places, bins, strict=True)
+        if entry.failing
+    )
+    curves["dots"] = "".join(
+        f"M{x:.0f} {y_axis.place(entry.largest):.0f}h0"
+        for x, entry in zip(places, bins, strict=True)
+        if not entry.failing
     )
     return Chart(
         title=f"{quantity} against {name}",
@@ -198,15 +203,75 @@ def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
         x_label=name,
         y_label="error ÷ limit",
         x_ticks=tuple(
-            Tick(place=compact(x), label=fitted(entry.label, width=step * room, size=10))
+            Tick(place=f"{x:.0f}", label=fitted(entry.label, width=step * room, size=10))
             for index, (x, entry) in enumerate(zip(places, bins, strict=True))
             if index % room == 0
         ),
-        y_ticks=y_axis.ticks(5),
-        lines=tuple(Line(path=path, kind=field) for field, path in curves.items()),
+        y_ticks=_whole(y_axis.ticks(5)),
+        lines=tuple(Line(path=curve, kind=kind) for kind, curve in curves.items() if curve),
         marks=marks,
         limit_y=compact(y_axis.place(1.0)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """Relative errors of the weights in one bin, over the cases, and what theory expects of them."""
+
+    label: str
+    n: int
+    median: float
+    least: float
+    largest: float
+    theory: float
+
+
+def against_theory(points: Sequence[Expected], name: str, far: float) -> Chart:
+    """Median, least and largest quantization error of Gaussian weights by an input, with the theory.
+
+    `far` is the largest distance from the expectation, in standard deviations.
+    """
+    shown = (
+        points
+        if len(points) <= MOST_POINTS
+        else [points[round(at)] for at in np.linspace(0, len(points) - 1, MOST_POINTS)]
+    )
+    axis = LogAxis(
+        low=min(min(point.least, point.theory) for point in shown) / 1.2,
+        high=max(max(point.largest, point.theory) for point in shown) * 1.2,
+        start=BOTTOM,
+        end=TOP,
+    )
+    step = (RIGHT - LEFT) / len(shown)
+    places = [LEFT + step * (index + 1 / 2) for index in range(len(shown))]
+    room = max(1, math.ceil(len(shown) * 30 / (RIGHT - LEFT)))
+    curves = {
+        kind: path([(x, axis.place(getattr(point, kind))) for x, point in zip(places, shown, strict=True)])
+        for kind in ("theory", "median")
+    }
+    reach = "".join(
+        f"M{x:.0f} {axis.place(point.least):.0f}V{axis.place(point.largest) - 1:.0f}"
+        for x, point in zip(places, shown, strict=True)
+    )
+    return Chart(
+        title=f"Quantization error of the weight against {name}, with theory",
+        description=f"relative error of N(0, 1) weights by {name}: median (grey), least to largest (bars), and what "
+        f"theory expects (dotted); at most {number(far)} standard deviations from it",
+        x_label=name,
+        y_label="‖error‖ ÷ ‖weight‖; dotted: theory",
+        x_ticks=tuple(
+            Tick(place=f"{x:.0f}", label=fitted(point.label, width=step * room, size=10))
+            for index, (x, point) in enumerate(zip(places, shown, strict=True))
+            if index % room == 0
+        ),
+        y_ticks=_whole(axis.ticks(5)),
+        lines=(Line(path=reach, kind="reach"), *(Line(path=curve, kind=kind) for kind, curve in curves.items())),
+    )
+
+
+def _whole(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
+    """Ticks at whole units of the drawing, which is finer than their pen."""
+    return tuple(Tick(place=f"{float(tick.place):.0f}", label=tick.label) for tick in ticks)
 
 
 def _between(edges: NDArray[np.float64]) -> list[float]:

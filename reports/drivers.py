@@ -1,5 +1,6 @@
 """What the error of a cell depends on: charts against its inputs, and the values whose cases fail."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy.case import Stage
-from reports import charts, features, words
+from reports import charts, features, theory, words
 from reports.charts import Binned, Chart
-from reports.frames import Frames
+from reports.frames import Cell, Frames, planned
+
+BLOCKS = ("blocksize", "in_features", "embedding_dim")
+"""What the expected quantization error depends on; the first that a layer has."""
 
 SHOWN = ("in_features", "blocksize", "rows", "threshold", "embedding_dim")
 """Inputs that the error is drawn against, where the cell has at least two values of them."""
@@ -53,6 +57,55 @@ def charts_of(frames: Frames, rows: pd.DataFrame, quantity: str) -> tuple[Chart,
             bins = _bins(size, ratio[present], failing[present])
             drawn.append(charts.against_input(bins, quantity, features.label(name)))
     return tuple(drawn)
+
+
+def against_theory(frames: Frames) -> dict[Cell, Chart]:
+    """The error that quantization made of Gaussian weights, beside what theory expects of the format.
+
+    One chart a case and device, over all dtypes, which a stored weight does not depend on; it belongs to the
+    first of its cells.
+    """
+    rows = planned(frames.observations)
+    weights = rows[(rows["stage"] == Stage.QUANTIZATION.value) & (rows["quantity"] == "weight") & (rows["rel_fro"] > 0)]
+    drawn: dict[Cell, Chart] = {}
+    for (case, device), group in weights.groupby(["case", "device"], sort=True):
+        chart = _against_theory(frames, group)
+        if chart is not None:
+            first = min(set(group["dtype"]), key=words.dtype_rank)
+            drawn[Cell(str(case), str(device), first)] = chart
+    return drawn
+
+
+def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
+    """Against what the expectation depends on: the blocksize, or for int8 the length of a row."""
+    expected = [theory.expected(json.loads(config)) for config in weights["config"]]
+    there = [value is not None for value in expected]
+    kept = weights[there]
+    if kept.empty:
+        return None
+    inputs = frames.inputs.loc[kept["id"]]
+    name = next((name for name in BLOCKS if name in inputs.columns and inputs[name].notna().all()), "")
+    size = inputs[name].to_numpy(dtype=np.float64) if name else np.full(len(kept), theory.EMBEDDING_BLOCK)
+    measured = pd.DataFrame(
+        {
+            "size": size,
+            "error": kept["rel_fro"].to_numpy(),
+            "expected": [value for value in expected if value is not None],
+        }
+    ).groupby("size")
+    points = [
+        charts.Expected(
+            label=f"{edge:g}",
+            n=len(part),
+            median=float(part["error"].median()),
+            least=float(part["error"].min()),
+            largest=float(part["error"].max()),
+            theory=float(part["expected"].median()),
+        )
+        for edge, part in measured
+    ]
+    far = float(kept["theory_z"].abs().max())
+    return charts.against_theory(points, features.label(name) if name else "blocksize", far)
 
 
 def terms(rows: pd.DataFrame) -> tuple[Term, ...]:

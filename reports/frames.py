@@ -13,7 +13,7 @@ import pandas as pd
 from accuracy import histogram
 from accuracy.case import EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
-from reports import features, words
+from reports import features, known, words
 
 BROKEN = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 """Statuses of rows that failed: over a limit, or without an answer."""
@@ -22,7 +22,9 @@ CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
 
 TEXT = ["id", "config", "origin", *GROUP, "status", "reason"]
-NUMBERS = ["ratio", "slope", "rel_fro", "total_fro", "compute_fro", "quantization_fro", "special_mismatch"]
+NUMBERS = [
+    "ratio", "slope", "rel_fro", "total_fro", "compute_fro", "quantization_fro", "special_mismatch", "theory_z",
+]  # fmt: skip
 """Columns of observations that the page shows; the histograms are pooled first, the rest is left alone."""
 
 
@@ -42,7 +44,8 @@ class Frames:
     `failing`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
     whatever the order of the rows. `worst` is the worst observation of each (id, device) that was
     measured, worst first. `histograms` pools error ÷ limit over the planned cases of each group, `judged`
-    has its verdict, both keyed like `GROUP`. `inputs` holds the features of every id, `layers` the
+    has its verdict, both keyed like `GROUP`; `fits` holds, for each failing row of a group, the ids of the known
+    findings that it fits, and stands in `observations` too. `inputs` holds the features of every id, `layers` the
     layer of every case.
     """
 
@@ -51,6 +54,7 @@ class Frames:
     worst: pd.DataFrame
     histograms: Mapping[tuple[str, ...], Counts]
     judged: Mapping[tuple[str, ...], Verdict]
+    fits: Mapping[tuple[str, ...], list[tuple[str, ...]]]
     inputs: pd.DataFrame
     layers: Mapping[str, str]
 
@@ -64,6 +68,7 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
     rows = pd.concat([text, ordered[[*NUMBERS, "strata"]]], axis=1).assign(
         failing=ordered["status"].isin(BROKEN).to_numpy(dtype=bool)
     )
+    rows["fits"] = _fits(rows)
     return Frames(
         observations=rows,
         verdicts=in_order(verdicts, GROUP).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
@@ -74,6 +79,7 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
             for *key_parts, verdict in zip(*(verdicts[name] for name in [*GROUP, "verdict"]), strict=True)
             for key in (tuple(key_parts),)
         },
+        fits=_by_group(rows[rows["failing"]]),
         inputs=features.table(rows),
         layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
     )
@@ -96,6 +102,22 @@ def in_order(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 def planned(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that statistics may be made of: those that no search chose."""
     return rows[rows["origin"] != EXPLORED]
+
+
+def _fits(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """For each row the known findings that it fits; none for a row that does not fail."""
+    names = ["failing", "case", "device", "stage", "quantity", "reason"]
+    return [
+        known.fitting(case, device, f"{stage}/{quantity}", reason) if failing else ()
+        for failing, case, device, stage, quantity, reason in rows[names].itertuples(index=False)
+    ]
+
+
+def _by_group(failing: pd.DataFrame) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
+    fits: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for *key, names in failing[[*GROUP, "fits"]].itertuples(index=False):
+        fits.setdefault(tuple(key), []).append(names)
+    return fits
 
 
 def _worst(rows: pd.DataFrame) -> pd.DataFrame:

@@ -156,7 +156,7 @@ def _cause(place: int, cause: Cause, past: Past | None) -> Reason:
         kind=cause.kind.value,
         symbol=words.SYMBOLS[cause.kind],
         word=words.VERDICTS[cause.kind],
-        text=f"{causes.sentence(cause)} {since(cause, past)}".rstrip(),
+        text=" ".join(filter(None, (causes.sentence(cause), since(cause, past), cause.known))),
         href=f"#cause-{place}",
     )
 

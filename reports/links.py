@@ -17,6 +17,11 @@ def case(identity: str) -> str:
     return "case=" + quote(identity, safe=_KEPT)
 
 
+def basis(name: str) -> str:
+    """The text that says why a limit is what it is."""
+    return "basis=" + quote(name, safe=_KEPT)
+
+
 def quantity(place: Cell, stage: str, name: str) -> str:
     """The row of one quantity in a cell: the cell's address, `/` stage `/` quantity."""
     return f"{cell(place)}/{quote(stage, safe=_KEPT)}/{quote(name, safe=_KEPT)}"

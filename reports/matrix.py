@@ -93,7 +93,7 @@ def build(frames: Frames, standing: dict[Cell, Standing], devices: Sequence[str]
     """The matrix. `devices` gives the order of the columns and holds those asked for but not found."""
     cases = list(dict.fromkeys([*frames.layers, *(cell.case for cell in standing)]))
     measured = {cell.device for cell in standing}
-    dtypes = sorted({cell.dtype for cell in standing}, key=_dtype_rank)
+    dtypes = sorted({cell.dtype for cell in standing}, key=words.dtype_rank)
     shown = [*dict.fromkeys([*devices, *sorted(measured)])]
     columns = [
         (device, dtype)
@@ -140,8 +140,3 @@ def _worst(found: Standing) -> str:
     if found.verdict in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED) or found.stage == Stage.CONTRACT.value:
         return words.counted(found.failing, "failing row") if found.failing else found.margin
     return f"worst error is {words.times_limit(found.ratio)}"
-
-
-def _dtype_rank(name: str) -> tuple[int, str]:
-    known = list(words.DTYPES)
-    return (known.index(name) if name in known else len(known)), name

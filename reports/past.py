@@ -75,7 +75,7 @@ def failing_since(past: Past, places: Iterable[Place]) -> str:
     elif oldest.nights == 1:
         text = "No earlier night measured it"
     else:
-        text = f"Since the first night, {when}"
+        text = f"Since {when} or earlier"
     return f"{text}; new in {len(new)} of {words.counted(len(found), 'check')}." if new else f"{text}."
 
 

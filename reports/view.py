@@ -8,12 +8,28 @@ from typing import Any
 import pandas as pd
 
 from accuracy.signature import Signatures
-from reports import caselist, causes, cells, charts, frames, gaps, head, island, links, matrix, power, signoff, words
-from reports.axes import Tick
+from reports import (
+    caselist,
+    causes,
+    cells,
+    charts,
+    frames,
+    gaps,
+    head,
+    island,
+    known,
+    links,
+    matrix,
+    power,
+    signoff,
+    words,
+)
+from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
 from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
+from reports.known import Finding
 from reports.matrix import Matrix
 from reports.past import Past
 from reports.power import Power
@@ -34,6 +50,7 @@ class CauseBlock:
     word: str
     sentence: str
     since: str
+    known: str
     evidence: str
     consequences: str
     worst_id: str
@@ -56,6 +73,7 @@ class Page:
     causes: tuple[CauseBlock, ...]
     cells: tuple[CellSection, ...]
     axis: tuple[Tick, ...]
+    limit_place: str
     cases: tuple[CaseRow, ...]
     cases_total: str
     gaps: tuple[Gap, ...]
@@ -63,6 +81,9 @@ class Page:
     power: Power
     claims: Table
     limits: Table
+    bases: tuple[tuple[str, str, str], ...]
+    findings: tuple[Finding, ...]
+    findings_of: str
     environment: Table
     versions: Table
     hashes: tuple[tuple[str, str], ...]
@@ -87,7 +108,8 @@ def build(
     standing = matrix.standings(prepared)
     found = causes.find(prepared)
     axis = charts.strip_axis(list(prepared.histograms.values()))
-    sections = cells.build(Material(frames=prepared, causes=found, axis=axis, run=run, past=past), standing)
+    material = Material(frames=prepared, causes=found, axis=axis, run=run, past=past, bases=manifest.get("bases", {}))
+    sections = cells.build(material, standing)
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     banner = head.banner(summary)
@@ -102,6 +124,7 @@ def build(
         causes=tuple(_cause(place, cause, run, past) for place, cause in enumerate(found, start=1)),
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
+        limit_place=compact(axis.place(1.0)),
         cases=caselist.listed(prepared, _linked(sections, found), run),
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
@@ -112,6 +135,9 @@ def build(
             rows=tuple((name, str(case["layer"]), str(case["claim"])) for name, case in manifest["cases"].items()),
         ),
         limits=_limits(prepared.verdicts),
+        bases=tuple((name, links.basis(name), text) for name, text in manifest.get("bases", {}).items()),
+        findings=_findings(prepared),
+        findings_of=known.load().library,
         environment=_environment(manifest["environment"]),
         versions=Table(
             columns=("Package", "Version"),
@@ -136,6 +162,7 @@ def _cause(place: int, cause: causes.Cause, run: str, past: Past | None) -> Caus
         word=words.VERDICTS[cause.kind],
         sentence=causes.sentence(cause),
         since=head.since(cause, past),
+        known=cause.known,
         evidence=causes.evidence(cause),
         consequences=causes.consequences(cause),
         worst_id=cause.worst_id,
@@ -161,7 +188,7 @@ def _about(section: CellSection) -> dict[str, Any]:
         "anchor": section.anchor,
         "verdict": section.kind,
         "margin": section.margin_value,
-        "checks": [[row.stage, row.quantity, row.kind, row.margin_value] for row in section.quantities],
+        "checks": [[row.stage, row.quantity, row.kind, row.margin_value, row.findings] for row in section.quantities],
     }
 
 
@@ -173,6 +200,12 @@ def _limits(verdicts: pd.DataFrame) -> Table:
         columns=("Stage", "Limit", "Basis", "Checks"),
         rows=tuple((str(stage), str(limit), str(basis), words.count(n)) for (stage, limit, basis), n in ordered),
     )
+
+
+def _findings(prepared: frames.Frames) -> tuple[Finding, ...]:
+    """The known findings that some failing row fits, in the order of their list."""
+    seen = {name for fits in prepared.fits.values() for names in fits for name in names}
+    return tuple(finding for name, finding in known.load().findings.items() if name in seen)
 
 
 def _environment(environment: Mapping[str, Mapping[str, Any]]) -> Table:

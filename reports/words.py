@@ -141,6 +141,12 @@ def dtype(name: str) -> str:
     return DTYPES.get(name, name)
 
 
+def dtype_rank(name: str) -> tuple[int, str]:
+    """The place of a dtype, widest first; unknown ones come last, by name."""
+    known = list(DTYPES)
+    return (known.index(name) if name in known else len(known)), name
+
+
 def quantity(stage: str, name: str) -> str:
     """What a quantity is called in a sentence: `Input gradient`."""
     return QUANTITIES.get((stage, name)) or name.replace("_", " ").capitalize()

@@ -85,7 +85,7 @@ def test_since_counts_the_nights_that_measured(tmp_path: Path) -> None:
     [
         ("pf", "New: did not fail on 2026-03-01."),
         ("pff", "Since 2026-03-02, 2 nights."),
-        ("fff", "Since the first night, 2026-03-01."),
+        ("fff", "Since 2026-03-01 or earlier."),
         ("f", "No earlier night measured it."),
         ("fp", ""),
     ],

@@ -169,6 +169,31 @@ def test_numbers_are_compared_and_cases_counted(page: Page, address: str, run: d
     assert shown(page) == []
 
 
+def test_the_filter_finds_by_finding(browser: Browser, tmp_path: Path) -> None:
+    """`finding:f07` keeps the cells with a check that fits it, and no other."""
+    fault = data.Fault(
+        stage="contract",
+        quantity="completes",
+        holds=lambda config, _: config.get("quant_type") == "fp4",
+        status="crash",
+        reason="K must be even",
+    )
+    cases = {"linear4bit-nf4-eval": "Linear4bit", "linear4bit-fp4-eval": "Linear4bit"}
+    made = data.make(per_case=6, cases=cases, devices=("cpu",), faults=[fault])
+    (tmp_path / "report.html").write_text(render(made.manifest, made.observations, made.verdicts, made.summary))
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    page.fill("#query", "finding:f07")
+    kept = shown(page)
+    page.fill("#query", "finding:f07 verdict:pass")
+    none = shown(page)
+    page.close()
+
+    assert kept
+    assert {text.split()[0] for text in kept} == {"linear4bit-fp4-eval"}
+    assert none == []
+
+
 def test_sorting_by_name_and_back(page: Page, address: str) -> None:
     page.goto(address)
     first = shown(page)

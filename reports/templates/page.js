@@ -10,7 +10,7 @@
   const prepared = tbody ? [...tbody.children] : [];
   const DTYPES = { fp32: "float32", fp16: "float16", bf16: "bfloat16" };
   const CELL_NAMES = ["layer", "case", "device", "dtype"];
-  const CHECK_NAMES = ["stage", "quantity", "verdict", "margin"];
+  const CHECK_NAMES = ["stage", "quantity", "verdict", "margin", "finding"];
   const STEP = 100;
   let matches = [];
   let shown = 0;
@@ -60,7 +60,7 @@
   const holds = (term, test) => test(term) !== term.not;
 
   function checkValue(check, name) {
-    return { stage: check[0], quantity: check[1], verdict: check[2], margin: check[3] }[name];
+    return { stage: check[0], quantity: check[1], verdict: check[2], margin: check[3], finding: check[4] }[name];
   }
 
   function cellHolds(cell, terms) {
@@ -71,7 +71,7 @@
     const haystack = about.join(" ").toLowerCase();
     if (!own.every((term) => holds(term, () => compare(term, cell[term.name])))) return false;
     if (!words.every((term) => holds(term, () => haystack.includes(term.word)))) return false;
-    const inChecks = checks.some((term) => term.name === "stage" || term.name === "quantity");
+    const inChecks = checks.some((term) => ["stage", "quantity", "finding"].includes(term.name));
     if (!inChecks) return checks.every((term) => holds(term, () => exactly(term, cell[term.name])));
     return cell.checks.some((check) => checks.every((term) => holds(term, () => exactly(term, checkValue(check, term.name)))));
   }
@@ -82,7 +82,8 @@
     const config = data.configs[row[0]];
     const cell = data.cells[row[1]];
     const [stage, quantity] = data.quantities[row[2]];
-    const own = { stage, quantity, verdict: row[4] ? "fail" : "pass", margin: marginNumber(row[3]), id: config[0] };
+    const check = row[4] && cell.checks.find((one) => one[0] === stage && one[1] === quantity);
+    const own = { stage, quantity, verdict: row[4] ? "fail" : "pass", margin: marginNumber(row[3]), id: config[0], finding: check ? check[4] : "" };
     return terms.every((term) => holds(term, () => {
       if (term.word !== undefined) {
         return [...CELL_NAMES.map((name) => cell[name]), stage, quantity, config[0]].join(" ").toLowerCase().includes(term.word);

@@ -124,6 +124,7 @@ def assemble(
         "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "bitsandbytes": "0.50.2", "numpy": "2.4.6"},
         "unusable": {},
         "incidents": [],
+        "bases": {"exact": "defined bit by bit", "accumulation": "any order of summation"},
         "limits_hash": "8b1f0a77c2d94e10",
         "plan_hash": "0f0e0d0c0b0a0908",
         "plan_size": int(observations["id"].nunique()),
