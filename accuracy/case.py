@@ -227,7 +227,8 @@ class Observation:
     deviations; both are 0 where the test does not apply. `digest` is that of the actual tensor,
     `sample_values` and `sample_bounds` some of its elements and how far each may be off, for
     comparing devices (`accuracy.fingerprint`). `observed` is what the worker saw in words,
-    `reason` what the judge made of it. Numbers that were not measured are NaN.
+    `reason` what the judge made of it. `path` names the kernels that served, as `accuracy.path` writes
+    them, empty where nothing is known. Numbers that were not measured are NaN.
     """
 
     id: str
@@ -273,6 +274,7 @@ class Observation:
     status: str = Status.OK.value
     observed: str = ""
     reason: str = ""
+    path: str = ""
     seconds: float = float("nan")
     worst: str = "[]"
     digest: str = ""

@@ -5,13 +5,15 @@ import os
 import platform
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
 def facts(device: str) -> dict[str, Any]:
     """The environment of this process, as far as the modules that are loaded can tell.
 
-    Only a fixed list of facts: no environment variables, host names or paths, since the report is shared.
+    Only a fixed list of facts: no environment variables, host names or file names, since the report is shared.
+    `paths` are the steps that the library can take on the device, for a worker that notes which it takes.
     """
     known: dict[str, Any] = {
         "python": platform.python_version(),
@@ -22,9 +24,19 @@ def facts(device: str) -> dict[str, Any]:
     library = sys.modules.get("bitsandbytes")
     if library is not None:
         known["bitsandbytes"] = str(getattr(library, "__version__", "unknown"))
+        if "accuracy.dispatch" in sys.modules:
+            known |= _paths(sys.modules["accuracy.dispatch"], library, device)
     if "torch" in sys.modules:
         known.update(_torch_facts(device))
     return known
+
+
+def _paths(dispatch: ModuleType, library: ModuleType, device: str) -> dict[str, Any]:
+    """The steps that can be taken there; or why they are not known, which keeps no worker from measuring."""
+    try:
+        return {"paths": dispatch.paths(library, device)}
+    except Exception as error:  # noqa: BLE001  the source of a release to come may be of any form
+        return {"paths": [], "paths_unknown": f"{type(error).__name__}: {error}"[:200]}
 
 
 def processor() -> str:

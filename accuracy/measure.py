@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from accuracy import inputs, limits, metrics
+from accuracy import dispatch, inputs, limits, metrics
 from accuracy.adapter import Arithmetic
 from accuracy.case import Case, Status, canonical_json
 from accuracy.cases import CASES
@@ -15,12 +15,22 @@ from accuracy.checks import contract
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.environment import device_name
+from accuracy.path import TORCH, merged
 from accuracy.worker import is_out_of_memory, resolve
 
 # Split sums in 16 bits are torch's choice for its own products, not the library's; without them a product is
 # accumulated in float32 on every device, as the bounds assume.
 torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+MADE_WITH: Final = {"stored": "output", "grad_weight": "grad_input", "grad_bias": "grad_input"}
+"""Parts that one call of the library makes together, by the one that is yielded first."""
+
+JUDGED_PARTS: Final = {"encode": "stored", "decode": "weight", "invariant": "relation", "output_form": "output"}
+"""The part that a stage or a quantity judges, where it has another name than the quantity."""
+
+REST: Final = "rest"
+"""Stands for what ran after the last part, which an exception may have kept from being one."""
 
 
 def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
@@ -37,7 +47,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     seed = int(task["seed"])
     drawn = inputs.drawn(config, seed)
     started = time.perf_counter()
-    parts, failure = _run(case, config, drawn, target)
+    parts, paths, failure = _run(case, config, drawn, target)
     seconds = time.perf_counter() - started
     bounds, published = limits.measuring(task["bounds"])
     setting = Setting(
@@ -63,7 +73,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
     rows = [*contract.rows(case, setting, failure), *_compared(case, setting)]
-    return [identity | row for row in rows]
+    return [identity | row | {"path": _path(row, paths)} for row in rows]
 
 
 def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
@@ -77,17 +87,35 @@ def hardware(device: str) -> str:
     return device_name(device)
 
 
-def _run(case: Case, config: Any, drawn: Any, device: torch.device) -> tuple[dict[str, Any], Exception | None]:
-    """What the layer did, part by part, up to its end or to the exception that ended it."""
+def _run(
+    case: Case, config: Any, drawn: Any, device: torch.device
+) -> tuple[dict[str, Any], dict[str, str], Exception | None]:
+    """What the layer did, part by part, up to its end or to the exception that ended it; and by which path.
+
+    What ran since the part before has made a part; where the library did nothing since then, the call that
+    `MADE_WITH` names. A fact, which is a text, is seen and not made.
+    """
     parts: dict[str, Any] = {}
+    paths: dict[str, str] = {}
+    failure = None
+    dispatch.taken()
     try:
         for name, value in resolve(case.subject)(config, drawn, device):
-            parts[name] = value  # noqa: PERF403 - the parts before an exception are kept
-    except Exception as failure:  # whatever the library raises is what was measured
-        if is_out_of_memory(failure):
+            parts[name] = value
+            if not isinstance(value, str):
+                paths[name] = dispatch.taken() or paths.get(MADE_WITH.get(name, ""), "")
+    except Exception as raised:  # whatever the library raises is what was measured
+        if is_out_of_memory(raised):
             raise  # the machine's limit, not the library's answer
-        return parts, failure
-    return parts, None
+        failure = raised
+    paths[REST] = dispatch.taken()
+    return parts, paths, failure
+
+
+def _path(row: Mapping[str, Any], paths: Mapping[str, str]) -> str:
+    """The path of the part that a row judges; of a row that judges none in particular, all of them."""
+    part = JUDGED_PARTS.get(row["stage"]) or JUDGED_PARTS.get(row["quantity"], row["quantity"])
+    return paths[part] or TORCH if part in paths else merged(*paths.values())
 
 
 def _compared(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:

@@ -156,7 +156,11 @@ def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: floa
         "accuracy": __version__,
         "devices": {"requested": list(request.devices), "found": dict(prepared.there), "missing": dict(missing)},
         "versions": _versions(execution.environment, prepared.found),
-        "environment": dict(execution.environment),
+        "environment": {
+            device: {name: fact for name, fact in facts.items() if name != "paths"}
+            for device, facts in execution.environment.items()
+        },
+        "paths": {device: facts.get("paths", []) for device, facts in execution.environment.items()},
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
         "bounds": asdict(request.limits.bounds),

@@ -179,6 +179,39 @@ def mode_round_trip(bench: Bench) -> Pair:
     return Pair(expected=expected, actual=bench.output(layer.train(mode)))
 
 
+def gradient_in_eval(bench: Bench) -> Pair:
+    """The input has the gradient of training in the other mode too: a dense layer does the same in both."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    expected = bench.gradient(bench.layer().train(), x, upstream)
+    return Pair(expected=expected, actual=bench.gradient(bench.layer().eval(), x, upstream))
+
+
+def no_rows(bench: Bench) -> Pair:
+    """An input without rows, before the batch, gives no rows of output and changes nothing."""
+    layer, x = bench.layer(), bench.inputs.x
+    expected = bench.output(bench.layer())
+    return Pair(expected=expected, actual=torch.cat([bench.output(layer, x[:0]), bench.output(layer)]))
+
+
+def no_rows_gradient(bench: Bench) -> Pair:
+    """An input without rows, before the batch, has a gradient without rows and changes nothing."""
+    layer, x, upstream = bench.layer(), bench.inputs.x, bench.inputs.grad_output
+    expected = bench.gradient(bench.layer(), x, upstream)
+    none, rest = bench.gradient(layer, x[:0], upstream[:0]), bench.gradient(layer, x, upstream)
+    return Pair(expected=expected, actual=torch.cat([none, rest]))
+
+
+def frozen_input(bench: Bench) -> Pair:
+    """The bias has the same gradient when the input needs none, as in a model's first layer."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    bias = torch.zeros(bench.config.out_features, dtype=x.dtype) if bench.inputs.bias is None else bench.inputs.bias
+    inputs = replace(bench.inputs, bias=bias)
+    whole, frozen = bench.layer(inputs, bias=True), bench.layer(inputs, bias=True)
+    bench.gradient(whole, x, upstream)
+    frozen(x.clone().to(bench.device)).backward(upstream.clone().to(bench.device))
+    return Pair(expected=whole.bias.grad.cpu(), actual=frozen.bias.grad.cpu())
+
+
 def trains_after_eval(bench: Bench) -> Pair:
     """The input has its gradient in training, also after the layer was used for inference."""
     x, upstream = bench.inputs.x, bench.inputs.grad_output
@@ -234,9 +267,11 @@ Relation = Callable[[Bench], Pair]
 EVERYWHERE: Final[tuple[Relation, ...]] = (
     repeat, input_kept, row_order, rows_alone, doubled_input, doubled_weight, zero_input, zero_columns,
     save_and_load, save_after_forward, deep_copy, copy_after_forward, device_round_trip, mode_round_trip,
-    strided_input,
+    strided_input, no_rows,
 )  # fmt: skip
-IN_TRAINING: Final[tuple[Relation, ...]] = (doubled_gradient, accumulated_gradient, trains_after_eval)
+IN_TRAINING: Final[tuple[Relation, ...]] = (
+    doubled_gradient, accumulated_gradient, trains_after_eval, gradient_in_eval, no_rows_gradient, frozen_input,
+)  # fmt: skip
 DENSE: Final = {
     relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight, requantized_weight)
 }

@@ -15,12 +15,15 @@ import bitsandbytes as bnb
 import torch
 from torch import Tensor, nn
 
+from accuracy import dispatch
 from accuracy.case import Embedding4bitConfig, Embedding8bitConfig, Linear4bitConfig, Linear8bitConfig, LinearConfig
 from accuracy.inputs import EmbeddingInputs, LinearInputs
 from accuracy.oracles.four_bit import NestedScales, Stored4bit
 from accuracy.oracles.int8 import Stored8bit
 
 Part = tuple[str, Any]
+
+dispatch.watch(bnb)
 
 
 def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
@@ -79,10 +82,10 @@ def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.de
         yield "stored", stored_8bit(layer.weight)
         yield "weight", _dequantize_rows(layer.weight.CB, layer.weight.SCB)
     for part in _run(layer, config, inputs, device):
+        yield part
         if part[0] == "output" and config.has_fp16_weights:
             yield "stored", stored_8bit(layer.state)
             yield "weight", _dequantize_rows(layer.state.CB, layer.state.SCB)
-        yield part
 
 
 def build_linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Any:

@@ -13,6 +13,7 @@ from reports import (
     causes,
     cells,
     charts,
+    dispatch,
     frames,
     gaps,
     head,
@@ -27,6 +28,7 @@ from reports import (
 from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
+from reports.dispatch import Coverage
 from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.known import Finding
@@ -78,6 +80,7 @@ class Page:
     cases_total: str
     gaps: tuple[Gap, ...]
     more_gaps: int
+    dispatch: tuple[Coverage, ...]
     power: Power
     claims: Table
     limits: Table
@@ -129,6 +132,7 @@ def build(
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
+        dispatch=dispatch.build(manifest, observations),
         power=power.build(manifest),
         claims=Table(
             columns=("Case", "Layer", "Claim"),

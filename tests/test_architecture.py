@@ -29,6 +29,7 @@ WORKER_SIDE = (
     "accuracy.inputs",
     "accuracy.comparison",
     "accuracy.fingerprint",
+    "accuracy.dispatch",
     "accuracy.adapters.hardware",
 )
 MEASURING = ("accuracy.checks", "accuracy.oracles")

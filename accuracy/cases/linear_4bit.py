@@ -25,6 +25,8 @@ CHECKS = (
     "accuracy.checks.four_bit:quantization",
 )
 
+HAND_OVER_ROWS = tuple((rows,) for rows in (4, 5, 7, 8, 16, 17, 32, 33))
+
 # One stratum for each boundary of the format or of a kernel. `packed` names the shapes that the library's
 # packed CPU kernel takes: whole tiles of 32 output features, whole blocks in each row.
 BLOCKS = tuple(
@@ -104,6 +106,37 @@ NESTED = (
             "weight": just("normal"),
         },
     ),
+    Stratum(
+        name="double-quantized, rows end inside a block",
+        holds=lambda c: c.nested and c.in_features % c.blocksize != 0,
+        fixed={
+            "nested": just(True),
+            "blocksize": just(64),
+            "in_features": sampled_from((48, 80, 96, 112)),
+            "out_features": multiples_of(32, 128),
+        },
+    ),
+)
+# Where an accelerator goes over from a kernel that decodes as it multiplies to decoding first: the rows of the input
+# decide, and whether blocks fit into rows.
+_ALIGNED = {
+    "in_features": multiples_of(64, 256),
+    "out_features": multiples_of(32, 128),
+    "blocksize": just(64),
+    "weight": just("normal"),
+    "activation": just("normal"),
+}
+HAND_OVER = (
+    Stratum(
+        name="rows at a hand-over between kernels",
+        holds=lambda c: c.batch in HAND_OVER_ROWS and c.in_features % c.blocksize == 0,
+        fixed={**_ALIGNED, "batch": sampled_from(HAND_OVER_ROWS)},
+    ),
+    Stratum(
+        name="rows at the end of the fused kernel",
+        holds=lambda c: c.batch in {(1536,), (1537,)},
+        fixed={**_ALIGNED, "batch": sampled_from(((1536,), (1537,))), "out_features": just(32)},
+    ),
 )
 INPUTS = (
     Stratum(
@@ -159,7 +192,7 @@ DTYPES_AND_STORAGE = (
         fixed={"weight_dtype": sampled_from(DTYPES)},
     ),
 )
-STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *INPUTS, *DTYPES_AND_STORAGE)
+STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *HAND_OVER, *INPUTS, *DTYPES_AND_STORAGE)
 
 FIELDS: dict[Mode, tuple[str, ...]] = {
     "eval": ("weight", "activation"),

@@ -14,14 +14,17 @@ from accuracy.case import (
     Mode,
     Stratum,
 )
-from accuracy.strategies import embedding_4bit, embedding_8bit, linear_4bit, linear_8bit, multiples_of
+from accuracy.strategies import DTYPES, embedding_4bit, embedding_8bit, linear_4bit, linear_8bit, multiples_of
 
 EVERYWHERE = (
     "repeat", "input_kept", "row_order", "rows_alone", "doubled_input", "doubled_weight", "zero_input",
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
-    "device_round_trip", "mode_round_trip", "strided_input",
+    "device_round_trip", "mode_round_trip", "strided_input", "no_rows",
 )  # fmt: skip
-IN_TRAINING = ("doubled_gradient", "accumulated_gradient", "trains_after_eval")
+IN_TRAINING = (
+    "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
+    "frozen_input",
+)  # fmt: skip
 LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip")
 
 # Shapes that every kernel takes, in the ranges where a power of two neither overflows nor underflows:
@@ -71,10 +74,19 @@ LINEAR_4BIT = tuple(
         checks=("accuracy.checks.relation:invariant",),
         strata=(
             *_strata(_names(mode)),
-            Stratum(
-                name="double-quantized and saved",
-                holds=lambda c: c.nested and c.relation == "save_after_forward",
-                fixed={"nested": just(True), "relation": just("save_after_forward")},
+            *(
+                Stratum(
+                    name=f"double-quantized and saved, {dtype} weight",
+                    holds=lambda c, dtype=dtype: (  # type: ignore[misc]  # the default binds the loop
+                        c.nested and c.relation == "save_after_forward" and c.weight_dtype == dtype
+                    ),
+                    fixed={
+                        "nested": just(True),
+                        "relation": just("save_after_forward"),
+                        "weight_dtype": just(dtype),
+                    },
+                )
+                for dtype in DTYPES
             ),
         ),
     )

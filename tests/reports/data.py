@@ -4,7 +4,7 @@ import datetime
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,20 @@ CASES = {
 EXACT = ("contract", "encode", "decode")
 ROUNDING = {"float32": 1.4e-7, "float16": 2.1e-4, "bfloat16": 1.65e-3}
 SIZES = (1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 512, 1024, 1025, 2048)
+
+
+PATH = "gemm_4bit:default > dequantize_4bit:cpu > cdequantize_blockwise_cpu_nf4_fp32"
+STEPS = [
+    {"path": path, "layers": ["Linear4bit"], "built": True, "unreached": unreached}
+    for path, unreached in (
+        ("layer > gemm_4bit:default", {}),
+        ("gemm_4bit:default > dequantize_4bit:cpu", {}),
+        ("dequantize_4bit:cpu > cdequantize_blockwise_cpu_nf4_fp32", {}),
+        ("dequantize_4bit:cpu > cdequantize_blockwise_cpu_nf4_bf16", {}),
+        ("dequantize_4bit:cpu > torch", {"Linear4bit": "every row has an even length"}),
+    )
+]
+"""What a device can take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +175,12 @@ def repeated(run: Run, times: int, *, devices: Sequence[str] = ("cpu", "cpu:avx2
         for copy in range(1, times)
     ]
     return assemble(pd.concat(copies, ignore_index=True), devices=devices, missing={})
+
+
+def noted(run: Run) -> Run:
+    """The run with what served: every case took the three steps of `PATH`, of `STEPS` that each device can take."""
+    manifest = {**run.manifest, "paths": dict.fromkeys(run.manifest["devices"]["found"], STEPS)}
+    return replace(run, manifest=manifest, observations=run.observations.assign(path=PATH))
 
 
 def _first(row: Row, devices: Sequence[str]) -> bool:

@@ -1,0 +1,138 @@
+"""Every step that a layer can take on each device, hit or not, with the cases that took it, by layer and dtype."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from accuracy import path as paths
+from accuracy.case import Verdict
+from reports import words
+
+Place = tuple[str, str]
+"""Layer and dtype of a case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One row: a step, what became of it in a word, why where that is known, and the cases that took it.
+
+    `counts` are texts with how many columns each spans: layers that cannot take the step share one dash.
+    """
+
+    path: str
+    kind: str
+    symbol: str
+    word: str
+    why: str
+    counts: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """The steps of one device. `layers` are headings over `dtypes` columns each; `open` are the steps not hit."""
+
+    device: str
+    sentence: str
+    layers: tuple[tuple[str, int], ...]
+    dtypes: tuple[str, ...]
+    steps: tuple[Step, ...]
+    open: tuple[Step, ...]
+
+
+def build(manifest: Mapping[str, Any], observations: pd.DataFrame) -> tuple[Coverage, ...]:
+    """The coverage of each device that said which steps it can take, or that noted some.
+
+    Counts are of cases, whichever of their parts took the step.
+    """
+    layers = {case: str(about["layer"]) for case, about in manifest["cases"].items()}
+    rows = observations.loc[observations["path"] != "", ["id", "case", "device", "dtype", "path"]].drop_duplicates()
+    rows = rows.assign(layer=rows["case"].map(lambda case: layers.get(case, case)))
+    listed: Mapping[str, Sequence[Mapping[str, Any]]] = manifest.get("paths", {})
+    devices = [*listed, *sorted(set(rows["device"]) - set(listed))]
+    return tuple(
+        _coverage(device, listed.get(device, ()), rows[rows["device"] == device])
+        for device in devices
+        if listed.get(device) or (rows["device"] == device).any()
+    )
+
+
+@cache
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(paths.steps(path))
+
+
+def _coverage(device: str, listed: Sequence[Mapping[str, Any]], rows: pd.DataFrame) -> Coverage:
+    taken: dict[str, Counter[Place]] = {}
+    ran: dict[tuple[str, Place], set[str]] = {}
+    for identity, layer, dtype, path in zip(*(rows[name] for name in ("id", "layer", "dtype", "path")), strict=True):
+        ran.setdefault((identity, (layer, dtype)), set()).update(_steps(path))
+    for (_, place), found_steps in ran.items():
+        for step in found_steps:
+            taken.setdefault(step, Counter())[place] += 1
+    known = {str(step["path"]): step for step in listed}
+    able = {path: set(step["layers"]) for path, step in known.items()}
+    layers = sorted({*(layer for each in able.values() for layer in each), *rows["layer"]})
+    dtypes = [dtype for dtype in words.DTYPES if (rows["dtype"] == dtype).any()] or list(words.DTYPES)
+    places = [(layer, dtype) for layer in layers for dtype in dtypes]
+    found = tuple(_step(path, known.get(path), taken.get(path, Counter()), places) for path in sorted({*known, *taken}))
+    missed = tuple(step for step in found if step.kind != Verdict.PASS.value)
+    return Coverage(
+        device=device,
+        sentence=_sentence(found, listed=bool(listed)),
+        layers=tuple((layer, len(dtypes)) for layer in layers),
+        dtypes=tuple(words.dtype(dtype) for _, dtype in places),
+        steps=found,
+        open=missed,
+    )
+
+
+def _step(path: str, known: Mapping[str, Any] | None, taken: Counter[Place], places: Sequence[Place]) -> Step:
+    hitting = {layer for layer, _ in taken}
+    able = hitting | set(known["layers"] if known else ())
+    reasons = {layer: why for layer, why in (known["unreached"] if known else {}).items() if layer not in hitting}
+    unhit = sorted(able - hitting - set(reasons))
+    kind, word = _state(path, known, hit=bool(taken), unhit=unhit)
+    notes = [f"not by {words.listed(unhit)}"] if unhit and taken else []
+    if taken and path.endswith(f":{paths.NO_KERNEL}"):
+        notes.append("no kernel is registered for this device: the call raises")
+    return Step(
+        path=path,
+        kind=kind.value,
+        symbol=words.SYMBOLS[kind],
+        word=word,
+        why="; ".join([*notes, *(f"{layer}: {why}" for layer, why in sorted(reasons.items()))]),
+        counts=tuple(_counts(taken, places, able - set(reasons))),
+    )
+
+
+def _counts(taken: Counter[Place], places: Sequence[Place], able: set[str]) -> Iterator[tuple[str, int]]:
+    for can, group in groupby(places, key=lambda place: place[0] in able):
+        span = list(group)
+        yield from ((words.count(taken[place]), 1) for place in span) if can else (("–", len(span)),)
+
+
+def _state(path: str, known: Mapping[str, Any] | None, *, hit: bool, unhit: Sequence[str]) -> tuple[Verdict, str]:
+    """What is said of a step. What can be taken and was not is never green."""
+    if known is None:
+        return Verdict.WARN, "hit, but not listed"
+    if hit and path.endswith(f":{paths.NO_KERNEL}"):
+        return Verdict.WARN, "hit: no kernel"
+    if hit:
+        return (Verdict.NOT_RUN, "hit in part") if unhit else (Verdict.PASS, "hit")
+    if not known["built"]:
+        return Verdict.NOT_SUPPORTED, "not in this build"
+    return (Verdict.NOT_RUN, "not hit") if unhit else (Verdict.NOT_SUPPORTED, "out of reach")
+
+
+def _sentence(found: Sequence[Step], *, listed: bool) -> str:
+    number = Counter(step.word for step in found)
+    if not listed:
+        return f"{words.counted(len(found), 'step')} taken; which others there are is not known."
+    others = [f"{words.count(count)} {word}" for word, count in sorted(number.items()) if word != "hit"]
+    rest = f", {words.listed(others)}" if others else ""
+    return f"{words.count(number['hit'])} of {words.counted(len(found), 'step')} hit{rest}."
