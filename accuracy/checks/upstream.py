@@ -120,7 +120,7 @@ def _within(tolerance: Published, pair: Beside) -> Comparison:
 
 
 def _inside(setting: Setting, check: Check) -> Iterator[Comparison]:
-    """What `check` compares of each layer inside the network."""
+    """What `check` compares of each layer inside the network. Structure is looked for in its own cases alone."""
     for name, inner in setting.parts.items():
         if isinstance(inner, Inner):
             *batch, in_features = inner.inputs.x.shape
@@ -128,7 +128,8 @@ def _inside(setting: Setting, check: Check) -> Iterator[Comparison]:
             config = replace(setting.config, **shape)
             for comparison in check(replace(setting, config=config, inputs=inner.inputs, parts=inner.parts)):
                 named = f"{name}_{comparison.quantity}"
-                yield replace(comparison, quantity=named, paired=comparison.stage is Stage.ENCODE)
+                paired = comparison.stage is Stage.ENCODE
+                yield replace(comparison, quantity=named, paired=paired, least_effect=None)
 
 
 def _stacked(calls: list[Comparison]) -> Comparison:
