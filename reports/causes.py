@@ -41,8 +41,9 @@ VARIABLE = re.compile(r"\([^)]*\)|\[[^]]*\]|(b?float|u?int)?[0-9]+")
 FEATURE_ORDER = (
     "device", "dtype", "mode", "moves", "rows", "in_features", "out_features", "bias", "threshold", "blocksize",
     "nested", "quant_type", "compute_dtype", "quant_storage", "has_fp16_weights", "num_embeddings",
-    "embedding_dim", "lookups", "weight", "activation", "rank", "even_k", "whole_tiles",
-    "whole_rows", "whole_blocks", "steps", "accumulate", "layers", "single_rank", "first",
+    "embedding_dim", "lookups", "weight", "activation", "rank", "even_k", "whole_lanes",
+    "whole_tiles", "whole_rows", "whole_blocks", "whole_dim_lanes", "whole_dim_blocks", "blocks",
+    "steps", "accumulate", "layers", "single_rank", "first",
 )  # fmt: skip
 """Where two conditions separate equally well, the one named first is told."""
 

@@ -85,7 +85,7 @@ def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
         return None
     inputs = frames.inputs.loc[kept["id"]]
     name = next((name for name in BLOCKS if name in inputs.columns and inputs[name].notna().all()), "")
-    size = inputs[name].to_numpy(dtype=np.float64) if name else np.full(len(kept), theory.EMBEDDING_BLOCK)
+    size = inputs[name].to_numpy(dtype=np.float64) if name else np.full(len(kept), features.EMBEDDING_BLOCK)
     measured = pd.DataFrame(
         {
             "size": size,

@@ -12,28 +12,41 @@ Value = str | int | float | bool
 LABELS = {
     "rows": "rows",
     "rank": "input rank",
+    "blocks": "blocks of the weight",
     "nested": "double quantization",
     "has_fp16_weights": "fp16 weights",
     "weight": "weights",
     "activation": "activations",
     "lookups": "rows looked up",
     "whole_rows": "in_features a multiple of blocksize",
+    "whole_dim_lanes": "embedding_dim a multiple of 16",
+    "whole_dim_blocks": "embedding_dim a multiple of 64",
     "whole_blocks": "weight made of whole blocks",
     "even_k": "in_features even",
+    "whole_lanes": "in_features a multiple of 16",
     "whole_tiles": "out_features a multiple of 32",
 }
 """Names for readers, where the field's own name is not the best."""
 
 NEGATIONS = {
     "whole_rows": "in_features not a multiple of blocksize",
+    "whole_dim_lanes": "embedding_dim not a multiple of 16",
+    "whole_dim_blocks": "embedding_dim not a multiple of 64",
     "whole_blocks": "weight with a partial block",
     "even_k": "in_features odd",
+    "whole_lanes": "in_features not a multiple of 16",
     "whole_tiles": "out_features not a multiple of 32",
 }
 """How the opposite is said, where "no" before the name does not read."""
 
 TILE = 32
 """Rows of the weight that the library's CPU kernels take at once."""
+
+EMBEDDING_BLOCK = 64
+"""Blocksize of an Embedding4bit, which its config does not name."""
+
+LANES = 16
+"""Values of a row that they take at once: 32-bit lanes of AVX-512."""
 
 FILTER_NAMES = {"in_features": "k", "out_features": "n", "embedding_dim": "dim", "num_embeddings": "n"}
 """Short names the filter takes: K is the inner dimension of the product, N the outer."""
@@ -66,13 +79,19 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
             flat[{"rows": "num_embeddings", "dim": "embedding_dim"}[name]] = value
         else:
             flat[name] = "not set" if value is None else value
+    if "embedding_dim" in flat and "quant_type" in flat:
+        length = int(flat["embedding_dim"])
+        flat["whole_dim_lanes"] = length % LANES == 0
+        flat["whole_dim_blocks"] = length % EMBEDDING_BLOCK == 0
     if {"in_features", "out_features"} <= flat.keys():
         inner, outer = int(flat["in_features"]), int(flat["out_features"])
         flat["even_k"] = inner % 2 == 0
+        flat["whole_lanes"] = inner % LANES == 0
         flat["whole_tiles"] = outer % TILE == 0
         if "blocksize" in flat:
             flat["whole_rows"] = inner % int(flat["blocksize"]) == 0
             flat["whole_blocks"] = inner * outer % int(flat["blocksize"]) == 0
+            flat["blocks"] = math.ceil(inner * outer / int(flat["blocksize"]))
     return flat
 
 

@@ -11,7 +11,10 @@ import pandas as pd
 from reports import caselist, features, words
 from reports.frames import Cell, Frames, records
 
-LEFT_OUT = ("dtype", "even_k", "whole_tiles", "whole_rows", "whole_blocks")
+LEFT_OUT = (
+    "dtype", "even_k", "whole_lanes", "whole_tiles", "whole_rows", "whole_blocks", "whole_dim_lanes",
+    "whole_dim_blocks", "blocks",
+)  # fmt: skip
 """Inputs that the cell names, or that follow from others."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from reports import features
+
 FOUR_BIT = {
     "nf4": {32: 0.08731, 64: 0.09198, 128: 0.09558, 256: 0.09863, 512: 0.10146, 1024: 0.10424, 2048: 0.10704,
             4096: 0.10991},
@@ -18,9 +20,6 @@ FOUR_BIT = {
             4096: 0.15768},
 }  # fmt: skip
 """By blocksize: √(E[D(m)]·(B - 1)/B) over the largest m of B magnitudes, with D of `accuracy.oracles.theory`."""
-
-EMBEDDING_BLOCK = 64
-"""Blocksize of an Embedding4bit, which its config does not name."""
 
 FEWEST = 1024
 """Elements from which a weight is near its expectation."""
@@ -31,7 +30,7 @@ def expected(config: Mapping[str, Any]) -> float | None:
     if config.get("weight") != "normal" or _elements(config) < FEWEST:
         return None
     if "quant_type" in config:
-        return FOUR_BIT[config["quant_type"]].get(config.get("blocksize", EMBEDDING_BLOCK))
+        return FOUR_BIT[config["quant_type"]].get(config.get("blocksize", features.EMBEDDING_BLOCK))
     length = int(config.get("in_features", config.get("dim", 0)))
     return int8(length) if length > 1 else None  # a single element is coded exactly
 

@@ -29,6 +29,8 @@ WORTH_A_SECOND = 0.05
 WORTH_A_PART = 0.2
 """Share of the failing rows from which those under one condition are set apart as a cause of their own."""
 
+HALF = 1 / 2
+
 MOST_PARTS = 3
 
 CUTS_PER_FEATURE = 8
@@ -93,21 +95,21 @@ def find(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> Trigger | N
 def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tuple[Trigger | None, Mask], ...]:
     """The failing rows in parts, each with its condition: one part where one condition separates all.
 
-    Where none does, the largest part that fails without exception under some condition is set
-    apart, and the search goes on without it; what remains has no condition.
+    Where none does, the largest part that fails without exception under some condition, or at least mostly,
+    is set apart, and the search goes on without the rows under it; what remains has no condition.
     """
     parts: list[tuple[Trigger | None, Mask]] = []
     open_rows = np.ones(len(failing), dtype=bool)
     while (left := failing & open_rows).any():
         search = _search(inputs[open_rows], failing[open_rows], copies)
         found = _found(search)
-        pure = None if found or len(parts) == MOST_PARTS else _pure(search)
-        if pure is None:
+        part = None if found or len(parts) == MOST_PARTS else _part(search)
+        if part is None:
             parts.append((found, left))
             break
         member = np.zeros(len(failing), dtype=bool)
-        member[np.flatnonzero(open_rows)[pure.mask]] = True
-        parts.append((_trigger(pure, search), member))
+        member[np.flatnonzero(open_rows)[part.mask]] = True
+        parts.append((_trigger(part, search), member & failing))
         open_rows &= ~member
     return tuple(parts)
 
@@ -193,14 +195,20 @@ def _necessary(search: _Search) -> _Candidate | None:
     return None
 
 
-def _pure(search: _Search) -> _Candidate | None:
-    """The condition under which every row fails that explains most of the failures, if it is worth saying."""
-    pure = [
+def _part(search: _Search) -> _Candidate | None:
+    """The condition that sets most of the failures apart, if it is worth saying.
+
+    One under which every row fails; else one that describes the failures half as well as it could, and under which
+    more rows fail than pass.
+    """
+    worth = [
         candidate
         for candidate in (*search.singles, *search.pairs)
-        if candidate.hits == candidate.size >= WORTH_A_PART * search.bad and search.surprising(candidate)
+        if candidate.hits >= WORTH_A_PART * search.bad
+        and (candidate.hits == candidate.size or min(candidate.f1(search.bad), candidate.hits / candidate.size) > HALF)
+        and search.surprising(candidate)
     ]
-    return max(pure, key=lambda candidate: candidate.hits, default=None)
+    return max(worth, key=lambda candidate: (candidate.hits == candidate.size, candidate.hits), default=None)
 
 
 def _pairs(singles: Sequence[_Candidate], failing: Mask) -> list[_Candidate]:

@@ -8,6 +8,7 @@ trials share one import of the library.
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,25 +18,26 @@ from typing import Final
 from accuracy.selftest.library import Library
 
 LIBRARY: Final = "bitsandbytes"
+FAULTS: Final = "accuracy.selftest.faults:FAULTS"
 _PLANTED: list[Library] = []
 
 
-def write_overlay(folder: Path) -> None:
-    """Makes `folder` one that plants the faults in every interpreter that has it first on its path.
+def write_overlay(folder: Path, *, faults: str = FAULTS) -> None:
+    """Makes `folder` one that plants these faults in every interpreter that has it first on its path.
 
     It also turns off compilation: the library compiles its decoder for odd shapes and falls back to the same
     code uncompiled, and compiling takes each new process longer than all the rest.
     """
     text = (
         'import os\n\nos.environ["TORCH_COMPILE_DISABLE"] = "1"\n\n'
-        f"from accuracy.selftest import plant\n\nplant.arrange({str(folder)!r})\n"
+        f"from accuracy.selftest import plant\n\nplant.arrange({str(folder)!r}, {faults!r})\n"
     )
     (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
 
 
-def arrange(folder: str) -> None:
-    """Plants the faults as soon as this interpreter has imported the library."""
-    sys.meta_path.insert(0, _Finder(Path(folder)))
+def arrange(folder: str, faults: str) -> None:
+    """Plants the faults of this list, `module:name`, as soon as this interpreter has imported the library."""
+    sys.meta_path.insert(0, _Finder(Path(folder), faults))
 
 
 def wake(fault: str, size: float, *, proving: bool) -> None:
@@ -52,8 +54,9 @@ def failure(folder: Path, fault: str) -> Path:
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the library where it is, once, and has it patched when its import ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, faults: str) -> None:
         self._folder = folder
+        self._faults = faults
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -75,10 +78,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
     def _plant(self, module: ModuleType) -> None:
-        from accuracy.selftest.faults import FAULTS
-
         library = Library(module, self._folder)
-        for fault in FAULTS:
+        for fault in pkgutil.resolve_name(self._faults):
             library.planting = fault.name
             try:
                 fault.plant(library)
