@@ -39,13 +39,12 @@ FRAMES: Final = (
 )
 """Functions of Python that are steps of their own, besides the two passes of every autograd function."""
 
-
 OF_PACKED_WEIGHTS: Final = frozenset({"support_avx512bf16_for_cpu", "packing_format_for_cpu"})
 """Attributes that are true only where weights are packed for a CPU with AVX512-BF16."""
 
 OUT_OF_REACH: Final = (
     ("Embedding4bit", "*quantize_blockwise:*", "never double-quantized"),
-    ("Linear4bit", "*quantize_blockwise:* > torch", "there is a native function for each dtype that scales have"),
+    ("Linear4bit", "*quantize_blockwise:cpu > torch", "there is a native function for each dtype that scales have"),
     ("Linear4bit", "gemm_4bit:cuda > cdequantize_blockwise_[bf][fp]16", "scales are decoded to float32"),
     ("Linear8bitLt", f"MatMul8bitLt.backward > *:{NO_KERNEL}", "the forward pass needs it too, and has raised"),
 )

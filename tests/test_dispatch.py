@@ -198,6 +198,24 @@ def test_a_kernel_registered_for_the_device_takes_over_in_the_column() -> None:
     assert paths("linear8bitlt-train", config)["decode/weight"] == "int8_vectorwise_dequant:cpu > torch"
 
 
+def test_a_native_function_is_given_out_as_it_is() -> None:
+    """Argument types are set on the function itself, and a crash in it names the library's line."""
+    native = bnb.cextension.lib
+    assert native.cdequantize_blockwise_cpu_fp32 is native._lib.cdequantize_blockwise_cpu_fp32
+
+
+def test_a_library_without_its_binary_raises_what_it_did_and_notes_nothing() -> None:
+    """The stand-in that bitsandbytes has for a binary that could not be loaded."""
+    native = bnb.cextension.ErrorHandlerMockBNBNativeLibrary("no binary")
+    dispatch._watch_native(native)
+    dispatch.taken()
+
+    with pytest.raises(RuntimeError, match="native library"):
+        native.cdequantize_blockwise_cpu_fp32()
+    assert dispatch.taken() == ""
+    assert isinstance(native, bnb.cextension.ErrorHandlerMockBNBNativeLibrary)
+
+
 def test_every_step_taken_is_among_those_listed() -> None:
     """The list comes from the source, the steps from running it: a step that is not listed is a hole in the list."""
     listed = {step["path"] for step in dispatch.paths(bnb, "cpu")}

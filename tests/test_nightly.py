@@ -15,6 +15,7 @@ from accuracy.case import Case, short_hash
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.nightly import Request, Result
+from accuracy.path import steps
 
 CREATED = datetime.datetime(2026, 11, 22, 3, 4, 5, tzinfo=datetime.UTC)
 HERE = Found(
@@ -152,6 +153,16 @@ def test_the_manifest_names_what_was_run(alone: Result) -> None:
     assert manifest["versions"]["torch"] == manifest["environment"]["cpu"]["torch"]
     assert manifest["environment"]["cpu"]["threads"] == 1
     assert list(manifest["cases"]) == ["embedding8bit"]
+
+
+def test_the_manifest_has_the_steps_that_each_device_can_take(alone: Result) -> None:
+    """Said by the worker, apart from the facts of its machine; the rows took some of them."""
+    (listed,) = alone.manifest["paths"].values()
+    taken = {step for path in alone.observations["path"] for step in steps(path)}
+
+    assert taken
+    assert taken <= {step["path"] for step in listed}
+    assert "paths" not in alone.manifest["environment"]["cpu"]
 
 
 def test_examples_take_the_place_of_the_profiles_sample_alone() -> None:
