@@ -21,6 +21,7 @@ from reports import (
     known,
     links,
     matrix,
+    pairs,
     power,
     signoff,
     words,
@@ -33,6 +34,7 @@ from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.known import Finding
 from reports.matrix import Matrix
+from reports.pairs import Pairs
 from reports.past import Past
 from reports.power import Power
 from reports.signoff import SignOff
@@ -80,6 +82,7 @@ class Page:
     cases_total: str
     gaps: tuple[Gap, ...]
     more_gaps: int
+    pairs: Pairs | None
     dispatch: tuple[Coverage, ...]
     power: Power
     claims: Table
@@ -115,6 +118,7 @@ def build(
     sections = cells.build(material, standing)
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
+    apart = pairs.build(observations, list(manifest["devices"]["found"]))
     banner = head.banner(summary)
     return Page(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
@@ -128,10 +132,11 @@ def build(
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
         limit_place=compact(axis.place(1.0)),
-        cases=caselist.listed(prepared, _linked(sections, found), run),
+        cases=caselist.listed(prepared, _linked(sections, found, apart), run),
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
+        pairs=apart,
         dispatch=dispatch.build(manifest, observations),
         power=power.build(manifest),
         claims=Table(
@@ -178,10 +183,11 @@ def _cause(place: int, cause: causes.Cause, run: str, past: Past | None) -> Caus
     )
 
 
-def _linked(sections: tuple[CellSection, ...], found: tuple[causes.Cause, ...]) -> set[str]:
+def _linked(sections: tuple[CellSection, ...], found: tuple[causes.Cause, ...], apart: Pairs | None) -> set[str]:
     """Every case that some part of the page links to."""
     linked = {row.id for section in sections for row in section.cases}
     linked |= {row.worst_id for section in sections for row in section.quantities if row.worst_href}
+    linked |= {line.id for line in apart.disagreements} if apart is not None else set()
     return linked | {cause.worst_id for cause in found}
 
 

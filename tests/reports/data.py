@@ -288,6 +288,9 @@ def _measured(base: Row, config: Config, faults: Sequence[Fault], rng: np.random
             reason=reason,
             seconds=0.01,
             worst=json.dumps([{"index": [0, 3], "actual": 1.25, "expected": 1.2}]),
+            digest="" if stage == "contract" else short_hash([base["id"], stage, quantity, device if mine else ""]),
+            sample_values=(1.0, 1.0 + float(np.max(absolute)) if mine else 1.0),
+            sample_bounds=(limit, limit),
         )
         broken = status in ("crash", "timeout", "not_run", "not_supported")
         bins, counts = ([], []) if broken else _histogram(ratios)
