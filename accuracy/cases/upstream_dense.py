@@ -7,12 +7,13 @@ from typing import Any
 
 from hypothesis.strategies import SearchStrategy, booleans, integers, just, none, one_of, sampled_from
 
+from accuracy.adapters import BUILT_IN
 from accuracy.behaviour import Linear4bitCalls, Linear4bitStack, Linear8bitCalls, Linear8bitNetwork
 from accuracy.case import Case, Linear4bitConfig, Linear8bitConfig, Stratum, Wanted
 from accuracy.strategies import DTYPES, linear_4bit, linear_8bit, multiples_of
 
 ORDERS = ("to", "to cast", "cast to", "to cast to", "cast to cast")
-DEQUANTIZE_IN_TRAINING = ("cpu", "xpu")
+DEQUANTIZE_IN_TRAINING = {each.torch_device for each in BUILT_IN if each.arithmetic.dequantizes_in_training}
 """Devices on which training leaves activations alone, so that there are no outlier columns."""
 
 # Shapes and inputs that every kernel takes: what breaks here is the behaviour.
