@@ -176,7 +176,9 @@ class Case:
     """One experiment: this layer, on configs drawn so, must pass these checks.
 
     `subject` and `checks` are references of the form `module:function`. The parent process draws
-    and judges but never imports torch; only a worker resolves them. `contract` tells for a config and a
+    and judges but never imports torch; only a worker resolves them. `published_checks` are made at published
+    points only: the layer's own cases hold every other config to them, with strata that meet each boundary
+    in every plan, while a finding met here by chance would come and go. `contract` tells for a config and a
     type of device the words that each fact must have which the subject yields. `row` is the number of the
     behaviour in the table of upstream's tests that the case stands for.
     """
@@ -188,6 +190,7 @@ class Case:
     draw: Callable[..., SearchStrategy[Any]]
     subject: str
     checks: tuple[str, ...]
+    published_checks: tuple[str, ...] = ()
     strata: tuple[Stratum, ...] = ()
     published: tuple[Config, ...] = ()
     contract: Callable[[Any, str], Mapping[str, Wanted]] = no_more

@@ -72,7 +72,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "seconds": seconds,
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
-    rows = [*contract.rows(case, setting, failure), *_compared(case, setting)]
+    rows = [*contract.rows(case, setting, failure), *_compared(case, setting, str(task["origin"]))]
     return [identity | row | {"path": _path(row, paths)} for row in rows]
 
 
@@ -118,8 +118,8 @@ def _path(row: Mapping[str, Any], paths: Mapping[str, str]) -> str:
     return paths[part] or TORCH if part in paths else merged(*paths.values())
 
 
-def _compared(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
-    for reference in case.checks:
+def _compared(case: Case, setting: Setting, origin: str) -> Iterator[dict[str, Any]]:
+    for reference in (*case.checks, *(case.published_checks if origin == "published" else ())):
         try:
             comparisons: list[Comparison] = list(resolve(reference)(setting))
             rows = [

@@ -71,13 +71,13 @@ def test_a_case_compares_every_stage(case: Case) -> None:
 
 
 def stages(case: Case) -> set[str]:
-    return {reference.rpartition(":")[2].partition("_")[0] for reference in case.checks}
+    return {reference.rpartition(":")[2].partition("_")[0] for reference in (*case.checks, *case.published_checks)}
 
 
 @every_case
 def test_what_a_case_refers_to_exists(case: Case) -> None:
     """A worker resolves these by name; a mistyped one would cost every task of the case."""
-    for reference in (case.subject, *case.checks):
+    for reference in (case.subject, *case.checks, *case.published_checks):
         assert callable(pkgutil.resolve_name(reference)), reference
 
 
