@@ -65,8 +65,9 @@ def against_theory(frames: Frames) -> dict[Cell, Chart]:
     One chart a case and device, over all dtypes, which a stored weight does not depend on; it belongs to the
     first of its cells.
     """
-    rows = planned(frames.observations)
-    weights = rows[(rows["stage"] == Stage.QUANTIZATION.value) & (rows["quantity"] == "weight") & (rows["rel_fro"] > 0)]
+    rows = frames.observations
+    of_weights = (rows["stage"] == Stage.QUANTIZATION.value) & (rows["quantity"] == "weight")
+    weights = planned(rows[of_weights & (rows["rel_fro"] > 0)])
     drawn: dict[Cell, Chart] = {}
     for (case, device), group in weights.groupby(["case", "device"], sort=True):
         chart = _against_theory(frames, group)
@@ -78,7 +79,8 @@ def against_theory(frames: Frames) -> dict[Cell, Chart]:
 
 def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
     """Against what the expectation depends on: the blocksize, or for int8 the length of a row."""
-    expected = [theory.expected(json.loads(config)) for config in weights["config"]]
+    once = {config: theory.expected(json.loads(config)) for config in set(weights["config"])}
+    expected = [once[config] for config in weights["config"]]
     there = [value is not None for value in expected]
     kept = weights[there]
     if kept.empty:
@@ -139,7 +141,10 @@ def strata(frames: Frames, worst: pd.DataFrame) -> tuple[StratumRow, ...]:
         return ()
     found = _named(worst["strata"].tolist(), failing)
     for name in inputs.columns:
-        values = [None if pd.isna(value) else features.value_text(name, value) for value in inputs[name]]
+        values = [
+            features.value_text(name, value) if there else None
+            for value, there in zip(inputs[name], inputs[name].notna(), strict=True)
+        ]
         number = Counter(value for value in values if value is not None)
         bad = Counter(value for value, hit in zip(values, failing, strict=True) if hit and value is not None)
         if 1 < len(number) <= 2 * MOST_BINS:

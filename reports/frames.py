@@ -93,15 +93,17 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def in_order(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The frame sorted by some columns; stages in the order of the flow."""
-    rank = {stage: words.stage_rank(str(stage)) for stage in frame["stage"].unique()}
-    place = pd.DataFrame({key: frame["stage"].map(rank) if key == "stage" else frame[key] for key in keys})
+    codes, stages = pd.factorize(frame["stage"])
+    rank = np.array([words.stage_rank(str(stage)) for stage in stages], dtype=np.int64)[codes]
+    place = pd.DataFrame({key: rank if key == "stage" else frame[key].to_numpy() for key in keys})
     order = place.reset_index(drop=True).sort_values(keys, kind="stable").index
     return frame.iloc[order.to_numpy()].reset_index(drop=True)
 
 
 def planned(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that statistics may be made of: those that no search chose."""
-    return rows[rows["origin"] != EXPLORED]
+    explored = rows["origin"] == EXPLORED
+    return rows[~explored] if explored.any() else rows
 
 
 def _fits(rows: pd.DataFrame) -> list[tuple[str, ...]]:

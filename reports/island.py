@@ -2,11 +2,10 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
-
-import pandas as pd
 
 from reports import caselist, features, words
 from reports.frames import Cell, Frames, records
@@ -16,6 +15,10 @@ LEFT_OUT = (
     "whole_dim_blocks", "blocks",
 )  # fmt: skip
 """Inputs that the cell names, or that follow from others."""
+
+
+ESCAPED = re.compile(r"\\[ubfr]")
+"""What JSON makes of letters outside of ASCII and of control characters."""
 
 
 def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> dict[str, Any]:
@@ -33,8 +36,8 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
     level = {text: place for place, text in enumerate(levels)}
     values = {
         name: [
-            None if pd.isna(value) else value if numeric[name] else level[features.value_text(name, value)]
-            for value in inputs[name]
+            (value if numeric[name] else level[features.value_text(name, value)]) if there else None
+            for value, there in zip(inputs[name], inputs[name].notna(), strict=True)
         ]
         for name in names
     }
@@ -91,7 +94,9 @@ def _margin(row: Mapping[str, Any]) -> float | str:
 
 def text(value: object) -> str:
     """JSON that cannot end the script element it stands in: ASCII, with `<`, `>` and `&` escaped."""
-    plain = json.dumps(_visible(value), separators=(",", ":"), allow_nan=False)
+    plain = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if ESCAPED.search(plain):  # most pages hold no letter that could be one of those that are made visible
+        plain = json.dumps(_visible(value), separators=(",", ":"), allow_nan=False)
     return plain.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 

@@ -4,6 +4,11 @@ import json
 from functools import cache
 
 import data
+import pandas as pd
+
+from accuracy import history
+from accuracy.history import History
+from accuracy.signature import Signature, Signatures, Signed
 
 PAYLOADS = [
     "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>",
@@ -41,7 +46,10 @@ def hostile(payload: str) -> data.Run:
     manifest = dict(again.manifest) | {"profile": payload, "accuracy": payload, "limits_hash": payload}
     manifest["versions"] = {payload: payload, "bitsandbytes": payload}
     manifest["environment"] = {payload: {payload: payload}}
-    manifest["cases"] = {payload: {"layer": payload, "claim": payload}}
+    manifest["cases"] = {payload: {"layer": payload, "claim": payload, "strata": [payload]}}
+    manifest["bases"] = {payload: payload}
+    texts = dict.fromkeys(("id", "case", "stage", "quantity", "owner", "reason", "link", "device", "dtype"), payload)
+    manifest["waivers"] = [{**texts, "expires": "2027-01-01", "at_least": "1", "at_most": "2"}]
     reasons = [dict(reason, text=payload) for reason in again.summary["reasons"]]
     return data.Run(
         manifest=manifest,
@@ -49,3 +57,27 @@ def hostile(payload: str) -> data.Run:
         verdicts=again.verdicts,
         summary=dict(again.summary) | {"reasons": reasons},
     )
+
+
+def signed(payload: str) -> Signatures:
+    """Signatures with the payload in every text: one that holds, one of a changed run, one of no known decision."""
+    texts = dict.fromkeys(("name", "note", "signed", "verdict", "limits_hash", "run"), payload)
+    entries = tuple(
+        Signed(signature=Signature(**texts, decision=decision, waivers=(payload,)), holds=holds)
+        for decision, holds in (("release", True), ("reject", False), (payload, True))
+    )
+    return Signatures(entries=entries, damage=payload)
+
+
+def nights(payload: str) -> History:
+    """Three nights with the payload wherever a run folder can put text, a shift of versions and a folder not read."""
+    run = hostile(payload)
+    known = History(nights=(), unreadable={payload: payload}, cells=(), rows=pd.DataFrame())
+    for number in range(3):
+        manifest = dict(run.manifest) | {
+            "created": f"2026-11-2{number} {payload}",
+            "versions": {payload: f"{payload}{number}"},
+        }
+        verdicts = run.verdicts.assign(verdict="pass") if number == 0 else run.verdicts
+        known = history.with_run(known, f"{payload}{number}", manifest, verdicts)
+    return known
