@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from accuracy.arguments import load_library, load_limits, load_waivers, opened, seconds
+from accuracy.arguments import exploring, load_library, load_limits, load_waivers, opened, seconds
 from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
 
 app = typer.Typer(
@@ -45,6 +45,13 @@ def nightly(
     cases: Annotated[list[str] | None, typer.Option(help="Glob over case names; repeat for more.")] = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="Draws of the sample of each case, instead of the profile's number.")
+    ] = None,
+    explore: Annotated[
+        str | None,
+        typer.Option(
+            help="After the plan, search for the worst case so long (30s, 10m), with so many examples of each case "
+            "(200), or not at all (off). By default not in smoke, 25s in nightly, 10m in release."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the plan; the date (YYYYMMDD) by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run; a new one under runs/ by default.")] = None,
@@ -81,6 +88,7 @@ def nightly(
             cases=plan.select(CASES, cases or ()),
             profile=profile,
             examples=examples,
+            explore=exploring(explore, plan.PROFILES[profile].explore_s),
             seed=int(f"{created:%Y%m%d}") if seed is None else plan.checked_seed(seed),
             devices=device or (),
             limits=load_limits(limits),

@@ -22,6 +22,28 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
+def exploring(text: str | None, usual_s: float) -> Any:
+    """How much to explore, as an `accuracy.exploration.Budget`; for None the usual time. None for not at all.
+
+    Raises:
+        UsageError: for anything else than off, a duration or a number of examples from 1 on.
+    """
+    from accuracy.exploration import Budget
+
+    if text is None:
+        return Budget(seconds=usual_s) if usual_s else None
+    if text == "off":
+        return None
+    if re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
+        return Budget(examples=int(text))
+    try:
+        return Budget(seconds=seconds(text))
+    except UsageError:
+        raise UsageError(
+            f"explore {text!r} is no budget; write 30s or 10m for all cases together, 200 for examples of each, or off"
+        ) from None
+
+
 def load_limits(path: Path | None) -> Any:
     """The limits of this file, or the built-in ones."""
     from accuracy import limits

@@ -67,12 +67,14 @@ class Calls:
     """What a lane asks of the run it is part of.
 
     `task_id(task)` names a task, `message(task)` is what a worker is sent; `settle(task, device, outcome)`
-    records; `hello(device, facts)` tells what a worker runs on; `incident(text)` what happened on the
-    way and changed no row.
+    records; `suspect(task, device, failure)` tells of a first failure, which will be confirmed before it is
+    settled; `hello(device, facts)` tells what a worker runs on; `incident(text)` what happened on the way
+    and changed no row.
     """
 
     task_id: Callable[[int], str]
     message: Callable[[int], Mapping[str, Any]]
     settle: Callable[[int, str, Settled], None]
+    suspect: Callable[[int, str, Failure], None]
     hello: Callable[[str, Mapping[str, Any]], None]
     incident: Callable[[str], None]

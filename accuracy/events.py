@@ -11,9 +11,9 @@ from typing import IO, Any
 import pandas as pd
 
 from accuracy.case import CELL
-from accuracy.executor import Progress
 from accuracy.files import StoreError
 from accuracy.nightly import Prepared
+from accuracy.record import Progress
 from accuracy.verdicts import json_number
 
 SCHEMA = 1
@@ -80,13 +80,13 @@ def started(run: str, prepared: Prepared) -> Event:
 
 
 def progress(emit: Emit, show: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """`show`, and an event a second, and the last."""
+    """`show`, and an event a second, and one at the end of the plan."""
     last = -EVERY_S
 
     def both(now: Progress) -> None:
         nonlocal last
         show(now)
-        if now.seconds - last >= EVERY_S or now.done == now.total:
+        if now.seconds - last >= EVERY_S or (now.done == now.total and not now.explored):
             last = now.seconds
             emit({"event": "progress", **vars(now)})
 

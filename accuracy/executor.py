@@ -15,10 +15,10 @@ import selectors
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 from accuracy.attempt import Calls, Settled, Terms
 from accuracy.capabilities import refusal
@@ -27,7 +27,9 @@ from accuracy.devices import Device, parse
 from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
 from accuracy.launch import available
-from accuracy.rows import Row, columns, incomplete
+from accuracy.mailbox import Mailbox
+from accuracy.record import Execution, Progress, Record
+from accuracy.rows import Row
 
 TICK: Final = 0.1
 """Seconds between two looks at the clocks."""
@@ -36,34 +38,18 @@ MEMORY_SHARE: Final = 0.8
 """Share of the memory now free that all workers together may take."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is. `resumed` of the `done` pairs were taken from the journal; `seconds` since the start."""
+class Search(Protocol):
+    """Thinks of more tasks once those of the plan are done, by what was measured, and asks in its mailbox.
 
-    done: int
-    total: int
-    resumed: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """What a run gave: rows in the order of the plan, then of the devices, whatever the number of workers.
-
-    `environment` holds the facts of each device that said hello, `unusable` the reason of each that was
-    given up, `incidents` what happened on the way and changed no row. `complete` is false if a task was not run.
+    `timeout_s` is what each of them may take. `begin(rows)` starts it with the rows of the plan; it has ended
+    when the mailbox is closed, by itself or by the executor.
     """
 
-    rows: Sequence[Row]
-    environment: Mapping[str, Mapping[str, Any]]
-    unusable: Mapping[str, str]
-    incidents: Sequence[str]
-    interrupted: bool
-    complete: bool
+    mailbox: Mailbox
+    timeout_s: float
 
-    def columns(self) -> dict[str, list[Any]]:
-        """The rows by column, for a frame."""
-        return columns(self.rows)
+    def begin(self, rows: Sequence[Row]) -> None:
+        """Starts to ask, from other threads."""
 
 
 def cores() -> int:
@@ -90,6 +76,7 @@ def execute(
     memory: int | None = None,
     recycle_after: int = 500,
     journal: Journal | None = None,
+    search: Search | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Execution:
     """Measures each of `tasks` on each of `devices`.
@@ -113,6 +100,7 @@ def execute(
         memory: bytes a worker may take on top of what it starts with, 0 for no limit; by default its share.
         recycle_after: tasks after which a worker is replaced.
         journal: keeps outcomes as they come, and has those of an earlier part of the run.
+        search: thinks of more tasks when these are done.
         on_progress: called at the start and after every outcome.
 
     Raises:
@@ -121,7 +109,7 @@ def execute(
     jobs = cores() if jobs is None else jobs
     parsed = [parse(name) for name in devices]
     earlier = {} if journal is None else journal.outcomes()
-    run = _Run(tasks=tasks, devices=devices, earlier=earlier, journal=journal, on_progress=on_progress)
+    run = Record(tasks=tasks, devices=devices, earlier=earlier, journal=journal, on_progress=on_progress)
     workers = jobs + accelerator_jobs * sum(not device.adapter.on_host for device in parsed)
     terms = Terms(
         jobs=jobs,
@@ -139,9 +127,10 @@ def execute(
         bounds=bounds,
     )
     calls = Calls(
-        task_id=run.ids.__getitem__,
+        task_id=run.task_id,
         message=run.message,
         settle=run.settle,
+        suspect=run.suspect,
         hello=run.hello,
         incident=run.incidents.append,
     )
@@ -152,13 +141,13 @@ def execute(
             Lane(device=device, queue=deque(run.left(device.name)), terms=terms, calls=calls, selector=selector)
             for device in parsed
         ]
-        interrupted = _work(lanes, terms, selector)
+        interrupted = _work(lanes, selector, run, search, refuse)
     return run.execution(lanes, interrupted=interrupted)
 
 
 def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, reason: str) -> Execution:
     """What a run had given when its journal said so much; the rest was not run, for this reason."""
-    run = _Run(tasks=tasks, devices=devices, earlier=contents.outcomes())
+    run = Record(tasks=tasks, devices=devices, earlier=contents.outcomes())
     run.environment.update(contents.facts)
     for device in devices:
         for index in list(run.left(device)):
@@ -166,144 +155,79 @@ def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, r
     return run.execution([], interrupted=False)
 
 
-def _work(lanes: Sequence[Lane], terms: Terms, selector: selectors.BaseSelector) -> bool:
-    """Runs the lanes until all is settled; says whether the user stopped it."""
-    looked = 0.0
+def _work(
+    lanes: Sequence[Lane],
+    selector: selectors.BaseSelector,
+    run: Record,
+    search: Search | None,
+    refuse: Callable[[Task, Device], str],
+) -> bool:
+    """Runs the lanes until all is settled and nothing more is thought of; says whether the user stopped it."""
     try:
-        while any(lane.queue or lane.suspects or lane.busy for lane in lanes):
-            if terms.deadline is not None and time.monotonic() >= terms.deadline:
-                for lane in lanes:
-                    lane.give_up("the time budget was used up")
-            _staff(lanes, terms.jobs)
-            for key, _ in selector.select(TICK):
-                key.data()
-            if time.monotonic() - looked >= TICK:
-                looked = time.monotonic()
-                for lane in lanes:
-                    lane.watch()
+        _settle(lanes, selector)
+        if search is not None and any(not lane.closed and not lane.late for lane in lanes):
+            mailbox = search.mailbox
+            for lane in lanes:
+                lane.terms = replace(lane.terms, timeout_s=search.timeout_s)
+            selector.register(mailbox, selectors.EVENT_READ, lambda: run.ask(mailbox, lanes, refuse))
+            search.begin(run.rows())
+            _settle(lanes, selector, mailbox)
     except KeyboardInterrupt:
         for lane in lanes:
             lane.dismiss()
             lane.give_up("interrupted")
         return True
     finally:
+        if search is not None:
+            search.mailbox.close()
         for lane in lanes:
             lane.dismiss()
     return False
 
 
-def _staff(lanes: Sequence[Lane], jobs: int) -> None:
+def _settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, mailbox: Mailbox | None = None) -> None:
+    """Runs the lanes until nothing is left to do and no more can come by mail."""
+    looked = 0.0
+    while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or (mailbox is not None and mailbox.open):
+        for lane in lanes:
+            if lane.late:
+                lane.give_up("the time budget was used up")
+        _staff(lanes, expecting=mailbox is not None and mailbox.open)
+        for key, _ in selector.select(TICK):
+            key.data()
+        if time.monotonic() - looked >= TICK:
+            looked = time.monotonic()
+            for lane in lanes:
+                lane.watch()
+
+
+def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
     """Lets workers go that have nothing left, shares the processors, and hands out tasks.
 
-    Suspects run when nothing else does, one at a time on the whole machine.
+    Suspects run when nothing else does, one at a time on the whole machine. While more is expected, workers
+    stay for it, unless another lane has work and nobody to do it.
     """
-    if not any(lane.queue or lane.busy for lane in lanes):
+    if not expecting and not any(lane.queue or lane.busy for lane in lanes):
         trial = next((lane for lane in lanes if lane.suspects), None)
         if trial is not None and not any(worker.alone for lane in lanes for worker in lane.workers):
             trial.hire(alone=True)
+    starved = any(lane.queue and not lane.workers for lane in lanes)
     for lane in lanes:
-        lane.release()
-    _share(lanes, jobs)
+        lane.release(keep=expecting and not starved)
+    _share(lanes)
     for lane in lanes:
         for _ in range(lane.slots - len(lane.workers)):
             lane.hire()
         lane.hand_out()
 
 
-def _share(lanes: Sequence[Lane], jobs: int) -> None:
+def _share(lanes: Sequence[Lane]) -> None:
     """Gives free processors, one by one, to the lane with the fewest workers whose queue has work for one more."""
     for lane in lanes:
         own = lane.terms.accelerator_jobs - len(lane.workers)
         lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, len(lane.queue)))
     shared = [lane for lane in lanes if lane.crew.shared]
-    for _ in range(jobs - sum(lane.slots for lane in shared)):
+    for _ in range(shared[0].terms.jobs - sum(lane.slots for lane in shared) if shared else 0):
         wanting = [lane for lane in shared if len(lane.queue) > lane.slots - len(lane.workers)]
         if wanting:
             min(wanting, key=lambda lane: lane.slots).slots += 1
-
-
-class _Run:
-    """The record of a run as it grows: one outcome a pair, kept in the journal as it comes."""
-
-    def __init__(
-        self,
-        *,
-        tasks: Sequence[Task],
-        devices: Sequence[str],
-        earlier: Mapping[tuple[str, str], list[Row]],
-        journal: Journal | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self.tasks, self.devices, self.journal = tasks, devices, journal
-        self.ids = [task.id for task in tasks]
-        if len(set(self.ids)) != len(self.ids):
-            raise ValueError("the plan holds a task twice; ids must differ")
-        self.environment: dict[str, dict[str, Any]] = {}
-        self.incidents: list[str] = []
-        self._on_progress = on_progress or (lambda _: None)
-        self._started = time.monotonic()
-        pairs = {(task_id, device) for task_id in self.ids for device in devices}
-        self._rows = {pair: rows for pair, rows in earlier.items() if pair in pairs}
-        self._resumed = len(self._rows)
-        self._complete = True
-        self._report()
-
-    def left(self, device: str) -> Iterable[int]:
-        """The tasks that an earlier part of the run has not settled."""
-        return (index for index, task_id in enumerate(self.ids) if (task_id, device) not in self._rows)
-
-    def refuse(self, device: Device, why: Callable[[Task, Device], str]) -> None:
-        """Settles what `device` does not support. It is no failure, and never a pass."""
-        for index in list(self.left(device.name)):
-            reason = why(self.tasks[index], device)
-            if reason:
-                self.settle(index, device.name, Settled(status=Status.NOT_SUPPORTED, reason=reason, seconds=0.0))
-
-    def message(self, index: int) -> dict[str, Any]:
-        """What a worker is sent."""
-        task = self.tasks[index]
-        config = vars(task.config)
-        return {"id": self.ids[index], "case": task.case, "config": config, "seed": task.seed, "origin": task.origin}
-
-    def settle(self, index: int, device: str, outcome: Settled) -> None:
-        """Records an outcome."""
-        task_id = self.ids[index]
-        rows = outcome.rows or [
-            incomplete(
-                self.tasks[index],
-                task_id,
-                device,
-                status=outcome.status,
-                reason=outcome.reason,
-                device_name=str(self.environment.get(device, {}).get("device_name", "")),
-                seconds=outcome.seconds,
-            )
-        ]
-        self._complete &= outcome.status is not Status.NOT_RUN
-        if self.journal is not None and outcome.final:
-            self.journal.settle(task_id, device, rows, outcome.line)
-        self._rows[task_id, device] = list(rows)
-        self._report()
-
-    def hello(self, device: str, facts: Mapping[str, Any]) -> None:
-        """Records what a worker runs on."""
-        if device not in self.environment:
-            if self.journal is not None:
-                self.journal.hello(device, facts)
-            self.environment[device] = dict(facts)
-
-    def execution(self, lanes: Sequence[Lane], *, interrupted: bool) -> Execution:
-        """The outcomes in order."""
-        return Execution(
-            rows=[row for task_id in self.ids for device in self.devices for row in self._rows[task_id, device]],
-            environment=self.environment,
-            unusable={lane.device.name: lane.closed for lane in lanes if lane.closed},
-            incidents=self.incidents,
-            interrupted=interrupted,
-            complete=self._complete,
-        )
-
-    def _report(self) -> None:
-        seconds = time.monotonic() - self._started
-        total = len(self.ids) * len(self.devices)
-        self._on_progress(Progress(done=len(self._rows), total=total, resumed=self._resumed, seconds=seconds))

@@ -228,6 +228,11 @@ class Journal:
         self._contents.texts.clear()
         return outcomes
 
+    @property
+    def planned(self) -> Sequence[Mapping[str, str]]:
+        """The tasks that an earlier part of this run planned or explored, as `accuracy.plan.rows` gives them."""
+        return self._contents.plan
+
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Keeps planned tasks, as `accuracy.plan.rows` gives them; those it has already are left out.
 

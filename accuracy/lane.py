@@ -70,6 +70,11 @@ class Lane:
         """Whether a task is with a worker."""
         return any(worker.assigned for worker in self.workers)
 
+    @property
+    def late(self) -> bool:
+        """Whether no task may be begun any more."""
+        return self.terms.deadline is not None and time.monotonic() >= self.terms.deadline
+
     def hire(self, *, alone: bool = False) -> None:
         """Starts one more worker, or the server that will make it, unless the device was given up."""
         if self.closed:
@@ -99,11 +104,11 @@ class Lane:
         except OSError:
             self.crew.kill(worker)
 
-    def release(self) -> None:
-        """Lets workers go that nothing waits for, or that have done their share."""
+    def release(self, *, keep: bool = False) -> None:
+        """Lets workers go that have done their share and, unless they are to `keep` ready, that nothing waits for."""
         for worker in list(self.workers):
             done = worker.ready and not worker.assigned and not worker.killed_at and not worker.silent_since
-            if done and (worker.retiring or (not self.queue and not worker.alone)):
+            if done and (worker.retiring or (not self.queue and not worker.alone and not keep)):
                 self.retire(worker)
 
     def retire(self, worker: Worker) -> None:
@@ -210,6 +215,7 @@ class Lane:
         if isinstance(outcome, Failure):
             if first is None:
                 self.suspects.append((index, outcome))
+                self.calls.suspect(index, self.device.name, outcome)
                 return
             outcome = outcome.settled()
         elif first is not None and first.kind == "crash":

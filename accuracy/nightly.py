@@ -4,6 +4,7 @@ import datetime
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import pandas as pd
 
 from accuracy import __version__, executor, judge, limits, plan, rows, store, verdicts, waivers
-from accuracy.case import Case, Status, Task
+from accuracy.case import EXPLORED, Case, Status, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
+from accuracy.exploration import Budget, Search
 from accuracy.journal import Journal
 from accuracy.library import Library
+from accuracy.record import Execution, Progress
 from accuracy.selftest import matrix
 
 TIMEOUT_S = 60.0
@@ -27,7 +30,8 @@ TIMEOUT_S = 60.0
 class Request:
     """What one run is asked to do. `devices` empty means every device found; `deadline` is of `time.monotonic`.
 
-    `examples` is how many draws of the sample each case gets, None for as many as the profile says.
+    `examples` is how many draws of the sample each case gets, None for as many as the profile says; `explore`
+    how much is explored after the plan, None for not at all.
     """
 
     cases: Sequence[Case]
@@ -48,6 +52,7 @@ class Request:
         return () if self.library is None else (self.library.overlay,)
 
     examples: int | None = None
+    explore: Budget | None = None
 
     @property
     def size(self) -> plan.Profile:
@@ -103,34 +108,59 @@ def prepare(request: Request, found: Found) -> Prepared:
             "limits": request.limits.hash,
             "versions": dict(found.versions),
             "library": {} if request.library is None else request.library.facts(),
+            "explore": request.explore and asdict(request.explore),
         },
     )
 
 
-def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[executor.Progress], None]) -> Result:
+def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[Progress], None]) -> Result:
     """Measure and judge. A device that is missing gets a row that says so for each planned case."""
     started = time.monotonic()
-    request = prepared.request
+    request, devices = prepared.request, list(prepared.there)
+    tasks = [*prepared.tasks, *_explored(journal)]
     if journal is not None:
         journal.plan(plan.rows(prepared.tasks))
-    execution = executor.execute(
-        prepared.tasks,
-        list(prepared.there),
-        timeout_s=TIMEOUT_S,
-        bounds=request.limits.measuring,
-        jobs=request.jobs,
-        accelerator_jobs=request.jobs or 1,
-        interpreter=request.interpreter,
-        overlay=request.overlay,
-        deadline=request.deadline,
-        journal=journal,
-        on_progress=on_progress,
-    )
-    return conclude(prepared, execution, seconds=time.monotonic() - started)
+    with ExitStack() as stack:
+        search = None
+        if request.explore is not None:
+            search = stack.enter_context(
+                Search(
+                    cases=request.cases,
+                    tasks=tasks,
+                    budget=request.explore,
+                    seed=request.seed,
+                    limits=request.limits,
+                    devices=devices,
+                    deadline=request.deadline,
+                )
+            )
+        execution = executor.execute(
+            tasks,
+            devices,
+            timeout_s=TIMEOUT_S,
+            bounds=request.limits.measuring,
+            jobs=request.jobs,
+            accelerator_jobs=request.jobs or 1,
+            interpreter=request.interpreter,
+            overlay=request.overlay,
+            deadline=request.deadline,
+            journal=journal,
+            search=search,
+            on_progress=on_progress,
+        )
+    exploration = None if search is None else search.summary(execution.explored)
+    return conclude(prepared, execution, exploration, seconds=time.monotonic() - started)
 
 
-def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: float) -> Result:
-    """Judge what an execution gave, and say what was run."""
+def _explored(journal: Journal | None) -> list[Task]:
+    """What an earlier part of the run explored: on record, or begun and to be ended."""
+    return [plan.task(row, CASES) for row in (journal.planned if journal else ()) if row["origin"] == EXPLORED]
+
+
+def conclude(
+    prepared: Prepared, execution: Execution, exploration: Mapping[str, Any] | None, *, seconds: float
+) -> Result:
+    """Judge what an execution gave, and say what was run. `exploration` is what the manifest says of that."""
     request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
     measured = execution.columns()
     for device, reason in missing.items():
@@ -169,6 +199,7 @@ def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: floa
         "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
+        "exploration": exploration,
         "cases": cases,
         "baseline": None,
         "selftest": _selftest(),
@@ -176,7 +207,7 @@ def conclude(prepared: Prepared, execution: executor.Execution, *, seconds: floa
     }
     return Result(
         manifest=manifest,
-        plan=store.plan_frame(plan.rows(tasks)),
+        plan=store.plan_frame(plan.rows([*tasks, *execution.explored])),
         observations=judged.observations,
         verdicts=judged.verdicts,
         summary=judged.summary,

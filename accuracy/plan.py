@@ -29,16 +29,20 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How long a plan is: draws of each case at large, and in each of its strata for each dtype."""
+    """How long a plan is: draws of each case at large, and in each of its strata for each dtype.
+
+    `explore_s` is how many seconds are spent on exploring after it, unless one asks for something else.
+    """
 
     samples: int
     per_stratum: int
+    explore_s: float = 0.0
 
 
 PROFILES = {
     "smoke": Profile(samples=12, per_stratum=1),
-    "nightly": Profile(samples=300, per_stratum=4),
-    "release": Profile(samples=4000, per_stratum=40),
+    "nightly": Profile(samples=300, per_stratum=4, explore_s=25.0),
+    "release": Profile(samples=4000, per_stratum=40, explore_s=600.0),
 }
 
 
@@ -142,8 +146,12 @@ def _tasks(case: Case, profile: Profile, seed: int) -> Iterator[Task]:
         yield Task(case=case.name, config=config, seed=data_seed, origin="sample")
 
 
-def _draws(strategy: SearchStrategy[Any], label: str, count: int) -> Iterator[tuple[Any, int]]:
-    """The first `count` independent draws of (config, data seed) under this label."""
+def draws(strategy: SearchStrategy[Any], label: str, count: int, *, tries: int = 0) -> list[tuple[Any, int]]:
+    """The first `count` independent draws of (config, data seed) under this label, or as many as there are.
+
+    Some draws come to nothing, where a strategy rejects what it drew: at most `tries` are made, or by default
+    far more than should be needed.
+    """
     drawn: list[tuple[Any, int]] = []
 
     @settings(database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -151,10 +159,16 @@ def _draws(strategy: SearchStrategy[Any], label: str, count: int) -> Iterator[tu
     def record(value: tuple[Any, int]) -> None:
         drawn.append(value)
 
-    for number in range(2 * count + _TRIES):
+    for number in range(tries or 2 * count + _TRIES):
         if len(drawn) == count:
             break
         record.hypothesis.fuzz_one_input(hashlib.shake_256(f"{label}/{number}".encode()).digest(_BYTES_A_DRAW))  # type: ignore[attr-defined]  # set by @given
+    return drawn
+
+
+def _draws(strategy: SearchStrategy[Any], label: str, count: int) -> list[tuple[Any, int]]:
+    """As many draws as `count`."""
+    drawn = draws(strategy, label, count)
     if len(drawn) < count:
         raise PlanError(f"{label}: only {len(drawn)} of {count} configs could be drawn; widen the strategy")
-    yield from drawn
+    return drawn

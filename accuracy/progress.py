@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from accuracy.executor import Progress
+from accuracy.record import Progress
 
 Show = Callable[[Progress], None]
 
@@ -23,7 +23,7 @@ def shown() -> Iterator[Show]:
         yield _lines()
         return
     columns = (
-        TextColumn("measuring"),
+        TextColumn("{task.fields[doing]}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.0f} cases/s"),
@@ -31,29 +31,33 @@ def shown() -> Iterator[Show]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, rate=0.0)
+        task = bar.add_task("", total=None, rate=0.0, doing="measuring")
 
         def show(now: Progress) -> None:
-            bar.update(task, completed=now.done, total=now.total, rate=_rate(now))
+            doing = f"exploring, {now.explored} cases" if now.explored else "measuring"
+            bar.update(task, completed=now.done, total=now.total, rate=_rate(now), doing=doing)
 
         yield show
 
 
 def _rate(now: Progress) -> float:
     """Cases a second, those taken from a journal left out."""
-    return (now.done - now.resumed) / now.seconds if now.seconds else 0.0
+    return (now.done + now.explored - now.resumed) / now.seconds if now.seconds else 0.0
 
 
 def _lines() -> Show:
-    """A plain line every ten seconds, and at the end."""
+    """A plain line every ten seconds, and at the end of the plan."""
     last = -LINE_EVERY_S
 
     def show(now: Progress) -> None:
         nonlocal last
-        if now.seconds - last < LINE_EVERY_S and now.done < now.total:
+        if now.seconds - last < LINE_EVERY_S and (now.done < now.total or now.explored):
             return
         last = now.seconds
         rate = _rate(now)
+        if now.explored:
+            typer.echo(f"{now.explored} cases explored, {rate:.0f}/s", err=True)
+            return
         left = f"{(now.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
         typer.echo(f"{now.done}/{now.total} cases, {rate:.0f}/s, {left}", err=True)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from accuracy import executor, journal, limits, nightly, plan
+from accuracy.case import EXPLORED
 from accuracy.cases import CASES
 from accuracy.devices import Found
+from accuracy.exploration import Budget, described
 from accuracy.files import JOURNAL, StoreError
 
 
@@ -19,6 +21,7 @@ def about(prepared: nightly.Prepared) -> dict[str, Any]:
         "created": request.created.isoformat(),
         "profile": request.profile,
         "examples": request.examples,
+        "explore": request.explore and asdict(request.explore),
         "requested": list(request.devices),
         "cases": [case.name for case in request.cases],
         "found": asdict(prepared.found),
@@ -38,6 +41,7 @@ def result(folder: Path, by: limits.Limits) -> nightly.Result:
     path = folder / JOURNAL
     try:
         prepared = _prepared(contents, by)
+        explored = [plan.task(row, CASES) for row in contents.plan if row["origin"] == EXPLORED]
         theirs, devices = str(contents.header["key"]["limits"]), list(prepared.there)
     except plan.PlanError:
         raise
@@ -45,13 +49,16 @@ def result(folder: Path, by: limits.Limits) -> nightly.Result:
         raise StoreError(f"{path} does not say what run it is of: {error!r}; begin it again elsewhere") from error
     if theirs != by.hash:
         raise StoreError(f"{path} is of a run under the limits {theirs[:16]}, these are {by.hash}: give its --limits")
-    done = sum(device in prepared.there for _, device in contents.texts)
-    total = len(prepared.tasks) * len(devices)
-    execution = executor.cut_off(
-        prepared.tasks, devices, contents, f"the run was cut off or is under way: {done} of {total} are done"
-    )
+    planned = {task.id for task in prepared.tasks}
+    done = sum(task_id in planned and device in prepared.there for task_id, device in contents.texts)
+    reason = f"the run was cut off or is under way: {done} of {len(planned) * len(devices)} are done"
+    execution = executor.cut_off([*prepared.tasks, *explored], devices, contents, reason)
     seconds = path.stat().st_mtime - prepared.request.created.timestamp()
-    return nightly.conclude(prepared, execution, seconds=max(seconds, 0.0))
+    exploration = None
+    if prepared.request.explore is not None:
+        cases = [case.name for case in prepared.request.cases]
+        exploration = described(prepared.request.explore, cases, execution.explored, {})
+    return nightly.conclude(prepared, execution, exploration, seconds=max(seconds, 0.0))
 
 
 def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared:
@@ -72,7 +79,8 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
         deadline=None,
         created=datetime.datetime.fromisoformat(seen["created"]),
         examples=seen["examples"],
+        explore=seen["explore"] and Budget(**seen["explore"]),
     )
     there, missing = found.choose(request.devices)
-    tasks = [plan.task(row, CASES) for row in contents.plan]
+    tasks = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
     return nightly.Prepared(request=request, tasks=tasks, there=there, missing=missing, found=found, key=key)

@@ -11,8 +11,8 @@ import pytest
 
 import cli
 from accuracy import events
-from accuracy.executor import Progress
 from accuracy.files import StoreError
+from accuracy.record import Progress
 
 ROOT = Path(cli.__file__).resolve().parent
 

@@ -12,7 +12,7 @@ from faults.workloads import BOX
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accuracy.executor import Progress
+from accuracy.record import Progress
 
 DEADLY = {
     "segfault": "crash crash: SIGSEGV; at __init__.py, line",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from accuracy import executor, limits, nightly, store
 from accuracy.case import Stage, Status, Task, Verdict
+from accuracy.record import Execution, Progress
 from accuracy.selftest import plant
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.library import proof
@@ -29,7 +30,7 @@ class Measuring:
 
     limits: limits.Limits
     jobs: int | None
-    on_progress: Callable[[executor.Progress], None]
+    on_progress: Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +145,7 @@ def _nothing(size: float, *, acted: bool = False) -> Outcome:
     return Outcome(size=size, acted=acted, found=False, stage="", verdict="", cell="", reason="")
 
 
-def _execute(
-    planned: Sequence[Planted], measuring: Measuring
-) -> tuple[executor.Execution, pd.DataFrame, Mapping[str, str]]:
+def _execute(planned: Sequence[Planted], measuring: Measuring) -> tuple[Execution, pd.DataFrame, Mapping[str, str]]:
     """Runs tasks with all faults planted: what the executor says, the rows, and the files that faults left.
 
     Rows have the ids of the tasks as planned, and the fault and its size beside them.

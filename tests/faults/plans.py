@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from accuracy.case import Embedding8bitConfig, Task
-from accuracy.executor import Execution, execute
+from accuracy.executor import execute
+from accuracy.record import Execution
 
 TESTS = Path(__file__).resolve().parent.parent
 VARIABLE = "ACCURACY_TEST_RUN"

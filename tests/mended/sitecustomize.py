@@ -32,10 +32,9 @@ class _Finder(importlib.abc.MetaPathFinder):
                 import mending  # needs torch, which no interpreter imports for nothing
 
                 mending.mend(module)
-                if importlib.util.find_spec("planting") is not None:
-                    import planting
-
-                    planting.plant(module)
+                for name in ("planting", "cornering"):
+                    if importlib.util.find_spec(name) is not None:
+                        importlib.import_module(name).plant(module)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # this loader, for this one import
         return spec

@@ -1,0 +1,228 @@
+"""The record of a run as it grows: one outcome for each task on each device, kept in the journal as it comes."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accuracy import plan
+from accuracy.attempt import Failure, Settled
+from accuracy.case import EXPLORED, Status, Task
+from accuracy.devices import Device
+from accuracy.journal import Journal
+from accuracy.lane import Lane
+from accuracy.mailbox import Mailbox, Question
+from accuracy.rows import Row, columns, incomplete
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: `done` of the `total` planned pairs, and beside them so many that were `explored`.
+
+    `resumed` of all these were taken from the journal; `seconds` since the start.
+    """
+
+    done: int
+    total: int
+    resumed: int
+    seconds: float
+    explored: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What a run gave: rows in the order of the plan, then of the devices, whatever the number of workers.
+
+    After them come those of the `explored` tasks, by case and id; of these a pair that was not run has none.
+    `environment` holds the facts of each device that said hello, `unusable` the reason of each that was
+    given up, `incidents` what happened on the way and changed no row. `complete` is false if a task was not run.
+    """
+
+    rows: Sequence[Row]
+    explored: Sequence[Task]
+    environment: Mapping[str, Mapping[str, Any]]
+    unusable: Mapping[str, str]
+    incidents: Sequence[str]
+    interrupted: bool
+    complete: bool
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The rows by column, for a frame."""
+        return columns(self.rows)
+
+
+@dataclass(eq=False, kw_only=True)
+class _Asked:
+    """A question under way: the devices whose rows are still missing, and the rows that came."""
+
+    mailbox: Mailbox
+    question: Question
+    missing: set[str]
+    rows: list[Row]
+
+    def answer(self) -> None:
+        """Sends the rows back if none are missing."""
+        if not self.missing:
+            self.mailbox.answer(self.question, self.rows)
+
+
+class Record:
+    """The record of a run: the tasks of its plan, then those that were asked for on the way."""
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[Task],
+        devices: Sequence[str],
+        earlier: Mapping[tuple[str, str], list[Row]],
+        journal: Journal | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.tasks, self.devices, self.journal = list(tasks), devices, journal
+        self._places = {task.id: index for index, task in enumerate(tasks)}
+        if len(self._places) != len(tasks):
+            raise ValueError("the plan holds a task twice; ids must differ")
+        self.environment: dict[str, dict[str, Any]] = {}
+        self.incidents: list[str] = []
+        self._on_progress = on_progress or (lambda _: None)
+        self._started = time.monotonic()
+        pairs = {(task_id, device) for task_id in self._places for device in devices}
+        self._rows = {pair: rows for pair, rows in earlier.items() if pair in pairs}
+        self._resumed = len(self._rows)
+        self._planned = sum(task.origin != EXPLORED for task in tasks)
+        self._searched = sum((task.id, device) in self._rows for task in self._explored() for device in devices)
+        self._asked: dict[int, _Asked] = {}
+        self._complete = True
+        self._report()
+
+    def task_id(self, index: int) -> str:
+        """The id of a task."""
+        return self.tasks[index].id
+
+    def left(self, device: str) -> Iterable[int]:
+        """The tasks that an earlier part of the run has not settled."""
+        return (index for task_id, index in self._places.items() if (task_id, device) not in self._rows)
+
+    def refuse(self, device: Device, why: Callable[[Task, Device], str]) -> None:
+        """Settles what `device` does not support. It is no failure, and never a pass."""
+        for index in list(self.left(device.name)):
+            self._refuse(index, device, why)
+
+    def _refuse(self, index: int, device: Device, why: Callable[[Task, Device], str]) -> bool:
+        reason = why(self.tasks[index], device)
+        if reason:
+            self.settle(index, device.name, Settled(status=Status.NOT_SUPPORTED, reason=reason, seconds=0.0))
+        return bool(reason)
+
+    def message(self, index: int) -> dict[str, Any]:
+        """What a worker is sent."""
+        task = self.tasks[index]
+        config = vars(task.config)
+        return {"id": task.id, "case": task.case, "config": config, "seed": task.seed, "origin": task.origin}
+
+    def settle(self, index: int, device: str, outcome: Settled) -> None:
+        """Records an outcome. An explored task that was not run is none: nobody planned it."""
+        task = self.tasks[index]
+        if outcome.status is Status.NOT_RUN and task.origin == EXPLORED:
+            self._answer(index, device, [])
+            return
+        rows = outcome.rows or [self._incomplete(index, device, outcome)]
+        self._complete &= outcome.status is not Status.NOT_RUN
+        if self.journal is not None and outcome.final:
+            self.journal.settle(task.id, device, rows, outcome.line)
+        self._rows[task.id, device] = list(rows)
+        self._searched += task.origin == EXPLORED
+        self._report()
+        self._answer(index, device, rows)
+
+    def suspect(self, index: int, device: str, failure: Failure) -> None:
+        """Tells who asked for a task that it failed, though it is not settled yet."""
+        self._answer(index, device, [self._incomplete(index, device, failure.settled())])
+
+    def _incomplete(self, index: int, device: str, outcome: Settled) -> Row:
+        """The row that stands for a task that gave none."""
+        return incomplete(
+            self.tasks[index],
+            self.tasks[index].id,
+            device,
+            status=outcome.status,
+            reason=outcome.reason,
+            device_name=str(self.environment.get(device, {}).get("device_name", "")),
+            seconds=outcome.seconds,
+        )
+
+    def ask(self, mailbox: Mailbox, lanes: Sequence[Lane], refuse: Callable[[Task, Device], str]) -> None:
+        """Queues what was asked for on each device that supports it, and answers at once what is settled already."""
+        for question in mailbox.take():
+            task = question.task
+            if task.id not in self._places:
+                self._places[task.id] = len(self.tasks)
+                self.tasks.append(task)
+                if self.journal is not None:
+                    self.journal.plan(plan.rows([task]))
+            index = self._places[task.id]
+            open_lanes = [lane for lane in lanes if not lane.closed and (task.id, lane.device.name) not in self._rows]
+            able = [lane for lane in open_lanes if not self._refuse(index, lane.device, refuse)]
+            self._asked[index] = _Asked(
+                mailbox=mailbox,
+                question=question,
+                missing={lane.device.name for lane in able},
+                rows=[row for name in self.devices for row in self._rows.get((task.id, name), ())],
+            )
+            for lane in able:
+                lane.queue.append(index)
+            self._asked[index].answer()
+
+    def _answer(self, index: int, device: str, rows: Sequence[Row]) -> None:
+        """Gives rows to who asked for the task, once every device has some."""
+        asked = self._asked.get(index)
+        if asked is not None and device in asked.missing:
+            asked.missing.discard(device)
+            asked.rows.extend(rows)
+            asked.answer()
+
+    def hello(self, device: str, facts: Mapping[str, Any]) -> None:
+        """Records what a worker runs on."""
+        if device not in self.environment:
+            if self.journal is not None:
+                self.journal.hello(device, facts)
+            self.environment[device] = dict(facts)
+
+    def execution(self, lanes: Sequence[Lane], *, interrupted: bool) -> Execution:
+        """The outcomes in order."""
+        return Execution(
+            rows=self.rows(),
+            explored=self._explored(),
+            environment=self.environment,
+            unusable={lane.device.name: lane.closed for lane in lanes if lane.closed},
+            incidents=self.incidents,
+            interrupted=interrupted,
+            complete=self._complete and not interrupted,
+        )
+
+    def rows(self) -> list[Row]:
+        """The rows so far, in order."""
+        planned = (task for task in self.tasks if task.origin != EXPLORED)
+        return [
+            row
+            for task in (*planned, *self._explored())
+            for device in self.devices
+            for row in self._rows.get((task.id, device), ())
+        ]
+
+    def _explored(self) -> list[Task]:
+        """The explored tasks that have rows, in an order that does not depend on who was first."""
+        found = [
+            task
+            for task in self.tasks
+            if task.origin == EXPLORED and any((task.id, device) in self._rows for device in self.devices)
+        ]
+        return sorted(found, key=lambda task: (task.case, task.id))
+
+    def _report(self) -> None:
+        seconds = time.monotonic() - self._started
+        total = self._planned * len(self.devices)
+        done = len(self._rows) - self._searched
+        self._on_progress(
+            Progress(done=done, total=total, resumed=self._resumed, seconds=seconds, explored=self._searched)
+        )
