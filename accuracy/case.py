@@ -196,6 +196,10 @@ class Case:
     contract: Callable[[Any, str], Mapping[str, Wanted]] = no_more
     row: int | None = None
 
+    def checks_at(self, origin: str) -> tuple[str, ...]:
+        """The checks of a task of this origin."""
+        return (*self.checks, *(self.published_checks if origin == "published" else ()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

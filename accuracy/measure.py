@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -33,19 +34,51 @@ REST: Final = "rest"
 """Stands for what ran after the last part, which an exception may have kept from being one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """A case that was drawn and run: all that its checks see, what ended it early, and how long the layer took.
+
+    `paths` says by which path of the library each part was made.
+    """
+
+    case: Case
+    setting: Setting
+    paths: Mapping[str, str]
+    failure: Exception | None
+    seconds: float
+
+
 def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     """The observations of one planned case on one device, as dictionaries with fields of `Observation`.
 
-    What is at its default is left out.
-
-    A layer that raises is a result: a `contract` row says so, and what was built before is still
-    compared. A check of ours that raises is not: its row is `not_run`, which is never green.
+    What is at its default is left out. A layer that raises is a result: a `contract` row says so, and what was
+    built before is still compared. A check of ours that raises is not: its row is `not_run`, which is never green.
     """
+    ran = run(task)
+    case, config = ran.case, ran.setting.config
+    identity = {
+        "id": task["id"],
+        "case": case.name,
+        "config": canonical_json(task["config"]),
+        "seed": str(task["seed"]),
+        "origin": task["origin"],
+        "device": device,
+        "device_name": hardware(task["torch_device"]),
+        "dtype": config.dtype,
+        "mode": config.mode,
+        "seconds": ran.seconds,
+        "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
+    }
+    rows = [*contract.rows(case, ran.setting, ran.failure), *_compared(case, ran.setting, str(task["origin"]))]
+    return [identity | row | {"path": _path(row, ran.paths)} for row in rows]
+
+
+def run(task: Mapping[str, Any]) -> Ran:
+    """Draws the tensors of a task and runs its layer."""
     case = CASES[task["case"]]
     config = parse_config(case, task["config"])
     target = torch.device(task["torch_device"])
-    seed = int(task["seed"])
-    drawn = inputs.drawn(config, seed)
+    drawn = inputs.drawn(config, int(task["seed"]))
     started = time.perf_counter()
     parts, paths, failure = _run(case, config, drawn, target)
     seconds = time.perf_counter() - started
@@ -59,21 +92,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         bounds=bounds,
         published=tuple(each for each in published if each.covers(case.row, case.layer, config.dtype, task["origin"])),
     )
-    identity = {
-        "id": task["id"],
-        "case": case.name,
-        "config": canonical_json(task["config"]),
-        "seed": str(seed),
-        "origin": task["origin"],
-        "device": device,
-        "device_name": hardware(task["torch_device"]),
-        "dtype": config.dtype,
-        "mode": config.mode,
-        "seconds": seconds,
-        "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
-    }
-    rows = [*contract.rows(case, setting, failure), *_compared(case, setting, str(task["origin"]))]
-    return [identity | row | {"path": _path(row, paths)} for row in rows]
+    return Ran(case=case, setting=setting, paths=paths, failure=failure, seconds=seconds)
 
 
 def parse_config(case: Case, values: Mapping[str, Any]) -> Any:
@@ -119,7 +138,7 @@ def _path(row: Mapping[str, Any], paths: Mapping[str, str]) -> str:
 
 
 def _compared(case: Case, setting: Setting, origin: str) -> Iterator[dict[str, Any]]:
-    for reference in (*case.checks, *(case.published_checks if origin == "published" else ())):
+    for reference in case.checks_at(origin):
         try:
             comparisons: list[Comparison] = list(resolve(reference)(setting))
             rows = [

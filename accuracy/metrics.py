@@ -4,7 +4,6 @@ Special values are classified before anything is subtracted; every error metric 
 elements that are finite on both sides, and is NaN where there are none.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,44 +82,35 @@ def special_mismatches(actual: Tensor, model: Model, dtype: torch.dtype) -> Tens
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Finite errors of one model, flat, with what they are measured by.
+    """What is finite of a comparison, flat: values seen and expected, with bounds and scales.
 
     `places` says where each stands in the tensor and `wrong` where the class is wrong; both are None in the
-    ordinary case that all is finite, as it should be.
+    ordinary case that all is finite, as it should be. `told` is the tally, None if nothing is finite.
     """
 
-    error: Array
+    actual: Array
     expected: Array
     bound: Array
     scale: Array
+    told: Tally | None
     places: NDArray[np.int64] | None = None
     wrong: NDArray[np.int64] | None = None
-
-    def told(self, dtype: torch.dtype) -> Tally | None:
-        """Their tally, nothing if there is no finite element."""
-        return tally.of(self.error, self.expected, self.bound, self.scale, dtype) if self.error.size else None
 
 
 def errors(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
     """The errors of `actual`, float64 and of the model's shape, against it."""
-    seen, expected, bound, scale = (flat(part) for part in (actual, model.expected, model.bound, model.scale))
-    # A sum is finite only if all its terms are; and where |expected| stays below the threshold, so does an end of
-    # every interval around it.
-    if math.isfinite(seen.sum()) and max(-expected.min(initial=0.0), expected.max(initial=0.0)) < min(
-        overflow_threshold(dtype), model.overflow
-    ):
-        return Errors(error=seen - expected, expected=expected, bound=bound, scale=scale)
-    wrong = np.flatnonzero(flat(special_mismatches(actual, model, dtype)))
-    places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
-    finite = expected[places]
-    return Errors(
-        error=seen[places] - finite,
-        expected=finite,
-        bound=bound[places],
-        scale=scale[places],
-        places=places,
-        wrong=wrong,
-    )
+    parts = [flat(part) for part in (actual, model.expected, model.bound, model.scale)]
+    # Where all is finite and |expected| stays below the threshold, an end of every interval around it does, too.
+    below = min(overflow_threshold(dtype), model.overflow)
+    told = tally.of(*parts, below=below, dtype=dtype) if parts[0].size else None
+    wrong = places = None
+    if told is None:
+        wrong = np.flatnonzero(flat(special_mismatches(actual, model, dtype)))
+        places = np.flatnonzero(np.isfinite(parts[0]) & np.isfinite(parts[1]))
+        parts = [part[places] for part in parts]
+        told = tally.of(*parts, below=math.inf, dtype=dtype) if places.size else None
+    seen, expected, bound, scale = parts
+    return Errors(actual=seen, expected=expected, bound=bound, scale=scale, told=told, places=places, wrong=wrong)
 
 
 def flat(values: Tensor) -> NDArray[Any]:
@@ -146,7 +136,7 @@ def describe(comparison: Comparison) -> dict[str, object]:
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
     found = errors(actual, model, comparison.dtype)
-    told = found.told(comparison.dtype)
+    told = found.told
     columns: dict[str, object] = {
         "count": actual.numel(),
         "basis": comparison.basis,
@@ -158,7 +148,7 @@ def describe(comparison: Comparison) -> dict[str, object]:
     if comparison.paired:
         columns |= {"sample_values": fingerprint.sample(actual), "sample_bounds": fingerprint.sample(model.bound)}
     if told is not None:
-        columns |= _statistics(told, found.error.size)
+        columns |= _statistics(told, found.actual.size)
     if found.wrong is not None and found.wrong.size:
         columns["ratio"] = math.inf
         columns["observed"] = _class_reason(actual, model, found.wrong)
@@ -217,16 +207,11 @@ def _worst(actual: Tensor, model: Model, found: Errors, told: Tally | None) -> d
     seen, expected, bound = (flat(part)[chosen or [0]].tolist() for part in (actual, model.expected, model.bound))
     index = np.stack(np.unravel_index(chosen, actual.shape), axis=-1).tolist() if actual.dim() and chosen else [[]]
     rows = [
-        {
-            "index": index[number],
-            "actual": repr(seen[number]),
-            "expected": repr(expected[number]),
-            "limit": repr(bound[number]),
-            "ratio": repr(pairs[number][0]),
-        }
+        f'{{"index": {index[number]}, "actual": "{seen[number]!r}", "expected": "{expected[number]!r}", '
+        f'"limit": "{bound[number]!r}", "ratio": "{pairs[number][0]!r}"}}'
         for number in range(len(chosen))
     ]
-    return {"worst": json.dumps(rows), "limit": bound[0]}
+    return {"worst": f"[{', '.join(rows)}]", "limit": bound[0]}
 
 
 def _class_reason(actual: Tensor, model: Model, wrong: NDArray[np.int64]) -> str:
@@ -265,12 +250,9 @@ def _settled(found: Sequence[structure.Structure], quiet: float) -> bool:
 
 def _worst_ratio(found: Errors) -> float:
     """The worst error over the bound of a model; infinite where it predicts another special value."""
-    return math.inf if found.wrong is not None and found.wrong.size else largest_ratio(found.error, found.bound)
-
-
-def largest_ratio(error: Array, bound: Array) -> float:
-    """The largest |error| / bound: +inf where an exact value was missed, 0 where there is no error or no element."""
-    return float(_ratios(error, bound).max(initial=0.0))
+    if found.wrong is not None and found.wrong.size:
+        return math.inf
+    return found.told.ratio if found.told else 0.0
 
 
 def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
@@ -278,7 +260,7 @@ def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
 
     An entry that has no more elements than that has none left; a special value as it should be is no outlier.
     """
-    ratios = _ratios(found.error, found.bound)
+    ratios = tally.quotients(np.abs(found.actual - found.expected), found.bound)
     if found.places is not None:
         whole = np.zeros(shape.numel())
         whole[found.places] = ratios
@@ -288,14 +270,7 @@ def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
     table = ratios.reshape(shape[0], -1)
     if table.shape[1] <= outliers:
         return 0.0
-    return float(np.sort(table, axis=1)[:, -1 - outliers].max())
-
-
-def _ratios(error: Array, bound: Array) -> Array:
-    size = np.abs(error)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios: Array = np.where(size == 0, 0.0, size / bound)
-    return ratios
+    return float(np.partition(table, -1 - outliers, axis=1)[:, -1 - outliers].max())
 
 
 def _structure(actual: Tensor, model: Model, least_effect: float | None) -> structure.Structure:

@@ -19,6 +19,9 @@ Sums = Any
 BLOCKS = 8
 """Into how many runs the inner dimension is cut."""
 
+AT_ONCE = 1 << 16
+"""Elements of the contributions of several blocks that are made together; of more, one block at a time."""
+
 LEAST_INNER = 8
 """Inner dimension below which few distinct products exist, so that rounding errors repeat."""
 
@@ -43,7 +46,7 @@ def strongest(error: Tensor, expected: Tensor, factors: tuple[Tensor, Tensor] | 
     product `expected` is, or None. Non-finite elements must have been set to zero in both. Effects
     of a relative size up to `least` do not count.
     """
-    e, y = np.ascontiguousarray(error.numpy()), np.ascontiguousarray(expected.numpy())
+    e, y = error.numpy(), expected.numpy()
     product = e * y
     squares = product * product
     signals, energies = y * y, e * e
@@ -56,7 +59,7 @@ def strongest(error: Tensor, expected: Tensor, factors: tuple[Tensor, Tensor] | 
         *_means(e.sum(axis=0), energies.sum(axis=0), by_column[2], number=e.shape[0], least=least, name="column"),
     ]
     if factors is not None:
-        found += _blocks(e.reshape(-1), factors, least)
+        found += _blocks(e, factors, least)
     return max(found, key=lambda structure: abs(structure.z), default=Structure(z=0.0, effect=0.0, at=""))
 
 
@@ -74,20 +77,36 @@ def _means(total: Sums, energy: Sums, signal: Sums, *, number: int, least: float
 
 
 def _blocks(error: Sums, factors: tuple[Tensor, Tensor], least: float) -> list[Structure]:
-    """Slope of the error on what each block of the inner dimension contributes."""
-    left, right = (factor.numpy() for factor in factors)
-    size = -(-left.shape[1] // BLOCKS)
-    begins = range(0, left.shape[1], size)
-    found = []
-    for number, begin in enumerate(begins):
-        part = (left[:, begin : begin + size] @ right[:, begin : begin + size].T).reshape(-1)
-        if not np.isfinite(part.sum()):
-            part = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
-        cross, signal = error @ part, part @ part
-        part *= error
-        name = f"block {number} of {len(begins)} of the inner dimension"
-        found += _slopes(cross, part @ part, signal, least=least, name=name)
-    return found
+    """Slope of the error on what each block of the inner dimension contributes: runs of ⌈K / BLOCKS⌉ elements."""
+    inner = factors[0].shape[1]
+    size = -(-inner // BLOCKS)
+    left, right = (_cut(factor.numpy(), size) for factor in factors)
+    at_once = max(1, AT_ONCE // max(1, error.size))
+    sums = [
+        _projected(error, left[begin : begin + at_once], right[begin : begin + at_once])
+        for begin in range(0, len(left), at_once)
+    ]
+    name = f"block {{}} of {len(left)} of the inner dimension"
+    return _slopes(*(np.concatenate(each) for each in zip(*sums, strict=True)), least=least, name=name)
+
+
+def _cut(factor: Sums, size: int) -> Sums:
+    """A matrix [R, K] as blocks [⌈K / size⌉, R, size], the last filled up with zeros."""
+    rows, inner = factor.shape
+    count = -(-inner // size)
+    if inner < count * size:
+        factor = np.concatenate([factor, np.zeros((rows, count * size - inner))], axis=1)
+    return factor.reshape(rows, count, size).transpose(1, 0, 2)
+
+
+def _projected(error: Sums, left: Sums, right: Sums) -> tuple[Sums, Sums, Sums]:
+    """Σe·p, Σ(e·p)² and Σp² of what each block contributes, p; where that is not finite it counts as zero."""
+    parts = np.matmul(left, right.transpose(0, 2, 1))
+    if not np.isfinite(parts.sum()):
+        parts = np.nan_to_num(parts, nan=0.0, posinf=0.0, neginf=0.0)
+    signal = np.square(parts).sum(axis=(1, 2))
+    parts *= error
+    return parts.sum(axis=(1, 2)), np.square(parts).sum(axis=(1, 2)), signal
 
 
 def _largest(z: Sums, effect: Sums, least: float, name: str) -> list[Structure]:
@@ -97,4 +116,5 @@ def _largest(z: Sums, effect: Sums, least: float, name: str) -> list[Structure]:
     at = int(counts.argmax()) if counts.size else 0
     if not counts.size or counts[at] == 0:
         return []
-    return [Structure(z=float(z[at]), effect=float(effect[at]), at=name if z.size == 1 else f"{name} {at}")]
+    place = name.format(at) if "{}" in name else name if z.size == 1 else f"{name} {at}"
+    return [Structure(z=float(z[at]), effect=float(effect[at]), at=place)]

@@ -61,12 +61,20 @@ _MAXIMA: Final = ("largest", "relative", "ratio", "kappa", "ulps")
 _HISTOGRAMS: Final = ("errors", "relatives", "ratios")
 
 
-def of(error: Array, expected: Array, bound: Array, scale: Array, dtype: torch.dtype) -> Tally:
-    """The tally of finite errors and expected values, arrays of one dimension and the same, positive length."""
-    parts = [
-        _block(*(array[begin : begin + BLOCK] for array in (error, expected, bound, scale)), dtype=dtype, begin=begin)
-        for begin in range(0, error.size, BLOCK)
-    ]
+def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype) -> Tally | None:
+    """The tally of arrays of one dimension and the same, positive length.
+
+    Nothing where a value is not finite, or an expected one not smaller than `below`: then classes come first.
+    """
+    parts = []
+    for begin in range(0, actual.size, BLOCK):
+        seen, wanted, most, noise = (array[begin : begin + BLOCK] for array in (actual, expected, bound, scale))
+        with np.errstate(invalid="ignore"):  # an infinity less an infinity is not ordinary, and told below
+            error = seen - wanted
+        part = block(error, wanted, most, noise, below=below, dtype=dtype, begin=begin)
+        if part is None:
+            return None
+        parts.append(part)
     return parts[0] if len(parts) == 1 else _added(parts)
 
 
@@ -78,20 +86,20 @@ def _added(parts: Sequence[Tally]) -> Tally:
     return Tally(**added, worst=tuple(worst[:KEPT]))
 
 
-def _block(error: Array, expected: Array, bound: Array, scale: Array, *, dtype: torch.dtype, begin: int) -> Tally:
-    size = np.abs(error)
+def block(
+    error: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype, begin: int = 0
+) -> Tally | None:
+    """The tally of one block of errors, whose first has the place `begin`; nothing as in `of`."""
+    size, magnitude = np.abs(error), np.abs(expected)
     largest = float(size.max())
+    if not (largest < np.inf and magnitude.max() < below):
+        return None
     signal = float(expected @ expected)
     if largest == 0:
         none = histogram.zeros(size.size)
         return Tally(signal=signal, errors=none, relatives=none, ratios=none)
     product = error * expected
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relatives, ratios, kappas = (size / divisor for divisor in (np.maximum(np.abs(expected), scale), bound, scale))
-    if size.min() == 0:
-        exact = size == 0
-        for quotients in (relatives, ratios, kappas):
-            quotients[exact] = 0.0
+    relatives, ratios, kappas = (quotients(size, divisor) for divisor in (np.maximum(magnitude, scale), bound, scale))
     return Tally(
         magnitude=float(size.sum()),
         total=float(error.sum()),
@@ -111,9 +119,18 @@ def _block(error: Array, expected: Array, bound: Array, scale: Array, *, dtype: 
     )
 
 
+def quotients(size: Array, divisor: Array) -> Array:
+    """|e| / divisor, elementwise: 0 where the error is 0, +inf where an exact value was missed."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Array = size / divisor
+    if np.isnan(found.max(initial=0.0)):
+        found[size == 0] = 0.0
+    return found
+
+
 def _worst(ratios: Array, begin: int) -> tuple[tuple[float, int], ...]:
     """The largest ratios above 0 with their places, NaN among the infinities."""
-    ranked = np.where(np.isnan(ratios), np.inf, ratios) if np.isnan(ratios).any() else ratios
+    ranked = np.where(np.isnan(ratios), np.inf, ratios) if np.isnan(ratios.max()) else ratios
     least = 0.0
     if ranked.size >= KEPT * GROUP:
         # The eighth largest of the maxima of groups: at least eight elements reach it, and few more.

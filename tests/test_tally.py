@@ -17,12 +17,12 @@ SIZES = (1, 5, 63, 513, 600, 3000)
 
 
 def drawn(seed: int, size: int) -> tuple[Array, Array, Array, Array]:
-    """Errors, a third of them zero and some equal, expected values, and bounds and scales that hold some zeros."""
+    """Values seen, a third of them as expected, expected values, and bounds and scales that hold some zeros."""
     dice = np.random.default_rng(seed)
-    errors = dice.integers(-4, 5, size) * dice.choice([0.0, 1e-7, 1e-3], size)
     expected = dice.normal(size=size) * dice.choice([0.0, 1.0, 300.0], size)
+    actual = expected + dice.integers(-4, 5, size) * dice.choice([0.0, 1e-7, 1e-3], size)
     bounds, scales = (np.abs(dice.normal(size=size)) * dice.choice([0.0, 1.0, 1.0], size) for _ in range(2))
-    return errors, expected, np.round(bounds, 1), scales
+    return actual, expected, np.round(bounds, 1), scales
 
 
 def by_definition(errors: Array, expected: Array, bounds: Array, scales: Array, dtype: torch.dtype) -> Tally:
@@ -64,7 +64,10 @@ def test_a_tally_is_what_its_formulas_say(
     monkeypatch.setattr(tally, "BLOCK", block)
     for seed in range(5):
         values = drawn(seed, size)
-        seen, wanted = asdict(tally.of(*values, dtype)), asdict(by_definition(*values, dtype))
+        actual, expected, bounds, scales = values
+        told = tally.of(actual, expected, bounds, scales, below=math.inf, dtype=dtype)
+        assert told
+        seen, wanted = asdict(told), asdict(by_definition(actual - expected, expected, bounds, scales, dtype))
         for name in wanted:
             if name in ("errors", "relatives", "ratios"):
                 assert [part.tolist() for part in seen[name]] == [part.tolist() for part in wanted[name]]
@@ -80,7 +83,8 @@ def test_the_worst_are_found_among_equal_ones_and_nan(ratios: list[float]) -> No
     """Infinities and NaN first, which a bound of NaN makes, then the largest; of equal ones the first."""
     bounds = np.array([math.inf if ratio == 0 else 1 / ratio for ratio in ratios])
     ones = np.ones(len(ratios))
-    told = tally.of(ones, ones, bounds, ones, torch.float32)
+    told = tally.of(2 * ones, ones, bounds, ones, below=math.inf, dtype=torch.float32)
+    assert told
 
     rank = {1.5: 2, 1.0: 3, 0.5: 4}
     order = sorted((rank.get(ratio, 1), place) for place, ratio in enumerate(ratios) if ratio != 0)
@@ -91,9 +95,33 @@ def test_the_worst_are_found_among_equal_ones_and_nan(ratios: list[float]) -> No
 def test_no_error_at_all_is_told_without_counting() -> None:
     """The shortcut gives what counting zeros would."""
     expected = np.array([1.0, -2.0, 0.0])
-    told = tally.of(np.zeros(3), expected, np.zeros(3), np.zeros(3), torch.float32)
+    told = tally.of(expected, expected, np.zeros(3), np.zeros(3), below=math.inf, dtype=torch.float32)
+    assert told
 
     assert asdict(told)["errors"][0].tolist() == told.ratios[0].tolist() == [0]
     assert told.errors[1].tolist() == told.relatives[1].tolist() == [3]
     assert told.signal == 5
     assert (told.worst, told.ratio, told.largest) == ((), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "below", "ordinary"),
+    [
+        (1.0, 2.0, 3.0, True),
+        (1.0, -2.0, 2.0, False),
+        (math.inf, 2.0, 3.0, False),
+        (math.nan, 2.0, 3.0, False),
+        (1.0, math.nan, 3.0, False),
+        (math.inf, math.inf, math.inf, False),
+        (1.0, 3.0, math.inf, True),
+    ],
+)
+def test_what_is_not_ordinary_is_left_to_others(
+    actual: float, expected: float, below: float, *, ordinary: bool
+) -> None:
+    """In any block: infinities, NaN, and expected values that may overflow."""
+    values = np.ones(tally.BLOCK + 1)
+    seen, wanted = values.copy(), values.copy()
+    seen[-1], wanted[-1] = actual, expected
+
+    assert (tally.of(seen, wanted, values, values, below=below, dtype=torch.float16) is not None) is ordinary

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from accuracy.case import Stage
 from accuracy.checks import dense, fused
-from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
+from accuracy.checks.setting import Setting, compute_dtype, once, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import codes, four_bit, theory
 from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
@@ -22,14 +22,14 @@ def encode(setting: Setting) -> Iterator[Comparison]:
     if not setting.has("stored"):
         return
     stored: Stored4bit = setting.parts["stored"]
-    scales = four_bit.block_maxima(setting.inputs.weight.float(), stored.blocksize)
+    scales = _maxima(setting)
     if isinstance(stored.scales, Tensor):
         yield _scales(stored.scales, scales, setting.bounds.zero_block_scale)
     else:
         yield from _nested_scales(stored.scales, scales, setting)
     per_element = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape)).double()
     weight = setting.inputs.weight.double().reshape(-1)
-    yield from _codes("codes", weight, per_element, four_bit.unpack(stored), codes.four_bit(stored.quant_type), setting)
+    yield from _codes("codes", weight, per_element, _chosen(setting), codes.four_bit(stored.quant_type), setting)
 
 
 def decode(setting: Setting) -> Iterator[Comparison]:
@@ -42,7 +42,7 @@ def decode(setting: Setting) -> Iterator[Comparison]:
         quantity="weight",
         actual=setting.parts["weight"],
         dtype=stored.dtype,
-        model=exact(four_bit.decode(stored, stored.dtype)),
+        model=exact(_decoded(setting, stored.dtype)),
         basis="exact",
     )
     # A weight of the wrong shape is so in every dtype, and is said once.
@@ -52,7 +52,7 @@ def decode(setting: Setting) -> Iterator[Comparison]:
             quantity="weight_in_compute_dtype",
             actual=setting.parts["weight_in_compute_dtype"],
             dtype=compute_dtype(setting.config),
-            model=exact(four_bit.decode(stored, compute_dtype(setting.config))),
+            model=exact(_decoded(setting, compute_dtype(setting.config))),
             basis="exact",
         )
 
@@ -60,7 +60,7 @@ def decode(setting: Setting) -> Iterator[Comparison]:
 def compute(setting: Setting) -> Iterator[Comparison]:
     """Output and gradients of `Linear4bit` against float64 products of the decoded weight."""
     if setting.has("output"):
-        model = dense.forward(setting, _operand(setting))
+        model = _forward(setting)
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="output",
@@ -73,7 +73,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
-        model = dense.backward_input(setting, _backward_operand(setting))
+        model = _backward_input(setting)
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="grad_input",
@@ -93,7 +93,7 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
     stored: Stored4bit = setting.parts["stored"]
     original = setting.inputs.weight.double()
     error = weight_error(stored, original, setting.code_slack)
-    decoded = four_bit.decode_float32(stored)
+    decoded = _decoded(setting, FLOAT32)
     yield Comparison(
         stage=Stage.QUANTIZATION,
         quantity="weight",
@@ -105,10 +105,10 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
     )
     error = error + rounding_error(decoded, compute_dtype(setting.config))
     if setting.has("output"):
-        model = dense.forward(setting, _operand(setting))
+        model = _forward(setting)
         yield dense.against_reference(setting, "output", model, original, error)
     if setting.has("grad_input"):
-        model = dense.backward_input(setting, _backward_operand(setting))
+        model = _backward_input(setting)
         error = error + rounding_error(decoded, stored.dtype)
         yield dense.against_reference(setting, "grad_input", model, original, error)
 
@@ -138,20 +138,41 @@ def _against_theory(setting: Setting, stored: Stored4bit, original: Tensor) -> f
     """Quantization error of N(0, 1) weights against theory; without what double quantization adds."""
     if setting.config.weight != "normal" or original.numel() < setting.bounds.theory_elements:
         return 0.0
-    maxima = four_bit.block_maxima(setting.inputs.weight.float(), stored.blocksize).double()
+    maxima = _maxima(setting).double()
     scale = four_bit.per_element(maxima, stored.blocksize, original.numel())
-    decoded = codes.four_bit(stored.quant_type).double()[four_bit.unpack(stored)] * scale
+    decoded = codes.four_bit(stored.quant_type).double()[_chosen(setting)] * scale
     return theory.four_bit_z(original.reshape(-1) - decoded, maxima, stored.blocksize, stored.quant_type)
 
 
-def _operand(setting: Setting) -> Tensor:
-    return four_bit.decode(setting.parts["stored"], compute_dtype(setting.config))
+@once
+def _maxima(setting: Setting) -> Tensor:
+    """The largest magnitude of each block of the original weight, float32."""
+    return four_bit.block_maxima(setting.inputs.weight.float(), setting.parts["stored"].blocksize)
 
 
-def _backward_operand(setting: Setting) -> Tensor:
+@once
+def _chosen(setting: Setting) -> Tensor:
+    return four_bit.unpack(setting.parts["stored"])
+
+
+@once
+def _decoded(setting: Setting, dtype: torch.dtype) -> Tensor:
+    """The decoded weight, float64 [N, K]."""
+    if dtype == FLOAT32:
+        return four_bit.decode_float32(setting.parts["stored"])
+    return rounded(_decoded(setting, FLOAT32), dtype)
+
+
+@once
+def _forward(setting: Setting) -> Model:
+    return dense.forward(setting, _decoded(setting, compute_dtype(setting.config)))
+
+
+@once
+def _backward_input(setting: Setting) -> Model:
     """The backward pass decodes in the dtype of the original weight and casts that to the gradient's."""
-    stored: Stored4bit = setting.parts["stored"]
-    return rounded(four_bit.decode(stored, stored.dtype), compute_dtype(setting.config))
+    decoded = _decoded(setting, setting.parts["stored"].dtype)
+    return dense.backward_input(setting, rounded(decoded, compute_dtype(setting.config)))
 
 
 def _scales(stored: Tensor, expected: Tensor, zero_block_scale: float) -> Comparison:

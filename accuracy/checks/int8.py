@@ -8,7 +8,7 @@ from torch import Tensor
 
 from accuracy.case import Stage
 from accuracy.checks import dense
-from accuracy.checks.setting import Setting, torch_dtype
+from accuracy.checks.setting import Setting, once, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import int8, linear, theory
 from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
@@ -58,7 +58,7 @@ def decode(setting: Setting) -> Iterator[Comparison]:
         quantity="weight",
         actual=setting.parts["weight"],
         dtype=FLOAT32,
-        model=exact(int8.decode_float32(setting.parts["stored"])),
+        model=exact(_decoded_float32(setting)),
         basis="exact",
     )
 
@@ -78,7 +78,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
-        model = dense.backward_input(setting, int8.decode(setting.parts["stored"], dtype))
+        model = _backward_input(setting)
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="grad_input",
@@ -109,14 +109,14 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
         basis="half-gap",
         theory_z=_against_theory(setting, stored),
     )
-    error = error + rounding_error(int8.decode_float32(stored), torch_dtype(setting.config.dtype))
+    error = error + rounding_error(_decoded_float32(setting), torch_dtype(setting.config.dtype))
     if setting.has("output"):
         model = _output(setting)
         if _quantizes_activations(setting):
             model = replace(model, bound=model.bound + _activation_error(setting))
         yield dense.against_reference(setting, "output", model, original, error)
     if setting.has("grad_input"):
-        model = dense.backward_input(setting, int8.decode(stored, torch_dtype(setting.config.dtype)))
+        model = _backward_input(setting)
         yield dense.against_reference(setting, "grad_input", model, original, error)
 
 
@@ -156,10 +156,26 @@ def _ends_in_float16(setting: Setting) -> bool:
     return _quantizes_activations(setting) and setting.arithmetic.int8_in_float16
 
 
+@once
+def _decoded_float32(setting: Setting) -> Tensor:
+    return int8.decode_float32(setting.parts["stored"])
+
+
+@once
+def _decoded(setting: Setting) -> Tensor:
+    return int8.decode(setting.parts["stored"], torch_dtype(setting.config.dtype))
+
+
+@once
+def _backward_input(setting: Setting) -> Model:
+    return dense.backward_input(setting, _decoded(setting))
+
+
+@once
 def _output(setting: Setting) -> Model:
     dtype = torch_dtype(setting.config.dtype)
     if not _quantizes_activations(setting):
-        return dense.forward(setting, int8.decode(setting.parts["stored"], dtype))
+        return dense.forward(setting, _decoded(setting))
     return _int8_product(setting, dtype)[0]
 
 
@@ -192,7 +208,7 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
     scaling = 5 * u * (inner.abs() + bias.abs()) + ambiguous
     first = _as_stored(inner + bias, scaling, dtype, setting.parts["output"])
     outliers = linear.affine(
-        x[:, rows.outliers].double(), rounded(int8.decode_float32(stored), dtype)[:, rows.outliers], None
+        x[:, rows.outliers].double(), rounded(_decoded_float32(setting)[:, rows.outliers], dtype), None
     )
     expected = first + outliers.total
     growth = probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
@@ -230,12 +246,11 @@ def _as_stored(first: Tensor, error: Tensor, dtype: torch.dtype, output: Tensor)
 def _activation_error(setting: Setting) -> Tensor:
     """What rounding activations to int8 may move: |x̂ - x||Ŵ| with the codes our own quantizer chose."""
     config = setting.config
-    stored: Stored8bit = setting.parts["stored"]
     x = setting.inputs.x.reshape(-1, config.in_features)
     rows = int8.quantize_rows(x, config.threshold, _tie_slack(setting))
     decoded = rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE
     decoded[:, rows.outliers] = x.double()[:, rows.outliers]
-    moved: Tensor = (decoded - x.double()).abs() @ int8.decode_float32(stored).abs().T
+    moved: Tensor = (decoded - x.double()).abs() @ _decoded_float32(setting).abs().T
     return moved.reshape(*config.batch, config.out_features)
 
 

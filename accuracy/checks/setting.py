@@ -1,8 +1,9 @@
 """What a check is told besides the config: the tensors it started from, what the layer did, and where."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 
@@ -25,7 +26,7 @@ class Setting:
     """One run of one layer. `parts` holds what the subject yielded before it ended or raised.
 
     `device_type` is torch's word for the device, `arithmetic` what is known of how the library computes there.
-    `published` are the tolerances of the library's own tests that speak of it.
+    `published` are the tolerances of the library's own tests that speak of it. `made` is the memory of `once`.
     """
 
     config: Any
@@ -35,6 +36,7 @@ class Setting:
     arithmetic: Arithmetic
     bounds: Bounds
     published: tuple[Published, ...] = ()
+    made: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def least_effect(self) -> float | None:
@@ -65,6 +67,27 @@ class Setting:
     def has(self, *names: str) -> bool:
         """Whether the layer got as far as all of these parts."""
         return all(name in self.parts for name in names)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def once(make: Callable[Concatenate[Setting, P], T]) -> Callable[Concatenate[Setting, P], T]:
+    """A function of a setting that several checks call: what it gives is made once and kept as long as the setting.
+
+    Its other arguments must be hashable, and nobody may change what it gives.
+    """
+
+    @wraps(make)
+    def kept(setting: Setting, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (make, args, tuple(kwargs.items()))
+        if key not in setting.made:
+            setting.made[key] = make(setting, *args, **kwargs)
+        made: T = setting.made[key]
+        return made
+
+    return cast("Callable[Concatenate[Setting, P], T]", kept)
 
 
 def torch_dtype(name: str) -> torch.dtype:

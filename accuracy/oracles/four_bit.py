@@ -7,6 +7,7 @@ stored in float32, or, double-quantized ("nested"), as an 8-bit code in blocks o
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -96,11 +97,15 @@ def excess_distance(normalized: Tensor, chosen: Tensor, table: Tensor) -> Tensor
     `normalized` holds weight ÷ scale in float64, `chosen` the code numbers, `table` the code values.
     Zero exactly where the choice is a nearest code.
     """
-    values = table.double()
-    ordered = values.sort().values
-    right = torch.searchsorted(ordered, normalized).clamp(1, ordered.numel() - 1)
-    nearest = torch.minimum((normalized - ordered[right - 1]).abs(), (ordered[right] - normalized).abs())
-    return (normalized - values[chosen]).abs() - nearest
+    cells = _cells(table)
+    outside = ~((normalized >= cells.begin[chosen]) & (normalized <= cells.end[chosen]))
+    excess = torch.zeros_like(normalized)
+    if outside.any():
+        values, seen = cells.ordered, normalized[outside]
+        right = torch.searchsorted(values, seen).clamp(1, values.numel() - 1)
+        nearest = torch.minimum((seen - values[right - 1]).abs(), (values[right] - seen).abs())
+        excess[outside] = (seen - table.double()[chosen[outside]]).abs() - nearest
+    return excess
 
 
 def half_gap(chosen: Tensor, normalized: Tensor, quant_type: str) -> Tensor:
@@ -108,9 +113,38 @@ def half_gap(chosen: Tensor, normalized: Tensor, quant_type: str) -> Tensor:
 
     Zero at the ends of the table, where |v| cannot exceed 1.
     """
-    values = codes.four_bit(quant_type).double()
+    cells = _cells(codes.four_bit(quant_type))
+    return torch.where(normalized >= cells.values[chosen], cells.above[chosen], cells.below[chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cells:
+    """What a table of codes makes of the line, float64.
+
+    `ordered` are the values that there are, rising. For each code: its value, the interval in which it is a nearest
+    one, and half the gaps to the values above and below.
+    """
+
+    ordered: Tensor
+    values: Tensor
+    begin: Tensor
+    end: Tensor
+    above: Tensor
+    below: Tensor
+
+
+@lru_cache(maxsize=8)
+def _cells(table: Tensor) -> _Cells:
+    values = table.double()
     ordered = torch.unique(values)
-    at = torch.searchsorted(ordered, values[chosen])
+    at = torch.searchsorted(ordered, values)
     above = (ordered[(at + 1).clamp_max(ordered.numel() - 1)] - ordered[at]) / 2
     below = (ordered[at] - ordered[(at - 1).clamp_min(0)]) / 2
-    return torch.where(normalized >= values[chosen], above, below)
+    return _Cells(
+        ordered=ordered,
+        values=values,
+        begin=torch.where(below > 0, values - below, -math.inf),
+        end=torch.where(above > 0, values + above, math.inf),
+        above=above,
+        below=below,
+    )

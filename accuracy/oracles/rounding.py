@@ -31,14 +31,18 @@ def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
     Correct for values that are exact in float64: torch rounds float64 to a 16-bit type through
     float32, so a second rounding is avoided by rounding to odd first.
     """
-    if dtype == torch.float32:
-        return values.float().double()
-    return _round_to_odd_float32(values).to(dtype).double()
-
-
-def _round_to_odd_float32(values: Tensor) -> Tensor:
-    """Float64 to float32 such that a later rounding to 16 bits equals a direct one (Boldo, Melquiond 2008)."""
     nearest = values.float()
+    if dtype == torch.float32:
+        return nearest.double()
+    exact = torch.equal(nearest.double(), values)
+    return (nearest if exact else _round_to_odd_float32(values, nearest)).to(dtype).double()
+
+
+def _round_to_odd_float32(values: Tensor, nearest: Tensor) -> Tensor:
+    """Float64 to float32 such that a later rounding to 16 bits equals a direct one (Boldo, Melquiond 2008).
+
+    `nearest` is `values` rounded to nearest.
+    """
     inexact = (nearest.double() != values) & nearest.isfinite() & values.isfinite()
     toward_zero = torch.where(
         nearest.double().abs() > values.abs(), torch.nextafter(nearest, torch.zeros_like(nearest)), nearest

@@ -67,7 +67,7 @@ def assertion(kind: str, dtype: str, batches: int) -> str:
     nn.init.kaiming_normal_(second.weight)
     reference = nn.Sequential(first, second)
     second.weight.requires_grad = False
-    quantized: Any = nn.Sequential(nn.Linear(FIRST, SECOND), _kinds()[kind](SECOND, LAST))
+    quantized: Any = nn.Sequential(nn.Linear(FIRST, SECOND), kinds()[kind](SECOND, LAST))
     with torch.no_grad():
         for mine, its in zip(quantized, reference, strict=True):
             mine.weight.copy_(its.weight)
@@ -92,7 +92,7 @@ def assertion(kind: str, dtype: str, batches: int) -> str:
     return ""
 
 
-def _kinds() -> dict[str, Any]:
+def kinds() -> dict[str, Any]:
     """The layers of the published test, by its own names."""
     import torch
     from bitsandbytes import nn
