@@ -3,6 +3,7 @@
 #   make nightly ARGS="--profile smoke"   measure, judge and write the report
 #   make test                             lint, types and tests
 #   make lint                             lint and types alone
+#   make bench                            what the harness costs, into docs/benchmarks.md
 
 PYTHON ?= python3
 ARGS ?=
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 # As root, Debian's packages fill the two gaps that pip cannot: ensurepip and a browser.
 APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y
 
-.PHONY: nightly test lint chromium clean
+.PHONY: nightly test lint bench chromium clean
 
 # The verdict is the report's to tell, so 1 (a limit exceeded) and 3 (incomplete) are successes
 # here. `accuracy nightly` itself prints verdict and path last, and exits with the verdict.
@@ -25,6 +26,9 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+bench: $(INSTALLED)
+	$(VENV)/bin/python -m bench --out docs/benchmarks.md $(ARGS)
 
 # --no-build-isolation: else pip would build with the newest setuptools and not with the pinned one.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,0 +1,72 @@
+"""What is made of stored rows: reports, the history of nights, and how long the command line takes to say hello."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+import cli
+from accuracy import nightly, store
+from accuracy.case import short_hash
+from accuracy.limits import load
+from bench import clock
+from bench.runs import ROOT, command
+from bench.table import Section
+from bench.table import time as told
+
+
+def section(folder: Path, *, cases: int = 10_000, nights: int = 10, turns: int = 3) -> Section:
+    """Times of commands that measure nothing; `folder` holds a run that is repeated until it has so many cases."""
+    with tempfile.TemporaryDirectory() as scratch:
+        large = Path(scratch) / "large"
+        number = enlarged(folder, large, cases)
+        things: dict[str, tuple[str, ...]] = {
+            "--help": ("--help",),
+            f"report of {number:,} cases": ("report", str(large), "--out", str(Path(scratch) / "page.html")),
+        }
+        if "history" in {command.name for command in cli.app.registered_commands}:
+            _nights(folder, Path(scratch) / "nights", nights)
+            things[f"history of {nights} nights"] = ("history", str(Path(scratch) / "nights"))
+        seen = clock.in_turn({name: _started(arguments) for name, arguments in things.items()}, turns=turns)
+        size = (Path(scratch) / "page.html").stat().st_size
+    return Section(
+        heading="Commands that measure nothing",
+        words=f"Each in a process of its own, from start to exit; medians of {turns} turns. "
+        f"The report has {size / 1e6:.2f} MB.",
+        columns=("", "wall"),
+        rows=tuple((f"`accuracy` {name}", told(sample)) for name, sample in seen.items()),
+    )
+
+
+def _started(arguments: tuple[str, ...]) -> Callable[[], object]:
+    def start() -> None:
+        subprocess.run(command(*arguments), cwd=ROOT, env={**os.environ}, capture_output=True, check=True)
+
+    return start
+
+
+def enlarged(folder: Path, target: Path, cases: int) -> int:
+    """Stores the run again with every case as often as it takes, under new ids; how many there are then."""
+    run = store.read(folder)
+    copies = -(-cases // max(1, len(run.plan) * len(run.manifest["devices"]["found"])))
+    observations, plan = (pd.concat([_renamed(frame, copy) for copy in range(copies)], ignore_index=True)
+                          for frame in (run.observations, run.plan))  # fmt: skip
+    by = load()
+    created = pd.Timestamp(run.manifest["created"]).date()
+    judged = nightly.judged_run(observations, run.manifest["cases"], by, (), created)
+    store.prepare(target)
+    store.write(target, run.manifest, plan, judged.observations, judged.verdicts, judged.summary)
+    return int(judged.summary["counts"]["cases"])
+
+
+def _renamed(frame: pd.DataFrame, copy: int) -> pd.DataFrame:
+    return frame.assign(id=[short_hash([name, copy]) for name in frame["id"]]) if copy else frame
+
+
+def _nights(folder: Path, target: Path, number: int) -> None:
+    for night in range(number):
+        shutil.copytree(folder, target / f"night-{night}")

@@ -1,0 +1,134 @@
+"""The inner loop of the library's own backprop test beside the same layers, batches and thread in this harness.
+
+The loop is written out as upstream has it (`tests/test_modules.py`, `test_kbit_backprop`): 36→84→128, batches of
+16, nine kinds of layer in two dtypes, four mean errors and two assertions a step.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from accuracy.case import Dtype, Linear4bitConfig, Linear8bitConfig, Task
+from accuracy.selftest.published import BATCH, BIAS_ATOL, FIRST, LAST, RTOL, SECOND, WEIGHT_ATOL, kinds
+from bench import clock, work
+from bench.layers import INT8, NF4, now_for
+from bench.table import Section, seconds, times
+
+DTYPES: Final[tuple[Dtype, ...]] = ("float16", "bfloat16")
+OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "4bit": {"quant_type": "fp4", "nested": True},
+    "FP4": {"quant_type": "fp4", "nested": True},
+    "NF4": {"quant_type": "nf4", "nested": True},
+    "FP4+C": {"quant_type": "fp4", "nested": True},
+    "NF4+C": {"quant_type": "nf4", "nested": True},
+    "NF4+fp32": {"quant_type": "nf4", "nested": True, "compute_dtype": "float32"},
+    "NF4+fp16": {"quant_type": "nf4", "nested": True, "compute_dtype": "float16"},
+    "NF4+bf16": {"quant_type": "nf4", "nested": True, "compute_dtype": "bfloat16"},
+}
+"""What the published 4-bit kinds are; double quantization is the library's default."""
+
+ELEMENTS: Final = BATCH * LAST + SECOND * FIRST + SECOND
+"""Elements that one published step compares: outputs, and gradients of the first weight and bias."""
+
+
+def section(device: str, *, batches: int = 100, turns: int = 5) -> Section:
+    """Steps and elements a second of both, and their ratio."""
+    loops, cases = [], []
+    for kind in kinds():
+        for dtype in DTYPES:
+            loops.append(published(kind, dtype, batches, device))
+            cases.append(work.of(task(kind, dtype, batches), device))
+    each: dict[str, Callable[[], object]] = {
+        "published": lambda: [loop() for loop in loops],
+        "harness": lambda: [work.whole(case) for case in cases],
+    }
+    seen = clock.in_turn(each, turns=turns, now=now_for(device))
+    steps = len(loops) * batches
+    compared = {"published": steps * ELEMENTS, "harness": sum(work.elements(case) for case in cases)}
+    quotient = clock.ratio(seen["published"], seen["harness"])
+    share = compared["harness"] / compared["published"]
+    by_elements = replace(quotient, seconds=tuple(value * share for value in quotient.seconds))
+    rows = [
+        (
+            name,
+            seconds(seen[name].median),
+            seconds(seen[name].median / steps),
+            f"{steps / seen[name].median:,.0f}",
+            f"{compared[name] / seen[name].median / 1e6:.3g} million",
+        )
+        for name in each
+    ]
+    return Section(
+        heading="Against the published suite's own inner loop",
+        words=f"*Published*: `test_kbit_backprop` of the library, {len(loops)} kinds and dtypes × {batches} batches of "
+        f"{BATCH} rows = {steps:,} steps forward and backward through 36→84→128, with its four mean errors and two "
+        "assertions; none of them is kept. *Harness*: the k-bit layers of these kinds, dtypes and shapes on as many "
+        f"batches of {BATCH} rows, which share one quantized weight and go through the layer together. Drawing, "
+        "quantizing, float64 oracles of codes, scales and decoded weight, and the answer over the wire are included; "
+        "output and input gradient of every batch are compared with float64 products and with the fp32 layer, and full "
+        f"distributions are kept. A step is one batch compared. One thread, medians of {turns} turns.",
+        columns=("", "all", "a step", "steps/s", "elements compared/s"),
+        rows=(*rows, ("harness ÷ published", "", "", times(quotient), times(by_elements))),
+    )
+
+
+def task(kind: str, dtype: Dtype, batches: int) -> Task:
+    """The k-bit layer of one published kind on that many batches."""
+    shared: dict[str, Any] = {
+        "mode": "train",
+        "dtype": dtype,
+        "batch": (batches, BATCH),
+        "in_features": SECOND,
+        "out_features": LAST,
+        "weight": "kaiming_normal",
+        "weight_dtype": dtype,
+    }
+    if kind == "Int8Lt":
+        int8: Linear8bitConfig = replace(INT8, **shared, has_fp16_weights=True)
+        return Task(case="linear8bitlt-fp16-weights-train", config=int8, seed=7, origin="sample")
+    four: Linear4bitConfig = replace(NF4, **shared, **OPTIONS[kind])
+    return Task(case=f"linear4bit-{four.quant_type}-train", config=four, seed=7, origin="sample")
+
+
+def published(kind: str, dtype: Dtype, batches: int, device: str) -> Callable[[], float]:
+    """The loop over one kind, ready to run; it returns the mean of its mean errors, so that they are of some use."""
+    wanted: torch.dtype = getattr(torch, dtype)
+    reference: Any = nn.Sequential(nn.Linear(FIRST, SECOND), nn.Linear(SECOND, LAST))
+    for layer in reference:
+        nn.init.kaiming_normal_(layer.weight)
+    reference[1].weight.requires_grad = False
+    kbit: Any = nn.Sequential(nn.Linear(FIRST, SECOND), kinds()[kind](SECOND, LAST))
+    with torch.no_grad():
+        for mine, its in zip(kbit, reference, strict=True):
+            mine.weight.copy_(its.weight)
+            mine.bias.copy_(its.bias)
+    kbit[1].weight.requires_grad = False
+    reference, kbit = (net.to(device=device, dtype=wanted) for net in (reference, kbit))
+    return partial(_loop, reference, kbit, batches, wanted, device)
+
+
+def _loop(reference: Any, kbit: Any, batches: int, dtype: torch.dtype, device: str) -> float:
+    means: tuple[list[float], ...] = ([], [], [], [])
+    for _ in range(batches):
+        batch = torch.randn(BATCH, FIRST, device=device, dtype=dtype)
+        one, other = reference(batch), kbit(batch)
+        one.mean().backward()
+        other.mean().backward()
+        grad, its = reference[0].weight.grad, kbit[0].weight.grad
+        bias, its_bias = reference[0].bias.grad, kbit[0].bias.grad
+        error, grad_error = (one - other).abs().float(), (grad - its).abs().float()
+        relative = error / (one.abs().float() + 1e-9)
+        grad_relative = grad_error / (grad.abs().float() + 1e-9)
+        for kept, values in zip(means, (error, grad_error, relative, grad_relative), strict=True):
+            kept.append(values.mean().item())
+        (~torch.isclose(grad, its, atol=WEIGHT_ATOL, rtol=RTOL)).sum().item()
+        with suppress(AssertionError):  # what it says is not measured here
+            torch.testing.assert_close(bias, its_bias, atol=BIAS_ATOL, rtol=RTOL)
+        reference.zero_grad()
+        kbit.zero_grad()
+    return sum(map(sum, means)) / batches

@@ -1,0 +1,120 @@
+"""The benchmark says what it measured: medians turn by turn, tables that keep their place, the same work."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_nightly import HERE, requested, small
+
+from accuracy import nightly, packing, store
+from accuracy.case import Task
+from accuracy.selftest.published import kinds
+from bench import clock, layers, pages, published, table, work
+from bench.__main__ import main
+from bench.clock import Sample
+from bench.table import Section
+
+
+def sample(*seconds: float) -> Sample:
+    return Sample(seconds=seconds)
+
+
+def test_things_take_turns_in_an_order_that_goes_round() -> None:
+    """Once each for nothing, then every turn begins with another; the clock is read around each."""
+    called: list[str] = []
+    ticks: Iterator[int] = itertools.count()
+    seen = clock.in_turn(
+        {"a": lambda: called.append("a"), "b": lambda: called.append("b")}, turns=3, now=lambda: float(next(ticks))
+    )
+
+    assert "".join(called) == "ab" + "ab" + "ba" + "ab"
+    assert seen == {"a": sample(1, 1, 1), "b": sample(1, 1, 1)}
+
+
+def test_samples_by_hand() -> None:
+    """The median of five, half the distance of the quartiles over it, and sums turn by turn."""
+    five = sample(1, 2, 3, 4, 5)
+
+    assert (five.median, five.spread) == (3, 0.5)
+    assert sample(7).spread == 0
+    assert clock.ratio(sample(6, 8), sample(2, 4)) == sample(3, 2)
+    assert clock.difference(sample(6, 8), sample(2, 5)) == sample(4, 3)
+    assert clock.total([sample(1, 2), sample(10, 20)]) == sample(11, 22)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.234, "1.23 s"), (0.01, "10 ms"), (0.0012345, "1.23 ms"), (2.5e-5, "25 µs"), (-0.25, "-250 ms"), (0.0, "0 µs")],
+)
+def test_seconds_have_the_unit_that_suits_them(value: float, text: str) -> None:
+    assert table.seconds(value) == text
+
+
+def test_a_part_is_written_in_its_place() -> None:
+    """What stands around it, and the part of another device, stay as they are."""
+    page = table.placed("# Mine\n", "one\n", name="cpu")
+    page = table.placed(page, "two\n", name="cuda")
+    assert page.startswith("# Mine\n")
+
+    again = table.placed(page + "after\n", "three\n", name="cpu")
+    assert "one" not in again
+    assert again == (page + "after\n").replace("one", "three")
+    assert table.placed(again, "three\n", name="cpu") == again
+
+
+def test_a_section_is_a_table() -> None:
+    section = Section(heading="H", words="W.", columns=("a", "b"), rows=(("1", "2"),))
+    assert table.part("T", "head", [section]) == "## T\n\nhead\n\n### H\n\nW.\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
+
+
+@pytest.mark.parametrize("task", [task for _, task in layers.tasks(layers.SIZES[:1])], ids=lambda task: task.case)
+def test_the_floor_makes_the_references_of_all_that_the_harness_compares(task: Task) -> None:
+    """As many comparisons as the answer has rows, those about the contract aside."""
+    each = work.of(task, "cpu")
+    answer = packing.unpack(json.loads(work.whole(each))["rows"], task_id=task.id, device="cpu")
+
+    assert work.referenced(each) == sum(row["stage"] != "contract" for row in answer)
+    assert 0 < work.bare(each) <= work.referenced(each)
+    assert work.elements(each) == sum(row["count"] for row in answer if row["stage"] != "contract")
+
+
+def test_the_published_loop_and_ours_have_the_same_shapes() -> None:
+    """84→128 in batches of sixteen, every kind."""
+    tasks = [published.task(kind, "float16", 3) for kind in kinds()]
+
+    assert {task.config.batch for task in tasks} == {(3, 16)}  # type: ignore[union-attr]  # dense layers
+    assert {(task.config.in_features, task.config.out_features) for task in tasks} == {(84, 128)}  # type: ignore[union-attr]  # dense layers
+    assert sum(task.case.startswith("linear8bit") for task in tasks) == 1
+    assert published.published("NF4", "float16", 2, "cpu")() > 0
+
+
+def test_a_run_is_enlarged_by_cases_under_new_ids(tmp_path: Path) -> None:
+    """Enough of them, each as it was, in a folder that can be read and reported."""
+    result = nightly.run(nightly.prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
+    store.prepare(tmp_path / "run")
+    store.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
+
+    assert pages.enlarged(tmp_path / "run", tmp_path / "large", 30) == 42
+    large = store.read(tmp_path / "large")
+    assert large.observations["id"].nunique() == large.plan["id"].nunique() == 42
+    assert large.summary["verdict"] == result.summary["verdict"]
+
+
+def test_it_runs_and_writes_its_tables(tmp_path: Path) -> None:
+    """With next to no work: machine and versions, a table a section, and no cell without a number."""
+    page = tmp_path / "benchmarks.md"
+    page.write_text("# Benchmarks\n\nWritten by hand.\n", encoding="utf-8")
+    wanted = ["layers", "mix", "published", "workers"]
+
+    assert main(["--tiny", "--out", str(page), *(f"--only={name}" for name in wanted)]) == 0
+
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# Benchmarks\n\nWritten by hand.\n")
+    assert "bitsandbytes 0." in text
+    assert len(re.findall(r"(?m)^### ", text)) == len(wanted)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| layer")]
+    assert len(rows) > 15
+    assert not any("nan" in line for line in rows)
