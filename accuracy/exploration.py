@@ -38,6 +38,8 @@ class Budget:
 class Search:
     """The exploration of one run, as `accuracy.executor.Search`; a context that has ended it on its way out.
 
+    `tasks` are those of the plan, `deadline` is of `time.monotonic`.
+
     Cases take turns, so that each gets its share. With a budget of examples and nothing kept from earlier
     nights, the same seed gives the same examples; a budget of time makes a beginning of that list.
     """

@@ -126,7 +126,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[Prog
             search = stack.enter_context(
                 Search(
                     cases=request.cases,
-                    tasks=tasks,
+                    tasks=prepared.tasks,
                     budget=request.explore,
                     seed=request.seed,
                     limits=request.limits,

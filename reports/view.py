@@ -14,6 +14,7 @@ from reports import (
     cells,
     charts,
     dispatch,
+    explored,
     frames,
     gaps,
     head,
@@ -30,6 +31,7 @@ from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
 from reports.dispatch import Coverage
+from reports.explored import Exploration
 from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.known import Finding
@@ -84,6 +86,7 @@ class Page:
     more_gaps: int
     pairs: Pairs | None
     dispatch: tuple[Coverage, ...]
+    explored: Exploration | None
     power: Power
     claims: Table
     limits: Table
@@ -119,6 +122,7 @@ def build(
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     apart = pairs.build(observations, list(manifest["devices"]["found"]))
+    searched = explored.build(manifest, prepared)
     banner = head.banner(summary)
     return Page(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
@@ -132,12 +136,13 @@ def build(
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
         limit_place=compact(axis.place(1.0)),
-        cases=caselist.listed(prepared, _linked(sections, found, apart), run),
+        cases=caselist.listed(prepared, _linked(sections, found, apart, searched), run),
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
         pairs=apart,
         dispatch=dispatch.build(manifest, observations),
+        explored=searched,
         power=power.build(manifest),
         claims=Table(
             columns=("Case", "Layer", "Claim"),
@@ -183,11 +188,17 @@ def _cause(place: int, cause: causes.Cause, run: str, past: Past | None) -> Caus
     )
 
 
-def _linked(sections: tuple[CellSection, ...], found: tuple[causes.Cause, ...], apart: Pairs | None) -> set[str]:
+def _linked(
+    sections: tuple[CellSection, ...],
+    found: tuple[causes.Cause, ...],
+    apart: Pairs | None,
+    searched: Exploration | None,
+) -> set[str]:
     """Every case that some part of the page links to."""
     linked = {row.id for section in sections for row in section.cases}
     linked |= {row.worst_id for section in sections for row in section.quantities if row.worst_href}
     linked |= {line.id for line in apart.disagreements} if apart is not None else set()
+    linked |= {line.id for line in searched.lines} if searched is not None else set()
     return linked | {cause.worst_id for cause in found}
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 import cli
 from accuracy import arguments, limits, store
+from accuracy.exploration import Budget
 
 ROOT = Path(cli.__file__).resolve().parent
 FILES = {"manifest.json", "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json", "report.html"}
@@ -137,6 +138,9 @@ def test_judge_takes_waivers(run: Path) -> None:
         (("--seed", "9223372036854775808"), "seed 9223372036854775808 is out of range"),
         (("--time-budget", "ten minutes"), "time budget 'ten minutes' is no duration; write 90s, 10m or 2h"),
         (("--time-budget", ""), "time budget '' is no duration"),
+        (("--explore", "often"), "explore 'often' is no budget; write 30s or 10m for all cases together, 200 for"),
+        (("--explore", "0"), "explore '0' is no budget"),
+        (("--explore", "-5"), "explore '-5' is no budget"),
         (("--limits", "nowhere.toml"), "cannot read limits from nowhere.toml"),
         (("--waivers", "nowhere.toml"), "cannot read waivers from nowhere.toml"),
     ],
@@ -212,6 +216,21 @@ def test_lists_name_what_there_is(command: str) -> None:
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5m", 90)])
 def test_durations_by_hand(text: str, value: float) -> None:
     assert arguments.seconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "usual_s", "budget"),
+    [
+        (None, 25.0, Budget(seconds=25.0)),
+        (None, 0.0, None),
+        ("off", 25.0, None),
+        ("90s", 25.0, Budget(seconds=90.0)),
+        ("200", 25.0, Budget(examples=200)),
+    ],
+)
+def test_budgets_by_hand(text: str | None, usual_s: float, budget: Budget | None) -> None:
+    """A plain number counts examples; with a unit it is a time; nothing is the profile's own."""
+    assert arguments.exploring(text, usual_s) == budget
 
 
 RAISES = """
