@@ -4,6 +4,7 @@
 #   make test                             lint, types and tests
 #   make lint                             lint and types alone
 #   make bench                            what the harness costs, into docs/benchmarks.md
+#   make screenshots RUN=runs/NAME        the pictures of docs/screenshots, from the report of a run
 
 PYTHON ?= python3
 ARGS ?=
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # As root, Debian's packages fill the two gaps that pip cannot: ensurepip and a browser.
 APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y
 
-.PHONY: nightly test lint bench chromium clean
+.PHONY: nightly test lint bench chromium screenshots clean
 
 # The verdict is the report's to tell, so 1 (a limit exceeded) and 3 (incomplete) are successes
 # here. `accuracy nightly` itself prints verdict and path last, and exits with the verdict.
@@ -45,6 +46,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && $(APT_INSTALL) chromium fonts-liberation; } || { \
 	  echo "the browser tests need chromium: install Debian's package chromium" >&2; exit 2; }
+
+RUN ?=
+screenshots: $(INSTALLED) chromium
+	$(VENV)/bin/python docs/make_screenshots.py $(RUN)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
