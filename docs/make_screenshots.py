@@ -1,4 +1,4 @@
-"""Writes docs/screenshots/*.png from the report of a run, as a reader sees it: first screen, a cell, dark, phone, print.
+"""Writes docs/screenshots/*.png from the report of a run: first screen, a cell, dark, phone, print.
 
 python docs/make_screenshots.py RUN
 

@@ -24,7 +24,8 @@ ESCAPED = re.compile(r"\\[ubfr]")
 def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> dict[str, Any]:
     """What the filter reads: every cell in the order of the page, every case and every (id, device).
 
-    `features` names the inputs: [name, label, short name, whether its values are places in `levels`].
+    A check is [quantity, verdict, margin] and, where they fit, the known findings. `features` names the inputs:
+    [name, label, short name, whether its values are places in `levels`].
     `layers` says which of them a layer has. A config is [id, layer, value, ...], a row is [config,
     cell, quantity, margin, whether it fails], worst first; a margin that is no number is a word.
     """
@@ -52,11 +53,16 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
     numbered = {cell: index for index, cell in enumerate(cells)}
     place_of = {identity: place for place, identity in enumerate(inputs.index)}
     worst = frames.worst
-    quantities = sorted(set(zip(worst["stage"], worst["quantity"], strict=True)))
+    quantities = sorted(set(zip(frames.verdicts["stage"], frames.verdicts["quantity"], strict=True)))
     quantity = {pair: index for index, pair in enumerate(quantities)}
     return {
         "replay": words.replay(run, ""),
-        "cells": [dict(zip(cell._fields, cell, strict=True)) | dict(about) for cell, about in cells.items()],
+        "cells": [
+            dict(zip(cell._fields, cell, strict=True))
+            | dict(about)
+            | {"checks": [[quantity[stage, name], *said] for stage, name, *said in about["checks"]]}
+            for cell, about in cells.items()
+        ],
         "quantities": [[*pair, words.quantity(*pair)] for pair in quantities],
         "features": [
             [name, features.label(name), features.FILTER_NAMES.get(name, ""), not numeric[name]] for name in names

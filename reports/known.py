@@ -1,6 +1,7 @@
 """Known findings: which of them account for a failing row. They explain a verdict and never soften it."""
 
-import tomllib
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,19 @@ from pathlib import Path
 
 from reports import words
 
-FILE = Path(__file__).with_name("findings.toml")
+FILE = Path(__file__).with_name("findings.md")
+"""A link to docs/findings.md: people write that, and an installed package has a copy."""
+
+VERSION = re.compile(r"^# Findings: defects of bitsandbytes (\S+)$", re.MULTILINE)
+FINDING = re.compile(r"^\| (?:\[(?=F\d+\]))?(F\d+)(?:\]\(#f\d+\))? \| (.*) \|$", re.MULTILINE)
+SCRIPT = re.compile(r"\(findings/(\d\d_\w+\.py)\)")
+RULES = {"cpu*": "| cases | stage/quantity |", "cuda*": "| cells on CUDA |"}
+"""The tables from a cell to its findings, by the devices that they speak of."""
+
+COLUMN = re.compile(r"(?<!\\)\|")
+QUOTED = re.compile("`(.+?)`")
+CHECK = re.compile(r"[a-z]+/[a-z0-9_*]+")
+IDENTITY = re.compile(r"F\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +71,50 @@ class Known:
 @cache
 def load() -> Known:
     """The findings that come with this version."""
-    raw = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    return parsed(FILE.read_text(encoding="utf-8"))
+
+
+def parsed(document: str) -> Known:
+    """The findings of a document like docs/findings.md: its tables of findings, and its tables from cells to them."""
+    version = VERSION.search(document)
+    scripts = {f"F{name[:2]}": f"docs/findings/{name}" for name in SCRIPT.findall(document)}
+    rows = [(found[1], _columns(found[2])) for found in FINDING.finditer(document)]
     return Known(
-        library=raw["library"],
+        library=version[1] if version else "",
         findings={
-            entry["id"]: Finding(kind=entry["class"], **{key: entry[key] for key in entry if key != "class"})
-            for entry in raw["finding"]
+            identity: Finding(
+                id=identity,
+                layer=layer,
+                condition=condition,
+                effect=effect,
+                kind=kind,
+                since=since[0] if since else "",
+                script=scripts.get(identity, ""),
+            )
+            for identity, (layer, condition, effect, kind, *since) in rows
         },
         rules=tuple(
-            Rule(device=rule["device"], **{name: tuple(rule[name]) for name in rule if name != "device"})
-            for rule in raw["explains"]
+            Rule(
+                device=device,
+                cases=tuple(QUOTED.findall(row[0])) or ("*",),
+                checks=tuple(CHECK.findall(" ".join(row[:2]))),
+                words=tuple(text for column in row[2:-1] for text in QUOTED.findall(column)),
+                findings=tuple(IDENTITY.findall(row[-1])),
+            )
+            for device, head in RULES.items()
+            for row in _table(document, head)
         ),
     )
+
+
+def _table(document: str, head: str) -> list[list[str]]:
+    """The rows of the Markdown table that begins so."""
+    lines = document.partition(head)[2].splitlines()[2:]
+    return [_columns(line.strip("| ")) for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+
+
+def _columns(row: str) -> list[str]:
+    return [text.strip() for text in COLUMN.split(row)]
 
 
 @cache

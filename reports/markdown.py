@@ -66,10 +66,11 @@ def _matrix(page: Page) -> Iterable[str]:
     yield "## Margin to the limit"
     yield "log2(limit ÷ worst error), in bits; 0 is the limit, below it fails."
     devices = [device for device, span in page.matrix.devices for _ in range(span)]
-    yield _table(
-        ["Case", *(f"{device} {column}" for device, column in zip(devices, page.matrix.columns, strict=True))],
-        [[row.name, *(f"{square.symbol} {square.text}".strip() for square in row.squares)] for row in page.matrix.rows],
-    )
+    columns = [f"{device} {column}" for device, column in zip(devices, page.matrix.columns, strict=True)]
+    for first, rows in (("Layer", page.matrix.layers), ("Case", page.matrix.rows)):
+        if rows:
+            squares = [[f"{square.symbol} {square.text}".strip() for square in row.squares] for row in rows]
+            yield _table([first, *columns], [[row.name, *line] for row, line in zip(rows, squares, strict=True)])
 
 
 def _checks(page: Page) -> Iterable[str]:

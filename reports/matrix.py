@@ -1,7 +1,8 @@
 """The margin matrix: every case against every (device, dtype), with the number in each cell."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ class Square:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixRow:
-    """One case."""
+    """One case, or one layer."""
 
     name: str
     squares: tuple[Square, ...]
@@ -52,10 +53,14 @@ class MatrixRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The table: devices over dtypes as columns, cases as rows."""
+    """Two tables under the same columns, devices over dtypes: `layers` for the first screen, and `rows`, the cases.
+
+    `layers` is empty where it would only repeat the cases.
+    """
 
     devices: tuple[tuple[str, int], ...]
     columns: tuple[str, ...]
+    layers: tuple[MatrixRow, ...]
     rows: tuple[MatrixRow, ...]
 
 
@@ -102,9 +107,19 @@ def build(frames: Frames, standing: dict[Cell, Standing], devices: Sequence[str]
         if not dtype or any(cell[1:] == (device, dtype) for cell in standing)
     ]
     spans = {device: sum(column[0] == device for column in columns) for device in shown}
+    kinds = list(dict.fromkeys(frames.layers[case] for case in cases))
+    grouped = _by_layer(frames, standing)
     return Matrix(
         devices=tuple((device, span) for device, span in spans.items() if span),
         columns=tuple(words.dtype(dtype) if dtype else "not run" for _, dtype in columns),
+        layers=tuple(
+            MatrixRow(
+                name=layer,
+                squares=tuple(grouped.get((layer, *column)) or _absent(column[0], measured) for column in columns),
+            )
+            for layer in kinds
+            if len(kinds) < len(cases)
+        ),
         rows=tuple(
             MatrixRow(
                 name=case,
@@ -115,17 +130,49 @@ def build(frames: Frames, standing: dict[Cell, Standing], devices: Sequence[str]
     )
 
 
+def _by_layer(frames: Frames, standing: Mapping[Cell, Standing]) -> dict[tuple[str, str, str], Square]:
+    """For each layer, device and dtype its worst cell, with how many of all its checks fail."""
+    members: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in standing:
+        members.setdefault((frames.layers[cell.case], cell.device, cell.dtype), []).append(cell)
+    checks = Counter(zip(*(frames.verdicts[name] for name in CELL), strict=True))
+    failing = frames.verdicts[frames.verdicts["verdict"] == Verdict.FAIL.value]
+    failed = Counter(zip(*(failing[name] for name in CELL), strict=True))
+    squares = {}
+    for key, cells in members.items():
+        worst = min(cells, key=lambda cell: _badness(standing[cell]))
+        square = _present(worst, standing[worst])
+        bad, number = (sum(count[tuple(cell)] for cell in cells) for count in (failed, checks))
+        squares[key] = replace(
+            square,
+            text=f"{square.text} · {bad} of {number}" if bad else square.text,
+            title=f"{bad} of {words.counted(number, 'check')} fail; worst: {worst.case}, {square.title}",
+        )
+    return squares
+
+
+def _badness(found: Standing) -> tuple[int, bool, float]:
+    severity, margin = words.verdict_order(found.verdict, found.ratio)
+    return severity, found.stage in DISTRIBUTION_STAGES, margin
+
+
 def _square(cell: Cell, standing: dict[Cell, Standing], measured: set[str]) -> Square:
     found = standing.get(cell)
-    if found is None:
-        gap = Verdict.NOT_RUN if cell.device not in measured else None
-        return Square(
-            kind="gap" if gap is None else gap.value,
-            symbol="" if gap is None else words.SYMBOLS[gap],
-            text="–" if gap is None else "not run",
-            title="no case of this dtype was planned" if gap is None else "the device was not there",
-            href="",
-        )
+    return _absent(cell.device, measured) if found is None else _present(cell, found)
+
+
+def _absent(device: str, measured: set[str]) -> Square:
+    gap = Verdict.NOT_RUN if device not in measured else None
+    return Square(
+        kind="gap" if gap is None else gap.value,
+        symbol="" if gap is None else words.SYMBOLS[gap],
+        text="–" if gap is None else "not run",
+        title="no case of this dtype was planned" if gap is None else "the device was not there",
+        href="",
+    )
+
+
+def _present(cell: Cell, found: Standing) -> Square:
     quantity = words.quantity(found.stage, found.quantity)
     return Square(
         kind=found.verdict.value,

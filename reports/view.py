@@ -209,7 +209,10 @@ def _about(section: CellSection) -> dict[str, Any]:
         "anchor": section.anchor,
         "verdict": section.kind,
         "margin": section.margin_value,
-        "checks": [[row.stage, row.quantity, row.kind, row.margin_value, row.findings] for row in section.quantities],
+        "checks": [
+            [row.stage, row.quantity, row.kind, row.margin_value, *([row.findings] if row.findings else [])]
+            for row in section.quantities
+        ],
     }
 
 

@@ -60,14 +60,15 @@
   const holds = (term, test) => test(term) !== term.not;
 
   function checkValue(check, name) {
-    return { stage: check[0], quantity: check[1], verdict: check[2], margin: check[3], finding: check[4] }[name];
+    const [stage, quantity] = data.quantities[check[0]];
+    return { stage, quantity, verdict: check[1], margin: check[2], finding: check[3] || "" }[name];
   }
 
   function cellHolds(cell, terms) {
     const own = terms.filter((term) => CELL_NAMES.includes(term.name));
     const checks = terms.filter((term) => CHECK_NAMES.includes(term.name));
     const words = terms.filter((term) => term.word !== undefined);
-    const about = CELL_NAMES.map((name) => cell[name]).concat(cell.checks.flatMap((check) => check.slice(0, 2)));
+    const about = CELL_NAMES.map((name) => cell[name]).concat(cell.checks.flatMap((check) => data.quantities[check[0]].slice(0, 2)));
     const haystack = about.join(" ").toLowerCase();
     if (!own.every((term) => holds(term, () => compare(term, cell[term.name])))) return false;
     if (!words.every((term) => holds(term, () => haystack.includes(term.word)))) return false;
@@ -82,8 +83,8 @@
     const config = data.configs[row[0]];
     const cell = data.cells[row[1]];
     const [stage, quantity] = data.quantities[row[2]];
-    const check = row[4] && cell.checks.find((one) => one[0] === stage && one[1] === quantity);
-    const own = { stage, quantity, verdict: row[4] ? "fail" : "pass", margin: marginNumber(row[3]), id: config[0], finding: check ? check[4] : "" };
+    const check = row[4] && cell.checks.find((one) => one[0] === row[2]);
+    const own = { stage, quantity, verdict: row[4] ? "fail" : "pass", margin: marginNumber(row[3]), id: config[0], finding: check ? check[3] || "" : "" };
     return terms.every((term) => holds(term, () => {
       if (term.word !== undefined) {
         return [...CELL_NAMES.map((name) => cell[name]), stage, quantity, config[0]].join(" ").toLowerCase().includes(term.word);

@@ -1,6 +1,5 @@
 """Known findings explain and do not excuse; theory is what the oracle computes; each limit says why."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -17,16 +16,35 @@ from reports import known, theory, view
 ROOT = Path(known.__file__).resolve().parents[1]
 
 
-def test_the_data_file_is_the_document() -> None:
-    """reports/findings.toml is what docs/make_findings.py makes of docs/findings.md: run it when this fails."""
-    path = ROOT / "docs" / "make_findings.py"
-    spec = importlib.util.spec_from_file_location("make_findings", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_the_tables_of_a_document_by_hand() -> None:
+    """Two forms of a row, with and without a link; rules of the CPU and of CUDA; an escaped bar stays in its column."""
+    found = known.parsed(
+        "# Findings: defects of bitsandbytes 1.2.3\n\n"
+        "| id | layer | condition, in short | effect | class | since |\n|---|---|---|---|---|---|\n"
+        "| [F01](#f01) | L4 | a \\| b | off | Wrong | 1.0 |\n\n"
+        "| F02 | L8 | always | raises | Raises |\n\n[Script](findings/01_off.py)\n"
+        "| cases | stage/quantity | words of the reason | findings |\n|---|---|---|---|\n"
+        "| `l4-*` `x` | `compute/output` `invariant/*` | `got []` | F01 F02 |\n"
+        "| `l4-*` | `decode/weight` | | F01 |\n\n"
+        "| cells on CUDA | finding |\n|---|---|\n| all encode/codes, `l8` compute/output | F02 |\n"
+    )
 
-    assert module.toml(module.DOCUMENT.read_text(encoding="utf-8")) == known.FILE.read_text(encoding="utf-8")
+    assert found.library == "1.2.3"
+    assert found.findings["F01"] == known.Finding(
+        id="F01",
+        layer="L4",
+        condition="a \\| b",
+        effect="off",
+        kind="Wrong",
+        since="1.0",
+        script="docs/findings/01_off.py",
+    )
+    assert found.findings["F02"].since == ""
+    assert [(rule.device, rule.cases, rule.checks, rule.words, rule.findings) for rule in found.rules] == [
+        ("cpu*", ("l4-*", "x"), ("compute/output", "invariant/*"), ("got []",), ("F01", "F02")),
+        ("cpu*", ("l4-*",), ("decode/weight",), (), ("F01",)),
+        ("cuda*", ("l8",), ("encode/codes", "compute/output"), (), ("F02",)),
+    ]
 
 
 def test_every_finding_of_the_document_is_known_with_its_script() -> None:
