@@ -97,7 +97,7 @@ def test_a_wheel_for_another_platform_is_refused_in_pips_words(cache: Path, tmp_
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("asked", ["latest", "../../etc", "0.1; rm"])
+@pytest.mark.parametrize("asked", ["latest", "../nothing/there", "0.1; rm"])
 def test_what_is_no_version_and_no_path_is_refused(asked: str, cache: Path) -> None:
     """Nothing that pip would take for an option or another package reaches it."""
     with pytest.raises(LibraryError, match=r"give (one like|a version)"):
