@@ -18,7 +18,7 @@ APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get inst
 # The verdict is the report's to tell, so 1 (a limit exceeded) and 3 (incomplete) are successes
 # here. `accuracy nightly` itself prints verdict and path last, and exits with the verdict.
 nightly: $(INSTALLED)
-	@$(VENV)/bin/accuracy nightly $(ARGS) || case $$? in 1|3) ;; *) exit $$? ;; esac
+	@$(VENV)/bin/accuracy nightly $(if $(wildcard runs/.),--history runs) $(ARGS) || case $$? in 1|3) ;; *) exit $$? ;; esac
 
 test: lint chromium
 	$(VENV)/bin/pytest

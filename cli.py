@@ -100,6 +100,8 @@ def nightly(
             interpreter=python or sys.executable,
         )
         folder = out or nightly.default_folder(Path("runs"), created, profile, request.seed)
+        if history is not None and not history.is_dir():
+            fail(f"{history} is no folder; a folder of run folders is wanted for --history")
         if resume and out is None:
             fail("--resume needs --out: name the folder of the run to go on with")
         prepared = nightly.prepare(request, devices.probe(request.interpreter, request.overlay))

@@ -1,7 +1,7 @@
 """The page as values: every section as rows of text and places, ready for templates that compute nothing."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
 from reports.dispatch import Coverage
 from reports.explored import Exploration
+from reports.frames import Cell
 from reports.gaps import Gap
 from reports.head import Banner, Fact, Reason
 from reports.known import Finding
@@ -62,7 +63,7 @@ class CauseBlock:
     worst_id: str
     worst_href: str
     command: str
-    cells: tuple[tuple[str, str], ...]
+    cells: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +183,16 @@ def _cause(place: int, cause: causes.Cause, run: str, past: Past | None) -> Caus
         worst_id=cause.worst_id,
         worst_href="#" + links.case(cause.worst_id),
         command=words.replay(run, cause.worst_id),
-        cells=tuple(
-            ("#" + links.cell(cell), f"{cell.case} {cell.device} {words.dtype(cell.dtype)}") for cell in cause.cells
-        ),
+        cells=_grouped(cause.cells),
     )
+
+
+def _grouped(cells: Iterable[Cell]) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Cells by case and device: what they share, and a link for each dtype."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for cell in cells:
+        groups.setdefault(f"{cell.case} on {cell.device}", []).append(("#" + links.cell(cell), words.dtype(cell.dtype)))
+    return tuple((name, tuple(found)) for name, found in groups.items())
 
 
 def _linked(

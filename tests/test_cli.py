@@ -143,6 +143,7 @@ def test_judge_takes_waivers(run: Path) -> None:
         (("--explore", "-5"), "explore '-5' is no budget"),
         (("--limits", "nowhere.toml"), "cannot read limits from nowhere.toml"),
         (("--waivers", "nowhere.toml"), "cannot read waivers from nowhere.toml"),
+        (("--history", "nowhere"), "nowhere is no folder; a folder of run folders is wanted"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
