@@ -108,11 +108,11 @@ def planned(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _fits(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     """For each row the known findings that it fits; none for a row that does not fail."""
-    names = ["failing", "case", "device", "stage", "quantity", "reason"]
-    return [
-        known.fitting(case, device, f"{stage}/{quantity}", reason) if failing else ()
-        for failing, case, device, stage, quantity, reason in rows[names].itertuples(index=False)
-    ]
+    fits: list[tuple[str, ...]] = [()] * len(rows)
+    failing = rows.loc[rows["failing"], ["case", "device", "stage", "quantity", "reason"]]
+    for at, case, device, stage, quantity, reason in failing.itertuples():
+        fits[at] = known.fitting(case, device, f"{stage}/{quantity}", reason)
+    return fits
 
 
 def _by_group(failing: pd.DataFrame) -> dict[tuple[str, ...], list[tuple[str, ...]]]:

@@ -70,7 +70,7 @@ def _disagreements(found: pd.DataFrame) -> list[Disagreement]:
     """One for each two devices, cell and quantity that has pairs apart: the farthest first, then by stage."""
     apart = found[found["agreement"] == Agreement.APART.value]
     places = ["first", "second", "case", "dtype", "stage", "quantity"]
-    sizes = Counter(zip(*(found[name] for name in places), strict=True))
+    sizes = Counter(zip(*(found[name].tolist() for name in places), strict=True))
     lines: list[tuple[tuple[float, int, float], Disagreement]] = []
     for key, group in apart.groupby(places, sort=True):
         first, second, case, dtype, stage, quantity = map(str, key)
