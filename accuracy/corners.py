@@ -5,7 +5,8 @@ conditions hide there.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ MOST_MERGED: Final = 3
 
 GENERAL_FIRST: Final = 3
 """How much sooner the turn of a corner comes that fixes few fields: in proportion to fields⁻³."""
+
+MOST_KNOWN: Final = 4
+"""Configs of a stratum that are crossed with as many of another, to see whether the two exclude each other."""
 
 MOST_MIXED: Final = 2
 """Fields that two strata both fix up to which every mixture of theirs is tried."""
@@ -58,20 +62,26 @@ def conjunctions(case: Case, strata: Sequence[Stratum]) -> SearchStrategy[tuple[
     return drawn()
 
 
-def sweep(case: Case, strata: Sequence[Stratum], met: set[Corner], label: str) -> Iterator[tuple[Any, int] | None]:
+def sweep(
+    case: Case, strata: Sequence[Stratum], met: set[Corner], label: str, known: Sequence[Any] = ()
+) -> Iterator[tuple[Any, int] | None]:
     """One config with a data seed for each corner of these strata that is not yet in `met`; None if there is none.
 
     What is drawn is added to `met`; so can be what others meet in the meantime. Corners that fix few fields
     come first, for they say more about the layer, and among equals the order is the label's. Each config lies
-    in as many other strata as leave its own alone.
+    in as many other strata as leave its own alone. `known` configs of the case show without a draw which strata
+    exclude each other.
     """
     random = Random(label)  # noqa: S311  an order, no secret
+    examples = {stratum.name: list(itertools.islice(filter(stratum.holds, known), MOST_KNOWN)) for stratum in strata}
     impossible: set[tuple[str, str]] = set()
     for one, other, dtype in _in_turn(strata, random):
         first, second = sorted((one.name, other.name))
         if (first, second, dtype) in met or (first, second) in impossible:
             continue
-        drawn = _in_both(case, (one, other), dtype, random.sample(strata, len(strata)), label)
+        drawn = None
+        if _may_meet(one, other, examples):
+            drawn = _in_both(case, (one, other), dtype, random.sample(strata, len(strata)), label)
         if drawn is None:
             impossible.add((first, second))
         else:
@@ -86,27 +96,41 @@ def _in_turn(strata: Sequence[Stratum], random: Random) -> list[tuple[Stratum, S
     return [corner for _, corner in sorted(zip(keys, every, strict=True), key=lambda pair: -pair[0])]
 
 
+def _may_meet(one: Stratum, other: Stratum, examples: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether configs of the two, crossed in their fields, can lie in both; yes, if there are none to cross."""
+    pairs = list(itertools.product(examples[one.name], examples[other.name]))
+    return not pairs or any(
+        one.holds(crossed) and other.holds(crossed)
+        for mine, its in pairs
+        for way in _ways(one, other)
+        for crossed in (
+            replace(mine, **{name: getattr(its, name) for name in other.fixed if way.get(name) is not one}),
+        )
+    )
+
+
 def _in_both(
     case: Case, pair: tuple[Stratum, Stratum], dtype: str, others: Sequence[Stratum], label: str
 ) -> tuple[Any, int] | None:
     """A config in both strata and in as many others as do not touch a field of theirs; None if none is found."""
     one, other = pair
-    for way, shared in enumerate(_ways(one, other)):
+    for number, way in enumerate(_ways(one, other)):
+        shared = {name: source.fixed[name] for name, source in way.items()}
         fixed = {**one.fixed, **other.fixed, **shared, "dtype": just(dtype)}
         for another in others:
             if not {*another.fixed} & {*fixed}:
                 fixed |= another.fixed
         strategy = case.draw(**fixed).filter(lambda config: one.holds(config) and other.holds(config))
         tries = 1 if shared else _TRIES
-        if drawn := draws(strategy, f"{label}/{one.name}/{other.name}/{dtype}/{way}", 1, tries=tries):
+        if drawn := draws(strategy, f"{label}/{one.name}/{other.name}/{dtype}/{number}", 1, tries=tries):
             return drawn[0]
     return None
 
 
-def _ways(one: Stratum, other: Stratum) -> Iterator[dict[str, SearchStrategy[Any]]]:
-    """What the fields that both fix may come from: of up to two each from either, of more all from the same."""
+def _ways(one: Stratum, other: Stratum) -> Iterator[dict[str, Stratum]]:
+    """Which of the two gives each field that both fix: of up to two every mixture, of more all from the same."""
     shared = sorted({*one.fixed} & {*other.fixed})
     mixed = itertools.product((one, other), repeat=len(shared))
     alike = ([each] * len(shared) for each in (one, other))
     for sources in mixed if len(shared) <= MOST_MIXED else alike:
-        yield {name: source.fixed[name] for name, source in zip(shared, sources, strict=True)}
+        yield dict(zip(shared, sources, strict=True))

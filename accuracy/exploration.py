@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 from hypothesis.database import DirectoryBasedExampleDatabase
 from platformdirs import user_cache_path
 
-from accuracy import corners
 from accuracy.case import Case, Task
 from accuracy.hunt import Hunt
 from accuracy.limits import Limits
@@ -78,7 +77,7 @@ class Search:
                 mailbox=self.mailbox,
                 score=self._score,
                 standing=standing([row for row in rows if row["case"] == case.name], self._score),
-                met=_met(case, self._tasks),
+                planned=[task.config for task in self._tasks if task.case == case.name],
                 database=DirectoryBasedExampleDatabase(self._folder / case.name),
                 most=self._budget.examples,
                 until=until,
@@ -133,8 +132,3 @@ def folder(devices: Sequence[str]) -> Path:
     Not by version of the library: what was found in one release is what to try first in the next.
     """
     return user_cache_path("bitsandbytes-accuracy") / "explored" / "+".join(sorted(devices)).replace(":", "-")
-
-
-def _met(case: Case, tasks: Sequence[Task]) -> set[corners.Corner]:
-    """The corners of `case` that these tasks are in."""
-    return {corner for task in tasks if task.case == case.name for corner in corners.corners_met(case, task.config)}

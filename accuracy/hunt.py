@@ -59,7 +59,7 @@ class Reached:
 class Hunt:
     """One case under exploration.
 
-    `standing` and `met` say what the plan showed and which corners it was in, `most` how many examples are
+    `planned` are the configs of the plan and `standing` says what they showed, `most` how many examples are
     measured at most, None for no such limit, `until` the moment of `time.monotonic` after which none is. When
     it has run, `examples` were measured, `replayed` of them from `database`, and `found` is the set of cells
     that failed though they do not in the plan.
@@ -70,7 +70,7 @@ class Hunt:
     mailbox: Mailbox
     score: Score
     standing: Standing
-    met: set[corners.Corner]
+    planned: Sequence[Any]
     database: ExampleDatabase
     most: int | None
     until: float
@@ -79,6 +79,7 @@ class Hunt:
     found: set[Cell] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.met = {corner for config in self.planned for corner in corners.corners_met(self.case, config)}
         self._reached: dict[str, Reached] = {}
         self._hangs = 0
         self._mended: set[bytes] = set()
@@ -94,7 +95,8 @@ class Hunt:
             return
         with suppress(Stopped):
             self._replay()
-            fresh = corners.sweep(self.case, self.strata, self.met, f"{self.seed}/{self.case.name}/sweep")
+            label = f"{self.seed}/{self.case.name}/sweep"
+            fresh = corners.sweep(self.case, self.strata, self.met, label, self.planned)
             for turn in itertools.count(1):
                 before = self.examples
                 self._sweep(fresh)

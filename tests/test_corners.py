@@ -132,3 +132,16 @@ def test_general_corners_come_first() -> None:
 
 def stratum(name: str, fields: int) -> Stratum:
     return Stratum(name=name, holds=lambda _: True, fixed={f"{name} {place}": st.none() for place in range(fields)})
+
+
+def test_known_configs_spare_draws_and_lose_no_corner() -> None:
+    """Crossing the configs of the plan tells which strata exclude each other as well as drawing does."""
+    case = CASES["embedding4bit-nf4"]
+    known = [task.config for task in plan.make([case], plan.PROFILES["smoke"], 20261122)]
+    drawn: set[corners.Corner] = set()
+    crossed: set[corners.Corner] = set()
+    list(corners.sweep(case, case.strata, drawn, "1"))
+    list(corners.sweep(case, case.strata, crossed, "1", known))
+
+    assert crossed == drawn
+    assert len(crossed) > 100

@@ -83,7 +83,7 @@ def made(
         mailbox=mailbox,
         score=SCORE,
         standing=standing,
-        met=set(),
+        planned=(),
         database=InMemoryExampleDatabase() if database is None else database,
         most=most,
         until=until,
