@@ -1,7 +1,6 @@
 """The command line: parses, calls, writes, exits. No decision about accuracy is made here."""
 
 import datetime
-import json
 import os
 import sys
 import time
@@ -11,6 +10,8 @@ from typing import Annotated
 import typer
 
 from accuracy.arguments import exploring, load_library, load_limits, load_waivers, opened, seconds
+from commands import releases, stored
+from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
 
 app = typer.Typer(
@@ -20,19 +21,6 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
-LimitsFile = Annotated[Path | None, typer.Option("--limits", help="Limits to judge by, instead of the built-in ones.")]
-LibraryOption = Annotated[
-    str | None,
-    typer.Option("--bitsandbytes", help="Measure this version, wheel or checkout, not the installed library."),
-]
-PythonOption = Annotated[str | None, typer.Option("--python", help="Measure with this interpreter and what it has.")]
-WaiversFile = Annotated[Path | None, typer.Option("--waivers", help="Known deviations, as TOML.")]
-
-HistoryFolder = Annotated[
-    Path | None, typer.Option("--history", help="Folder of run folders: since when, and trends, in the report.")
-]
 
 
 @app.command()
@@ -178,25 +166,6 @@ def judge(
 
 
 @app.command()
-def replay(
-    run: RunFolder,
-    case: Annotated[str, typer.Argument(metavar="ID", help="Id of a case, as the report shows it.")],
-    limits: LimitsFile = None,
-) -> None:
-    """Measure one case of a stored run again, here, and show what fails. Exits 1 if something does."""
-    with one_line_errors():
-        from accuracy import nightly
-        from reports.words import one_line
-
-        named = run if run.is_dir() else Path("runs") / run  # the report knows its folder's name, not where it stands
-        rows = nightly.replay(opened(named if named.is_dir() else run), case, load_limits(limits))
-    for row in rows.to_dict("records"):
-        said = f"{row['status']:13} {row['device']} {row['stage']}/{row['quantity']} "
-        typer.echo((said + one_line(row["reason"])).rstrip())
-    raise typer.Exit(int(rows["status"].isin(["fail", "crash", "timeout"]).any()))
-
-
-@app.command()
 def sign(
     run: RunFolder,
     *,
@@ -234,61 +203,8 @@ def show_history(
     typer.echo(page)
 
 
-@app.command()
-def compare(
-    base: Annotated[str, typer.Argument(help="A run folder, a version, a wheel or a checkout.")],
-    candidate: Annotated[str, typer.Argument(help="Likewise; what is said is said of this one.")],
-    *,
-    unpaired: Annotated[
-        bool, typer.Option("--unpaired", help="Compare runs of different plans by their sizes.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for both runs and comparison.json.")] = None,
-    profile: Annotated[str, typer.Option(help="As for nightly, if libraries are to be run.")] = "nightly",
-    device: Annotated[list[str] | None, typer.Option(help="As for nightly.")] = None,
-    cases: Annotated[list[str] | None, typer.Option(help="As for nightly.")] = None,
-    seed: Annotated[int | None, typer.Option(help="As for nightly; both get the same.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="As for nightly.")] = None,
-    limits: LimitsFile = None,
-) -> None:
-    """Compare two runs of one plan, or run it on two libraries and compare. Exits 1 if something got worse."""
-    with one_line_errors():
-        from accuracy import arms
-        from accuracy import compare as rules
-        from accuracy.files import write_file
-
-        by = load_limits(limits)
-        now = datetime.datetime.now(datetime.UTC)
-        folder = out or Path("runs") / f"{now:%Y%m%d-%H%M%S}-compare"
-        options = ["--profile", profile, "--seed", str(int(f"{now:%Y%m%d}") if seed is None else seed)]
-        options += [word for name in device or () for word in ("--device", name)]
-        options += [word for glob in cases or () for word in ("--cases", glob)]
-        options += ["--jobs", str(jobs)] if jobs else []
-        options += ["--limits", str(limits)] if limits else []
-        sides = []
-        for name, asked in (("baseline", base), ("candidate", candidate)):
-            side = Path(asked)
-            if not (side / "manifest.json").is_file():
-                load_library(asked, None)  # fetched before anything is run, so that a wrong name costs no time
-                side = folder / name
-            sides.append((asked, side))
-        for asked, side in sides:
-            if side != Path(asked) and (code := arms.measure(asked, side, options)) not in arms.MEASURED:
-                raise typer.Exit(code)
-        one, two = (opened(side) for _, side in sides)
-        try:
-            changes = arms.compared(one, two, by.change, unpaired=unpaired)
-        except arms.ArmsError as error:
-            fail(str(error))
-        found = arms.document(one.manifest, two.manifest, changes)
-        if out is not None or any(side != Path(asked) for asked, side in sides):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / "comparison.json", json.dumps(found, indent=1).encode())
-    for change in changes:
-        if change.outcome not in {rules.Outcome.IDENTICAL, rules.Outcome.NOT_COMPARED}:
-            cell = f"{change.case} {change.device} {change.dtype} {change.stage}/{change.quantity}"
-            typer.echo(f"{change.outcome.value:12} {cell} {change.worst_id} {change.reason}".rstrip())
-    typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["counts"].items() if count))
-    raise typer.Exit(found["exit_code"])
+app.command()(stored.replay)
+app.command()(releases.compare)
 
 
 @app.command("limits")

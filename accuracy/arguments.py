@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,22 @@ def opened(run: Path) -> Any:
     from accuracy import quarantine, store
 
     return store.read(run, first=quarantine.survive)
+
+
+def found_run(run: Path) -> Path:
+    """The folder of a run: a page knows its name, not where it stands, so that `runs/` is looked into too."""
+    under = Path("runs") / run
+    return under if not run.is_dir() and under.is_dir() else run
+
+
+def wanted_ids(case: str | None, failed: Sequence[str] | None) -> list[str]:
+    """The cases to measure again: the one that is named, or those that failed.
+
+    Raises:
+        UsageError: if both or neither are asked for, or none failed.
+    """
+    if (case is None) == (failed is None):
+        raise UsageError("give the id of a case, as the report shows it, or --failed for all that failed")
+    if failed is not None and not failed:
+        raise UsageError("no case of this run failed; give the id of one to measure it again")
+    return [case] if case is not None else list(failed or ())

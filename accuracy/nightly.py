@@ -256,24 +256,6 @@ def judged_by(by: limits.Limits, known: Sequence[waivers.Waiver]) -> dict[str, A
     }
 
 
-def replay(stored: store.Run, task_id: str, by: limits.Limits) -> pd.DataFrame:
-    """Measure one case of a stored run again, on each of its devices, and judge the rows.
-
-    Raises:
-        PlanError: if the run has no such case, or its plan or devices are none that this version knows.
-    """
-    planned = stored.plan[stored.plan["id"] == task_id]
-    if planned.empty:
-        raise plan.PlanError(f"{stored.folder} has no case {task_id!r}; the report and plan.parquet list its ids")
-    task = plan.task({str(name): text for name, text in planned.iloc[0].items()}, CASES)
-    devices = list(stored.manifest["devices"]["found"])
-    try:
-        execution = executor.execute([task], devices, timeout_s=TIMEOUT_S, bounds=by.measuring)
-    except ValueError as error:
-        raise plan.PlanError(f"{stored.folder} was run elsewhere: {error}") from error
-    return judge.judge_rows(store.observations_frame(execution.columns()), by)
-
-
 def default_folder(root: Path, created: datetime.datetime, profile: str, seed: int) -> Path:
     """Where a run goes when nobody says where: named by moment, profile and seed."""
     return root / f"{created:%Y%m%d-%H%M%S}-{profile}-{seed}"

@@ -19,7 +19,10 @@ from accuracy.adapters import BUILT_IN
 ROOT = Path(cli.__file__).resolve().parent
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in (ROOT / "cli.py", *ROOT.glob("accuracy/**/*.py"), *ROOT.glob("reports/**/*.py"))
+    for path in (
+        ROOT / "cli.py",
+        *(path for part in ("accuracy", "commands", "reports") for path in ROOT.glob(f"{part}/**/*.py")),
+    )
 }
 WORKER_SIDE = (
     "accuracy.measure",
@@ -113,7 +116,10 @@ def test_only_subjects_imports_the_library() -> None:
         ("accuracy.checks", "accuracy.measure"),
         ("accuracy.inputs", "accuracy.oracles"),
         ("accuracy", "reports"),
+        ("accuracy", "commands"),
         ("accuracy", "cli"),
+        ("reports", "commands"),
+        ("commands", "cli"),
         ("reports", "cli"),
     ],
 )

@@ -300,9 +300,11 @@ def test_a_case_is_replayed_by_the_id_that_the_report_shows(run: Path) -> None:
     again = invoke("replay", run, case)
 
     assert again.exit_code == 0
-    assert [line.split()[2] for line in again.stdout.splitlines()] == [
+    *checks, _, counts = again.stdout.splitlines()
+    assert [line.split()[2] for line in checks] == [
         f"{stage}/{quantity}" for stage, quantity in stored.loc[stored["id"] == case, ["stage", "quantity"]].to_numpy()
     ]
+    assert counts == "1 passes"
 
 
 def test_an_id_that_the_run_does_not_have_is_refused(run: Path) -> None:

@@ -80,6 +80,24 @@ def test_what_the_library_refuses_is_not_supported_fact_by_fact() -> None:
         assert seen[name]["observed"] == "NotImplementedError: not on this device"
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("quant_type must be nf4 on CPU, got fp4", True),
+        ("Blockwise 4bit dequantization on CPU only supports uint8 storage, got torch.bfloat16", True),
+        ("n must be divisible by blocksize, got 2 and 64", True),
+        ("The size of tensor a (4) must match the size of tensor b (191) at non-singleton dimension 2", False),
+        ("while handling: quant_type must be nf4 on CPU, got fp4", False),
+    ],
+)
+def test_releases_that_refuse_by_a_check_of_their_own_are_taken_at_their_word(said: str, refused: bool) -> None:  # noqa: FBT001  a parameter of the table
+    """What 0.46.1 says of its CPU kernels; an exception that only happens is none of these."""
+    seen = rows({}, {}, RuntimeError(said))["completes"]
+
+    assert seen["observed"] == f"RuntimeError: {said}"
+    assert (seen.get("status") == "not_supported", seen.get("ratio") == math.inf) == (refused, not refused)
+
+
 def test_the_form_of_an_output_is_that_of_the_layer_replaced() -> None:
     wanted = (*ROWS8.index, ROWS8.dim)
     assert rows({}, {"output": torch.zeros(wanted)})["output_form"]["ratio"] == 0.0

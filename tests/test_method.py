@@ -11,7 +11,12 @@ from accuracy import limits
 ROOT = limits.DEFAULT_FILE.parents[1]
 PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
 FILE = tomllib.loads(limits.DEFAULT_FILE.read_text(encoding="utf-8"))
-SOURCES = [ROOT / "cli.py", *sorted(ROOT.glob("accuracy/**/*.py")), *sorted(ROOT.glob("reports/**/*.py"))]
+SOURCES = [
+    ROOT / "cli.py",
+    *sorted(ROOT.glob("accuracy/**/*.py")),
+    *sorted(ROOT.glob("commands/**/*.py")),
+    *sorted(ROOT.glob("reports/**/*.py")),
+]
 REFERENCE = re.compile(r'docs/method\.md,\s+"([^"]+)"')
 WRITTEN_METHOD = re.compile(r'"method": "([^"]+)"')
 

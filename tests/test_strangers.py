@@ -14,7 +14,7 @@ from test_nightly import HERE, requested, small
 from typer.testing import CliRunner
 
 import cli
-from accuracy import nightly, store
+from accuracy import nightly, remeasure, store
 from accuracy.plan import PlanError
 
 NAMES = [
@@ -112,7 +112,7 @@ def test_a_plan_that_was_tampered_with_is_not_replayed(night: Path, change: dict
     run = store.read(night)
     planned = run.plan.assign(**change)
     with pytest.raises(PlanError, match=said):
-        nightly.replay(store.Run(**{**vars(run), "plan": planned}), planned["id"].iloc[0], requested([]).limits)
+        remeasure.measure(store.Run(**{**vars(run), "plan": planned}), [planned["id"].iloc[0]], requested([]).limits)
 
 
 def test_a_device_that_we_do_not_know_is_not_replayed(night: Path) -> None:
@@ -120,9 +120,9 @@ def test_a_device_that_we_do_not_know_is_not_replayed(night: Path) -> None:
     run = store.read(night)
     devices = {"requested": [], "found": {"tpu; rm -rf": ""}, "missing": {}}
     with pytest.raises(PlanError, match="unknown device 'tpu; rm -rf'"):
-        nightly.replay(
+        remeasure.measure(
             store.Run(**{**vars(run), "manifest": run.manifest | {"devices": devices}}),
-            run.plan["id"].iloc[0],
+            [run.plan["id"].iloc[0]],
             requested([]).limits,
         )
 
