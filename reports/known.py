@@ -17,12 +17,11 @@ FILE = Path(__file__).with_name("findings.md")
 VERSION = re.compile(r"^# Findings: defects of bitsandbytes (\S+)$", re.MULTILINE)
 FINDING = re.compile(r"^\| (?:\[(?=F\d+\]))?(F\d+)(?:\]\(#f\d+\))? \| (.*) \|$", re.MULTILINE)
 SCRIPT = re.compile(r"\(findings/(\d\d_\w+\.py)\)")
-RULES = {"cpu*": "| cases | stage/quantity |", "cuda*": "| cells on CUDA |"}
+RULES = {"cpu*": "| cases | stage/quantity |", "cuda*": "| cases on CUDA | stage/quantity |"}
 """The tables from a cell to its findings, by the devices that they speak of."""
 
 COLUMN = re.compile(r"(?<!\\)\|")
 QUOTED = re.compile("`(.+?)`")
-CHECK = re.compile(r"[a-z]+/[a-z0-9_*]+")
 IDENTITY = re.compile(r"F\d+")
 
 
@@ -96,13 +95,13 @@ def parsed(document: str) -> Known:
         rules=tuple(
             Rule(
                 device=device,
-                cases=tuple(QUOTED.findall(row[0])) or ("*",),
-                checks=tuple(CHECK.findall(" ".join(row[:2]))),
-                words=tuple(text for column in row[2:-1] for text in QUOTED.findall(column)),
-                findings=tuple(IDENTITY.findall(row[-1])),
+                cases=tuple(QUOTED.findall(cases)),
+                checks=tuple(QUOTED.findall(checks)),
+                words=tuple(QUOTED.findall(reason)),
+                findings=tuple(IDENTITY.findall(findings)),
             )
             for device, head in RULES.items()
-            for row in _table(document, head)
+            for cases, checks, reason, findings in _table(document, head)
         ),
     )
 

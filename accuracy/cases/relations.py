@@ -38,12 +38,21 @@ _PLAIN: dict[str, SearchStrategy[Any]] = {
 }
 
 
-def _strata(names: tuple[str, ...], **fixed: SearchStrategy[Any]) -> tuple[Stratum, ...]:
+ZERO_INPUT = Stratum(
+    name="zero input",
+    holds=lambda c: c.relation == "zero_input" and c.bias,  # without a bias, zero for zero shows next to nothing
+    fixed={"relation": just("zero_input"), "bias": just(True)},
+)
+
+
+def _strata(names: tuple[str, ...]) -> tuple[Stratum, ...]:
     return tuple(
-        Stratum(
+        ZERO_INPUT
+        if name == "zero_input"
+        else Stratum(
             name=name.replace("_", " "),
             holds=lambda c, name=name: c.relation == name,  # type: ignore[misc]  # the default binds the loop
-            fixed={"relation": just(name), **fixed},
+            fixed={"relation": just(name)},
         )
         for name in names
     )

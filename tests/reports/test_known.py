@@ -26,7 +26,8 @@ def test_the_tables_of_a_document_by_hand() -> None:
         "| cases | stage/quantity | words of the reason | findings |\n|---|---|---|---|\n"
         "| `l4-*` `x` | `compute/output` `invariant/*` | `got []` | F01 F02 |\n"
         "| `l4-*` | `decode/weight` | | F01 |\n\n"
-        "| cells on CUDA | finding |\n|---|---|\n| all encode/codes, `l8` compute/output | F02 |\n"
+        "| cases on CUDA | stage/quantity | words of the reason | findings |\n|---|---|---|---|\n"
+        "| `l8` | `encode/codes` `compute/output` | | F02 |\n"
     )
 
     assert found.library == "1.2.3"

@@ -1,0 +1,48 @@
+"""Nights side by side: a cell that fails now and then, or a failing row that no finding accounts for, is said."""
+
+import pandas as pd
+
+from bench import alarms
+
+CELL = {"case": "linear8bitlt-eval", "device": "cpu", "dtype": "float32", "stage": "compute", "quantity": "output"}
+KNOWN = "ratio is 18, at most 1 is allowed"
+"""What F10 looks like in a run on the CPU."""
+
+
+def night(name: str, verdicts: dict[str, str], *, reason: str = KNOWN) -> alarms.Night:
+    """A run with a cell a quantity, and a failing row in each that fails."""
+    cells = [CELL | {"quantity": quantity, "verdict": verdict} for quantity, verdict in verdicts.items()]
+    rows = [cell | {"status": "fail", "id": "0f", "reason": reason} for cell in cells if cell["verdict"] == "fail"]
+    columns = [*CELL, "status", "id", "reason"]
+    return alarms.night(name, pd.DataFrame(rows, columns=columns), pd.DataFrame(cells))
+
+
+def test_the_same_finding_in_every_night_is_no_alarm() -> None:
+    """Two nights, one cell of F10 in both."""
+    nights = [night(name, {"output": "fail", "grad_input": "pass"}) for name in ("a", "b")]
+
+    assert alarms.flickering(nights) == {}
+    assert alarms.lines(nights) == [
+        "a: 1 of 2 cells do not pass",
+        "b: 1 of 2 cells do not pass",
+        "2 runs, 1 cells that do not pass in common",
+    ]
+
+
+def test_what_one_night_says_alone_is_named() -> None:
+    """A warning and a gap count as much as a failure."""
+    nights = [
+        night("a", {"output": "warn", "grad_input": "pass"}),
+        night("b", {"output": "pass", "grad_input": "not_run"}),
+    ]
+    cell = tuple(CELL.values())
+
+    assert alarms.flickering(nights) == {cell: ["a"], (*cell[:-1], "grad_input"): ["b"]}
+    assert "in 1 of 2 only: linear8bitlt-eval cpu float32 compute output (a)" in alarms.lines(nights)
+
+
+def test_a_failure_that_fits_no_finding_is_news() -> None:
+    """F10 is an output a little too large: it is no exception."""
+    (row,) = night("a", {"output": "fail"}, reason="RuntimeError: never seen").news
+
+    assert row == (*CELL.values(), "0f", "RuntimeError: never seen")
