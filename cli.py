@@ -187,23 +187,9 @@ def sign(
     typer.echo(f"{made.decision}, signed by {made.name} on {made.signed} for run {made.run[:16]}")
 
 
-@app.command("history")
-def show_history(
-    runs: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of run folders.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the page; history.html in DIR by default.")] = None,
-) -> None:
-    """Write an index of all nights: verdicts, counts, what changed when, and the trends of what moved."""
-    with one_line_errors():
-        from reports import publish
-        from reports.words import one_line
-
-        page = out or runs / publish.HISTORY
-        for name, why in publish.write_history(runs, page).items():
-            typer.echo(f"accuracy: {one_line(f'{name} left out: {why}')}", err=True)
-    typer.echo(page)
-
-
+app.command("history")(stored.history)
 app.command()(stored.replay)
+app.command()(stored.bisect)
 app.command()(releases.compare)
 
 

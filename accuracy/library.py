@@ -67,6 +67,20 @@ def resolve(asked: str, *, interpreter: str = sys.executable, cache: Path | None
     return _kept(folder, asked)
 
 
+def releases(interpreter: str = sys.executable) -> list[str]:
+    """The releases that pip could fetch for this interpreter and platform, in their order.
+
+    Raises:
+        LibraryError: if pip sees none.
+    """
+    arguments = ("download", "--no-deps", "--only-binary=:all:", "--dest", os.devnull, f"{NAME}==0+none")
+    said = _pip(arguments, interpreter)
+    listed = re.search(r"from versions: ([^)]*)\)", said)
+    if listed is None or listed[1] == "none":
+        raise LibraryError(f"pip saw no release of {NAME} at all; is the network there? It says: {_last(said)}")
+    return [name.strip() for name in listed[1].split(",")]
+
+
 def _local(path: Path, asked: str, interpreter: str, cache: Path) -> Library:
     if path.is_dir():
         if not (path / NAME / "__init__.py").is_file():

@@ -1,4 +1,4 @@
-"""Measures cases of a stored run again, on the installed library or another."""
+"""Measures cases of a stored run again, on the installed library or others."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from accuracy import executor, judge, nightly, plan, store
+from accuracy import bisect, executor, judge, library, nightly, plan, replay, store
+from accuracy.bisect import Probe, Seen
 from accuracy.cases import CASES
 from accuracy.limits import Limits
 from accuracy.record import Progress
@@ -53,3 +54,45 @@ def measure(
     except ValueError as error:
         raise plan.PlanError(f"{stored.folder} was run elsewhere: {error}") from error
     return judge.judge_rows(store.observations_frame(execution.columns()), by)
+
+
+def first_bad(
+    stored: store.Run,
+    identity: str,
+    good: str,
+    bad: str,
+    by: Limits,
+    *,
+    device: str = "",
+    check: str = "",
+    interpreter: str = sys.executable,
+    say: Callable[[Probe], None],
+) -> bisect.Found:
+    """Find the first release on which a case fails as it did in the run; `say` is told of each release tried.
+
+    Without a `device` it is the first on which the case failed, without a `check` (stage/quantity) the first of the
+    first stage that failed.
+
+    Raises:
+        PlanError: if the run has no such case or device.
+        LibraryError: if pip sees no release.
+        BisectError: if the case did not fail, not that check, or the ends are not what they were given as.
+    """
+    mine = stored.observations[stored.observations["id"] == identity]
+    failing = mine.loc[mine["status"].isin(replay.BAD), "device"]
+    device = device or next(iter(failing), "")
+    wanted = bisect.check(mine[mine["device"] == device], check)
+
+    def probe(version: str) -> Probe:
+        try:
+            fetched = library.resolve(version, interpreter=interpreter)
+        except library.LibraryError as error:
+            seen = Probe(version=version, seen=Seen.SKIPPED, reason=str(error))
+        else:
+            overlay = (fetched.overlay,)
+            now = measure(stored, [identity], by, interpreter=interpreter, overlay=overlay, devices=[device])
+            seen = bisect.told(version, wanted, now)
+        say(seen)
+        return seen
+
+    return bisect.search(bisect.between(library.releases(interpreter), good, bad), probe)

@@ -82,8 +82,12 @@ def exit_reason(code: int) -> str:
 
 
 def last_words(log: bytes) -> str:
-    """The line of a dead worker's output that says most: the innermost Python frame, or else the last line."""
+    """The line of a dead worker's output that says most: the innermost Python frame, or else the last line.
+
+    Of a process without a frame faulthandler says last which modules it had, which says nothing.
+    """
     lines = [line.strip() for line in log.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("Extension modules:", "<no Python frame>"))]
     frames = _frames(lines)
     if frames:
         return f"at {frames[0]}"

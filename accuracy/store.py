@@ -191,9 +191,22 @@ def read_verdicts(folder: Path, columns: Sequence[str]) -> tuple[dict[str, Any],
     Raises:
         StoreError: if what is read is missing, damaged, too large or of another version.
     """
+    return _read_one(folder, VERDICTS, VERDICT_SCHEMA, columns)
+
+
+def read_observations(folder: Path, columns: Sequence[str]) -> tuple[dict[str, Any], pa.Table]:
+    """The manifest of the run in `folder` and some columns of its observations, checked as `read` does.
+
+    Raises:
+        StoreError: if what is read is missing, damaged, too large or of another version.
+    """
+    return _read_one(folder, OBSERVATIONS, OBSERVATION_SCHEMA, columns)
+
+
+def _read_one(folder: Path, name: str, schema: pa.Schema, columns: Sequence[str]) -> tuple[dict[str, Any], pa.Table]:
     manifest = _manifest(folder)
-    data = _checked(folder / VERDICTS, manifest["files"].get(VERDICTS))
-    return manifest, _table(folder / VERDICTS, data, VERDICT_SCHEMA, columns)
+    data = _checked(folder / name, manifest["files"].get(name))
+    return manifest, _table(folder / name, data, schema, columns)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

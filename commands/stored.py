@@ -1,13 +1,14 @@
-"""Commands on cases of stored runs: again."""
+"""Commands on what stored runs hold: cases again, since which release they fail, and over many nights."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from accuracy.arguments import found_run, load_library, load_limits, opened, wanted_ids
 from commands.options import LibraryOption, LimitsFile, PythonOption, RunFolder
-from reports.terminal import one_line_errors
+from reports.terminal import INCOMPLETE, one_line_errors
 
 
 def replay(
@@ -45,3 +46,61 @@ def replay(
     for line in (*([] if failed else replayed.checks(rows)), *replayed.lines(found)):
         typer.echo(line)
     raise typer.Exit(stored_cases.exit_code(found))
+
+
+def bisect(
+    run: RunFolder,
+    case: Annotated[str, typer.Argument(metavar="ID", help="Id of a case that failed, as the report shows it.")],
+    *,
+    good: Annotated[str, typer.Option(help="A release that does not fail.")],
+    bad: Annotated[str, typer.Option(help="A later release that does.")],
+    device: Annotated[str, typer.Option(help="Device of the run; by default the first on which the case failed.")] = "",
+    check: Annotated[str, typer.Option(help="Check as stage/quantity; by default the first that failed.")] = "",
+    python: PythonOption = None,
+    limits: LimitsFile = None,
+) -> None:
+    """Find the first release on which a stored case fails. Exits 3 if some release cannot be told."""
+    with one_line_errors():
+        from accuracy import remeasure
+        from reports import replayed
+
+        found = remeasure.first_bad(
+            opened(found_run(run)),
+            case,
+            good,
+            bad,
+            load_limits(limits),
+            device=device,
+            check=check,
+            interpreter=python or sys.executable,
+            say=lambda probe: typer.echo(replayed.probed(probe)),
+        )
+    typer.echo(replayed.bisected(found))
+    raise typer.Exit(0 if len(found.first_bad) == 1 else INCOMPLETE)
+
+
+def history(
+    runs: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of run folders.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; history.html in DIR by default.")] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this case, as lines: where it was measured and failed.")
+    ] = None,
+) -> None:
+    """Write an index of all nights: verdicts, counts, what changed when, and the trends of what moved."""
+    with one_line_errors():
+        from accuracy import recurrence
+        from reports import publish, replayed
+        from reports.words import one_line
+
+        if case is not None:
+            found, unreadable = recurrence.read(runs, case)
+            for line in replayed.occurred(found):
+                typer.echo(line)
+            for name, why in unreadable.items():
+                typer.echo(f"accuracy: {one_line(f'{name} left out: {why}')}", err=True)
+            return
+        page = out or runs / publish.HISTORY
+        for name, why in publish.write_history(runs, page).items():
+            typer.echo(f"accuracy: {one_line(f'{name} left out: {why}')}", err=True)
+    typer.echo(page)

@@ -9,7 +9,7 @@ import typer
 
 from accuracy.arguments import UsageError
 
-USAGE, INTERRUPTED = 2, 130
+USAGE, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
 
 def fail(message: str) -> NoReturn:
@@ -23,6 +23,7 @@ def fail(message: str) -> NoReturn:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
+    from accuracy.bisect import BisectError
     from accuracy.devices import DeviceError
     from accuracy.files import StoreError
     from accuracy.library import LibraryError
@@ -34,6 +35,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (
+        BisectError,
         DeviceError,
         LibraryError,
         LimitsError,
