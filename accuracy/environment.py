@@ -24,11 +24,19 @@ def facts(device: str) -> dict[str, Any]:
     library = sys.modules.get("bitsandbytes")
     if library is not None:
         known["bitsandbytes"] = str(getattr(library, "__version__", "unknown"))
-        if "accuracy.dispatch" in sys.modules:
-            known |= _paths(sys.modules["accuracy.dispatch"], library, device)
+    known |= read_ahead(device)
     if "torch" in sys.modules:
         known.update(_torch_facts(device))
     return known
+
+
+def read_ahead(device: str) -> dict[str, Any]:
+    """What is read of the library's source: slow, and known to all children of a fork server that has done it.
+
+    Nothing where the library, or who notes its steps, is not loaded. Computes nothing and starts no device.
+    """
+    library, dispatch = (sys.modules.get(name) for name in ("bitsandbytes", "accuracy.dispatch"))
+    return {} if library is None or dispatch is None else _paths(dispatch, library, device)
 
 
 def _paths(dispatch: ModuleType, library: ModuleType, device: str) -> dict[str, Any]:

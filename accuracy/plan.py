@@ -7,13 +7,14 @@ one, and adding a case or a stratum moves no other draw.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.strategies import SearchStrategy, just, tuples
+from hypothesis.strategies import DataObject, SearchStrategy, data, just, tuples
 
 from accuracy.case import Case, Task, canonical_json, short_hash
 from accuracy.strategies import DTYPES, seeds
@@ -146,23 +147,42 @@ def _tasks(case: Case, profile: Profile, seed: int) -> Iterator[Task]:
         yield Task(case=case.name, config=config, seed=data_seed, origin="sample")
 
 
+class _Target(threading.local):
+    """One fuzz target a thread for all strategies: to make one takes Hypothesis longer than to draw from it."""
+
+    def __init__(self) -> None:
+        self._strategy: SearchStrategy[Any] = just(None)
+        self._drawn: list[Any] = []
+
+        @settings(database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @given(data())
+        def record(source: DataObject) -> None:
+            self._drawn.append(source.draw(self._strategy))
+
+        self._fuzz: Callable[[bytes], object] = record.hypothesis.fuzz_one_input  # type: ignore[attr-defined]  # set by @given
+
+    def draw(self, strategy: SearchStrategy[Any], choices: bytes) -> list[Any]:
+        """What the strategy makes of these bytes; nothing where it rejects them."""
+        self._strategy, self._drawn = strategy, []
+        self._fuzz(choices)
+        return self._drawn
+
+
+_TARGET = _Target()
+
+
 def draws(strategy: SearchStrategy[Any], label: str, count: int, *, tries: int = 0) -> list[tuple[Any, int]]:
     """The first `count` independent draws of (config, data seed) under this label, or as many as there are.
 
     Some draws come to nothing, where a strategy rejects what it drew: at most `tries` are made, or by default
     far more than should be needed.
     """
+    both = tuples(strategy, seeds)
     drawn: list[tuple[Any, int]] = []
-
-    @settings(database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-    @given(tuples(strategy, seeds))
-    def record(value: tuple[Any, int]) -> None:
-        drawn.append(value)
-
     for number in range(tries or 2 * count + _TRIES):
         if len(drawn) == count:
             break
-        record.hypothesis.fuzz_one_input(hashlib.shake_256(f"{label}/{number}".encode()).digest(_BYTES_A_DRAW))  # type: ignore[attr-defined]  # set by @given
+        drawn += _TARGET.draw(both, hashlib.shake_256(f"{label}/{number}".encode()).digest(_BYTES_A_DRAW))
     return drawn
 
 

@@ -27,6 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from accuracy.environment import read_ahead
 from accuracy.wire import Wire, decode
 from accuracy.worker import die_with, live, one_line
 
@@ -54,6 +55,7 @@ def main() -> NoReturn:
     except BaseException as error:  # noqa: BLE001  whatever an import does is the answer
         wire.send({"unusable": f"{module} cannot be imported: {one_line(error)}"})
         os._exit(0)
+    read_ahead(options.setup["device"])
     # What is loaded now is shared with every child: the collector must not write to its pages.
     gc.freeze()
     gc.enable()

@@ -33,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", default="1,2", help="numbers of workers to compare")
     options = parser.parse_args(arguments)
     parse(options.device)
-    os.environ.update(SINGLE_THREAD)  # before torch is imported: as a worker has it
     from bench import table
 
     began = time.perf_counter()
@@ -67,7 +66,7 @@ def quiet() -> Iterator[None]:
 
 def plan(device: str, scratch: Path, *, jobs: Sequence[int], tiny: bool) -> "Mapping[str, Callable[[], Section]]":
     """The sections by name, each ready to be measured."""
-    from bench import gpu, layers, pages, published, runs
+    from bench import faults, gpu, layers, pages, published, runs
 
     night = scratch / "night"
     sizes = layers.SIZES[:1] if tiny else layers.SIZES
@@ -82,6 +81,9 @@ def plan(device: str, scratch: Path, *, jobs: Sequence[int], tiny: bool) -> "Map
     if not device.startswith("cpu"):
         return whole | {"idle": partial(gpu.idle, device, sizes=sizes, count=4 if tiny else 100, turns=turns)}
     return whole | {
+        "faults": partial(
+            faults.section, device, good=4 if tiny else 200, crashes=1 if tiny else 20, turns=min(turns, 3)
+        ),
         "replacement": partial(runs.replacement, device, count=3 if tiny else 40, turns=min(turns, 3)),
         "first": partial(runs.first_result, device, profile="smoke" if tiny else "nightly", turns=min(turns, 3)),
         "night": partial(runs.whole_night, device, night, arguments=few),
@@ -109,5 +111,12 @@ def head(device: str, taken: float) -> str:
     )
 
 
+def single_threaded() -> None:
+    """Starts this process again as a worker is started: libraries read these variables when they are loaded."""
+    if not SINGLE_THREAD.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, "-m", "bench", *sys.argv[1:]], {**os.environ, **SINGLE_THREAD})  # noqa: S606  our own interpreter
+
+
 if __name__ == "__main__":
+    single_threaded()
     sys.exit(main())

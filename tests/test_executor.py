@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.plans import TESTS, comparable, left_behind, mark, plan, reasons, run, task
+from faults.plans import TESTS, comparable, plan, reasons, run, task
 from faults.workloads import BOX
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accuracy.record import Progress
+from bench.processes import left_behind, mark
 
 DEADLY = {
     "segfault": "crash crash: SIGSEGV; at __init__.py, line",
@@ -39,6 +40,7 @@ DEADLY = {
 }
 RAISING = {
     "sys_exit": "crash exception: SystemExit",
+    "system_exit": "crash exception: SystemExit: 0",
     "interrupt": "crash exception: KeyboardInterrupt",
     "raise": "crash exception: ArithmeticError: planted",
 }
@@ -64,6 +66,15 @@ def test_each_fault_costs_its_task_and_no_other() -> None:
     assert good == [row for row in comparable(unbroken.rows) if int(row["seed"].strip("'")) not in faults]
     assert len(good) == 2 * (230 - len(faults))
     assert execution.complete
+    assert left_behind(token) == []
+
+
+def test_a_deadlock_of_threads_that_a_fork_has_lost_ends() -> None:
+    """OpenMP in a child of a process that has computed with two threads: both are ended, and named."""
+    token = mark()
+    execution = run(plan(8, {3: "hang_in_openmp"}), modules=["torch"], timeout_s=3.0)
+
+    assert reasons(execution) == {3: "timeout timeout: no answer within 3 s of starting"}
     assert left_behind(token) == []
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
-from faults.plans import comparable, left_behind, mark, plan, reasons, run
+from faults.plans import comparable, plan, reasons, run
+
+from bench.processes import left_behind, mark
 
 pytestmark = pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="needs an NVIDIA device")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.plans import TESTS, comparable, left_behind, mark, plan, reasons, run
+from faults.plans import TESTS, comparable, plan, reasons, run
 
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
+from bench.processes import gone, mark
 
 COUNT = 120
 KILLS = int(os.environ.get("ACCURACY_TEST_KILLS", "10"))
@@ -35,14 +36,6 @@ def finish(process: subprocess.Popen[bytes]) -> str:
     """Waits for its end; what it said on standard error."""
     _, said = process.communicate(timeout=120)
     return said.decode()
-
-
-def gone(token: str, patience: float = 5.0) -> bool:
-    """Whether every process of the run ends within `patience` seconds."""
-    until = time.monotonic() + patience
-    while left_behind(token) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not left_behind(token)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +69,19 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_rows(tmp_path: Path, 
         assert json.loads((folder / "rows.json").read_text()) == unbroken
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_run_ended_by_a_signal_can_be_resumed(tmp_path: Path, unbroken: Any, number: signal.Signals) -> None:
-    """As by a terminal that closes, a scheduler, or Control-C."""
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT], [signal.SIGINT, signal.SIGINT]],
+    ids=["term", "hup", "int", "int twice"],
+)
+def test_a_run_ended_by_a_signal_can_be_resumed(tmp_path: Path, unbroken: Any, numbers: list[signal.Signals]) -> None:
+    """As by a scheduler, a terminal that closes, Control-C, or Control-C by someone impatient."""
     token = mark()
     process = start(tmp_path)
     time.sleep(0.9)
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.01)
     process.communicate(timeout=30)
     assert gone(token)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.plans import comparable, left_behind, mark, plan, run, task
+from faults.plans import comparable, plan, run, task
 
 from accuracy.case import EXPLORED, Task
 from accuracy.journal import Journal
 from accuracy.mailbox import Mailbox, Stopped
 from accuracy.record import Execution, Progress
 from accuracy.rows import Row
+from bench.processes import left_behind, mark
 
 
 class Asking:

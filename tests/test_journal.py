@@ -143,6 +143,51 @@ def test_the_lock_goes_with_the_process(tmp_path: Path) -> None:
     assert outcomes(tmp_path) == {}
 
 
+TOGETHER = """
+import os, sys
+from pathlib import Path
+from accuracy.files import StoreError
+from accuracy.journal import Journal
+
+for number in range(50):
+    folder, resume = Path(sys.argv[1]) / str(number), number % 2 == 1
+    folder.mkdir()
+    if resume:
+        Journal(folder, {}).close()
+    (go, starter), (answers, answer), (end, ender) = os.pipe(), os.pipe(), os.pipe()
+    children = []
+    for _ in range(2):
+        children.append(os.fork())
+        if children[-1] == 0:
+            os.close(starter), os.close(ender), os.read(go, 1)
+            try:
+                journal = Journal(folder, {}, resume=resume)
+            except StoreError:
+                os.write(answer, b"-")
+                os._exit(0)
+            os.write(answer, b"+")
+            os.read(end, 1)
+            os._exit(0)
+    os.close(starter)
+    said = os.read(answers, 1) + os.read(answers, 1)
+    os.close(ender)
+    for child in children:
+        os.waitpid(child, 0)
+    for descriptor in (go, answers, answer, end):
+        os.close(descriptor)
+    print(said.decode())
+"""
+
+
+def test_of_two_processes_that_start_together_one_has_the_journal(tmp_path: Path) -> None:
+    """Fifty times, beginning or resuming it: the other is refused."""
+    ended = subprocess.run(
+        [sys.executable, "-c", TOGETHER, str(tmp_path)], cwd=TESTS.parent, capture_output=True, text=True, check=True
+    )
+
+    assert ["".join(sorted(line)) for line in ended.stdout.split()] == ["+-"] * 50
+
+
 def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs could mix there."""
 
@@ -166,6 +211,26 @@ def test_a_link_in_place_of_the_journal_is_not_followed(tmp_path: Path) -> None:
     assert target.read_text() == "precious"
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_journal_that_cannot_be_opened_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """A full disk, a quota, one that was mounted again for reading only: a run that is there stays as it is."""
+    write(tmp_path)
+    real = os.open
+
+    def refuse(path: Any, *rest: Any, **options: Any) -> int:
+        if Path(path).name == JOURNAL:
+            raise OSError(error, os.strerror(error))
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreError, match=r"cannot be opened: .*; name another folder"):
+        Journal(tmp_path, KEY, resume=True)
+    monkeypatch.setattr(os, "open", real)
+    assert outcomes(tmp_path) == TRUE
+
+
 def failing(
     call: Callable[..., Any], nth: int, error: int, *, for_good: bool, short: bool = False
 ) -> Callable[..., Any]:
@@ -187,7 +252,14 @@ def failing(
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize(
     ("call", "error", "short"),
-    [("write", errno.ENOSPC, False), ("write", errno.EIO, False), ("write", 0, True), ("fdatasync", errno.EIO, False)],
+    [
+        ("write", errno.ENOSPC, False),
+        ("write", errno.EIO, False),
+        ("write", errno.EDQUOT, False),
+        ("write", 0, True),
+        ("fdatasync", errno.EIO, False),
+        ("fdatasync", errno.ENOSPC, False),
+    ],
 )
 def test_the_nth_failure_of_the_disk_loses_nothing_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int, *, short: bool, for_good: bool

@@ -22,6 +22,8 @@ LARGEST = 9.0
 
 _NODES = 4000
 _GRID = 900
+_AT_ONCE = 16
+"""Points of the grid that are made together: what they need stays in the processor's cache."""
 
 
 def four_bit_z(error: Tensor, maxima: Tensor, blocksize: int, quant_type: str) -> float:
@@ -57,21 +59,39 @@ def _standardized(error: Tensor, expected: Tensor, variance: Tensor) -> float:
 
 def _interpolated(maxima: Tensor, quant_type: str) -> tuple[Tensor, Tensor]:
     """E[e²] and E[e⁴] at each block maximum, linearly between the points of a fine grid."""
-    second, fourth = _moments(quant_type)
     position = (maxima / LARGEST * _GRID).clamp(1, _GRID - 1)
     below = position.floor().long().clamp_max(_GRID - 2)
     weight = position - below
-    return tuple(values[below - 1] * (1 - weight) + values[below] * weight for values in (second, fourth))  # type: ignore[return-value]  # two of them
+    moments = _moments(quant_type)
+    moments.fill(torch.unique(torch.cat([below, below + 1])))
+    second, fourth = (
+        values[below] * (1 - weight) + values[below + 1] * weight for values in (moments.second, moments.fourth)
+    )
+    return second, fourth
+
+
+class _Moments:
+    """`second` E[e²] and `fourth` E[e⁴] at m = LARGEST·i/_GRID, i = 0 … _GRID - 1, NaN where not yet asked for.
+
+    A worker that has just been forked is asked for a few dozen points; all of them take it longer than its first case.
+    """
+
+    def __init__(self, quant_type: str) -> None:
+        table = torch.unique(codes.four_bit(quant_type).double())
+        self._v = (torch.arange(_NODES, dtype=torch.float64) + 0.5) * (2 / _NODES) - 1
+        self._nearest = (self._v.unsqueeze(1) - table).abs().amin(dim=1)
+        self.second, self.fourth = torch.full((2, _GRID), math.nan, dtype=torch.float64)
+
+    def fill(self, points: Tensor) -> None:
+        """Makes those of these points of the grid that are missing, by the midpoint rule in z."""
+        for some in torch.split(points[self.second[points].isnan()], _AT_ONCE):
+            grid = (some.double() * (LARGEST / _GRID)).unsqueeze(1)
+            density = torch.exp(-0.5 * (self._v * grid) ** 2) / math.sqrt(2 * math.pi)
+            mass = density.sum(dim=1)
+            for moment, power in ((self.second, 2), (self.fourth, 4)):
+                moment[some] = (density * (self._nearest * grid) ** power).sum(dim=1) / mass
 
 
 @cache
-def _moments(quant_type: str) -> tuple[Tensor, Tensor]:
-    """E[e²] and E[e⁴] at m = LARGEST·i/_GRID, i = 1 … _GRID - 1, by the midpoint rule in z."""
-    table = torch.unique(codes.four_bit(quant_type).double())
-    grid = torch.arange(1, _GRID, dtype=torch.float64) * (LARGEST / _GRID)
-    v = (torch.arange(_NODES, dtype=torch.float64) + 0.5) * (2 / _NODES) - 1
-    nearest = (v.unsqueeze(1) - table).abs().amin(dim=1)
-    density = torch.exp(-0.5 * (v * grid.unsqueeze(1)) ** 2) / math.sqrt(2 * math.pi)
-    mass = density.sum(dim=1)
-    moments = [(density * (nearest * grid.unsqueeze(1)) ** power).sum(dim=1) / mass for power in (2, 4)]
-    return moments[0], moments[1]
+def _moments(quant_type: str) -> _Moments:
+    return _Moments(quant_type)

@@ -1,7 +1,5 @@
-"""Plans of planted tasks, runs of them in real workers, and a look at which processes are left."""
+"""Plans of planted tasks, and runs of them in real workers."""
 
-import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from accuracy.executor import execute
 from accuracy.record import Execution
 
 TESTS = Path(__file__).resolve().parent.parent
-VARIABLE = "ACCURACY_TEST_RUN"
 
 
 def task(number: int, fault: str = "") -> Task:
@@ -54,22 +51,3 @@ def reasons(execution: Execution) -> dict[int, str]:
     return {
         int(row["seed"]): f"{row['status']} {row['reason']}" for row in execution.rows if row["quantity"] == "completes"
     }
-
-
-def mark() -> str:
-    """Puts a token into the environment that every process started from now on inherits; returns it."""
-    os.environ[VARIABLE] = uuid.uuid4().hex
-    return os.environ[VARIABLE]
-
-
-def left_behind(token: str) -> list[str]:
-    """Commands of living processes, other than this one, that carry the token."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                if token.encode() in (folder / "environ").read_bytes():
-                    found.append((folder / "cmdline").read_text(errors="replace").replace("\0", " "))
-            except OSError:
-                continue  # it has ended, or is not ours
-    return found

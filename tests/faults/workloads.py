@@ -120,8 +120,8 @@ def close_and_go_on(_task: Task) -> None:
 
 
 def flood(_task: Task) -> None:
-    """A quarter of a gigabyte on standard error, no part of it text."""
-    for _ in range(256):
+    """A gigabyte on standard error, no part of it text."""
+    for _ in range(1024):
         os.write(2, b"\xff" * (1 << 20))
 
 
@@ -150,6 +150,20 @@ def hang_in_c(_task: Task) -> None:
 def hang_in_python(_task: Task) -> None:
     while True:
         pass
+
+
+def hang_in_openmp(_task: Task) -> None:
+    """A process that has computed with two threads, forked: the child waits for threads that it has not."""
+    import torch
+
+    torch.set_num_threads(2)
+    values = torch.ones(1 << 20)
+    values.sum()
+    child = os.fork()
+    if child == 0:
+        values.sum()
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def hang_deaf(_task: Task) -> None:
@@ -199,6 +213,7 @@ FAULTS: dict[str, Callable[[Task], Any]] = {
     "exit_0": lambda _task: os._exit(0),
     "exit_7": lambda _task: os._exit(7),
     "sys_exit": lambda _task: sys.exit(),
+    "system_exit": _raise(SystemExit(0)),
     "interrupt": _raise(KeyboardInterrupt()),
     "raise": _raise(ArithmeticError("planted\nsecond line")),
     "escape": escape,
@@ -218,6 +233,7 @@ FAULTS: dict[str, Callable[[Task], Any]] = {
     "missing_field": lambda task: _answer(task, texts={"stage": None}),
     "hang_in_c": hang_in_c,
     "hang_in_python": hang_in_python,
+    "hang_in_openmp": hang_in_openmp,
     "hang_deaf": hang_deaf,
     "stop": _kill(signal.SIGSTOP),
     "grandchildren": leave_grandchildren,
