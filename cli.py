@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from accuracy.arguments import exploring, load_library, load_limits, load_waivers, opened, seconds
-from commands import releases, stored
+from accuracy.arguments import exploring, load_library, load_limits, load_waivers, opened, seconds, sharing
+from commands import fleet, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
 
@@ -42,6 +42,9 @@ def nightly(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the plan; the date (YYYYMMDD) by default.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only this share of the plan, as 2/3; `accuracy merge` joins all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run; a new one under runs/ by default.")] = None,
     jobs: Annotated[
         int | None,
@@ -77,6 +80,7 @@ def nightly(
             profile=profile,
             examples=examples,
             explore=exploring(explore, plan.PROFILES[profile].explore_s),
+            shard=sharing(shard),
             seed=int(f"{created:%Y%m%d}") if seed is None else plan.checked_seed(seed),
             devices=device or (),
             limits=load_limits(limits),
@@ -157,7 +161,8 @@ def judge(
             )
         today = datetime.datetime.now(datetime.UTC).date()
         known = load_waivers(waivers)
-        judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, known, today)
+        parts = stored.manifest.get("parts")
+        judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, known, today, parts=parts)
         changed = nightly.judged_by(by, known)
         manifest = store.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
         page = publish.write(run, manifest, judged.observations, judged.verdicts, judged.summary, nights_in=history)
@@ -191,6 +196,7 @@ app.command("history")(stored.history)
 app.command()(stored.replay)
 app.command()(stored.bisect)
 app.command()(releases.compare)
+app.command()(fleet.merge)
 
 
 @app.command("limits")

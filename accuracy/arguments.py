@@ -45,6 +45,20 @@ def exploring(text: str | None, usual_s: float) -> Any:
         ) from None
 
 
+def sharing(text: str | None) -> Any:
+    """The share of the plan that is asked for, as an `accuracy.shards.Shard`; None for all of it.
+
+    Raises:
+        UsageError: for anything but a text such as 2/3.
+    """
+    from accuracy import shards
+
+    try:
+        return None if text is None else shards.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def load_limits(path: Path | None) -> Any:
     """The limits of this file, or the built-in ones."""
     from accuracy import limits

@@ -8,9 +8,10 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 JOURNAL: Final = "journal.jsonl"
 """The file that an unfinished run has and a finished one has not."""
@@ -28,12 +29,29 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         StoreError: if it cannot be written; what was there before is then still there.
     """
+    with appearing(path) as file:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(file.fileno(), left) :]
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece that is under `path` once the block ends, and nowhere if it ends with an error.
+
+    Raises:
+        StoreError: if it cannot be written; what was there before is then still there.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         if path.is_symlink():
             raise StoreError(f"{path} is a link; a file of the run is wanted there: remove it or name another folder")
         try:
-            _write_new(temporary, data)
+            with os.fdopen(os.open(temporary, flags, 0o600), "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, path)  # noqa: PTH105  the call a fault test makes fail
         except BaseException:
             with suppress(OSError):
@@ -55,18 +73,6 @@ def sweep(folder: Path) -> None:
     for entry in folder.iterdir():
         if _TEMPORARY.fullmatch(entry.name):
             entry.unlink()
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from accuracy import store, trend
+from accuracy import shards, store, trend
 from accuracy.case import CELL, Verdict
 from accuracy.files import StoreError
 from accuracy.verdicts import overall
@@ -128,7 +128,7 @@ def _night(folder: str, manifest: Mapping[str, Any], verdicts: Iterable[str]) ->
         folder=folder,
         created=str(manifest["created"]),
         profile=str(manifest["profile"]),
-        verdict=overall(counts),
+        verdict=overall(counts, whole=not shards.gaps(manifest.get("parts"))),
         counts=counts,
         versions=dict(manifest["versions"]),
         machines={

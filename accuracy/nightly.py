@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import __version__, executor, judge, limits, plan, rows, store, verdicts, waivers
+from accuracy import __version__, executor, judge, limits, plan, rows, shards, store, verdicts, waivers
 from accuracy.case import EXPLORED, Case, Status, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -31,7 +31,7 @@ class Request:
     """What one run is asked to do. `devices` empty means every device found; `deadline` is of `time.monotonic`.
 
     `examples` is how many draws of the sample each case gets, None for as many as the profile says; `explore`
-    how much is explored after the plan, None for not at all.
+    how much is explored after the plan, None for not at all; `shard` which share of the plan it is, None for all.
     """
 
     cases: Sequence[Case]
@@ -53,6 +53,7 @@ class Request:
 
     examples: int | None = None
     explore: Budget | None = None
+    shard: shards.Shard | None = None
 
     @property
     def size(self) -> plan.Profile:
@@ -76,10 +77,14 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A request with its plan and the devices it will run on. `key` says what the run is, so that it can be resumed."""
+    """A request with its plan and the devices it will run on. `key` says what the run is, so that it can be resumed.
+
+    `tasks` are those of its shard, if it has one; `whole` has hash and size of the plan that was dealt.
+    """
 
     request: Request
     tasks: Sequence[Task]
+    whole: tuple[str, int]
     there: Mapping[str, str]
     missing: Mapping[str, str]
     found: Found
@@ -93,11 +98,13 @@ def prepare(request: Request, found: Found) -> Prepared:
         PlanError: if the plan cannot be made.
         ValueError: if a device is unknown.
     """
-    tasks = plan.make(request.cases, request.size, request.seed)
+    whole = plan.make(request.cases, request.size, request.seed)
+    tasks = whole if request.shard is None else shards.deal(whole, request.shard)
     there, missing = found.choose(request.devices)
     return Prepared(
         request=request,
         tasks=tasks,
+        whole=(plan.plan_hash(whole), len(whole)),
         there=there,
         missing=missing,
         found=found,
@@ -109,6 +116,7 @@ def prepare(request: Request, found: Found) -> Prepared:
             "versions": dict(found.versions),
             "library": {} if request.library is None else request.library.facts(),
             "explore": request.explore and asdict(request.explore),
+            "shard": request.shard and str(request.shard),
         },
     )
 
@@ -128,7 +136,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[Prog
                     cases=request.cases,
                     tasks=prepared.tasks,
                     budget=request.explore,
-                    seed=request.seed,
+                    seed=request.seed + (0 if request.shard is None else request.shard.number - 1),
                     limits=request.limits,
                     devices=devices,
                     deadline=request.deadline,
@@ -176,7 +184,11 @@ def conclude(
         }
         for case in request.cases
     }
-    judged = judged_run(observations, cases, request.limits, request.waivers, request.created.date())
+    parts = None
+    if request.shard is not None:
+        devices = [*prepared.there, *missing]
+        parts = shards.asked(request.shard, plan_hash=prepared.whole[0], plan_size=prepared.whole[1], devices=devices)
+    judged = judged_run(observations, cases, request.limits, request.waivers, request.created.date(), parts=parts)
     manifest = {
         "schema": 1,
         "created": request.created.isoformat(timespec="seconds"),
@@ -199,6 +211,7 @@ def conclude(
         "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
+        "parts": parts,
         "exploration": exploration,
         "cases": cases,
         "baseline": None,
@@ -231,20 +244,33 @@ def judged_run(
     by: limits.Limits,
     known: Sequence[waivers.Waiver],
     today: datetime.date,
+    *,
+    parts: shards.Parts | None = None,
 ) -> Judged:
     """Rows to statuses, statuses to cells, cells to the verdict of the run. Pure.
 
-    `cases` is the manifest's entry of that name: the strata that each case must touch.
+    `cases` and `parts` are the manifest's entries of that name: the strata that each case must touch, all shards
+    together, and which of the shards the run holds.
     """
     judged = judge.judge_rows(observations, by)
-    cells = verdicts.waive(
-        verdicts.cells(judged, {name: case.get("strata", ()) for name, case in cases.items()}), known, today
-    )
-    return Judged(
-        observations=judged[list(observations.columns)],
-        verdicts=verdicts.frame(cells),
-        summary=verdicts.summarize(judged, cells),
-    )
+    told, summary = verdict(judged, cases, known, today, parts=parts)
+    return Judged(observations=judged[list(observations.columns)], verdicts=told, summary=summary)
+
+
+def verdict(
+    judged: pd.DataFrame,
+    cases: Mapping[str, Mapping[str, Any]],
+    known: Sequence[waivers.Waiver],
+    today: datetime.date,
+    *,
+    parts: shards.Parts | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The verdict table and the content of `verdict.json` of rows that `judge.judge_rows` has judged."""
+    strata = {} if shards.is_one(parts) else {name: case.get("strata", ()) for name, case in cases.items()}
+    cells = verdicts.waive(verdicts.cells(judged, strata), known, today)
+    lacking = shards.unseen(cells, parts)
+    summary = verdicts.summarize(judged, cells, lacking=lacking, gaps=shards.gaps(parts))
+    return verdicts.frame([*cells, *lacking]), summary
 
 
 def judged_by(by: limits.Limits, known: Sequence[waivers.Waiver]) -> dict[str, Any]:

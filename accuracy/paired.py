@@ -44,8 +44,7 @@ def pairs(observations: pd.DataFrame, devices: Sequence[str]) -> pd.DataFrame:
         `Agreement`), and `distance`, the largest |a - b| ÷ max(bound of a, bound of b) in the sample. Rows are in
         the order of the devices, then of `case`, `id`, `stage` and `quantity`.
     """
-    kept = observations["stage"].isin(COMPARED) & (observations["digest"] != "")
-    rows = observations[kept].reset_index(drop=True)
+    rows = observations[comparable(observations)].reset_index(drop=True)
     names = rows["device"].to_numpy(dtype=object)
     keys = rows.groupby(["case", *KEY]).ngroup().to_numpy(dtype=np.int64)
     there = {device: np.flatnonzero(names == device) for device in devices}
@@ -53,12 +52,17 @@ def pairs(observations: pd.DataFrame, devices: Sequence[str]) -> pd.DataFrame:
     for first, second in combinations(devices, 2):
         ours, theirs = there[first], there[second]
         _, left, right = np.intersect1d(keys[ours], keys[theirs], return_indices=True)
-        found.append(_compared(rows.iloc[ours[left]], rows.iloc[theirs[right]], first, second))
+        found.append(compared(rows.iloc[ours[left]], rows.iloc[theirs[right]], first, second))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
 
-def _compared(ours: pd.DataFrame, theirs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """The pairs of two frames whose rows belong together in their order."""
+def comparable(observations: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows can have a pair."""
+    return observations["stage"].isin(COMPARED) & (observations["digest"] != "")
+
+
+def compared(ours: pd.DataFrame, theirs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """The pairs of two frames whose rows belong together in their order, as `pairs` gives them."""
     same = ours["digest"].to_numpy(dtype=object) == theirs["digest"].to_numpy(dtype=object)
     distance = np.zeros(len(same))
     distance[~same] = _distances(ours[~same], theirs[~same])

@@ -86,7 +86,12 @@ def select(cases: dict[str, Case], globs: Sequence[str]) -> list[Case]:
 
 def plan_hash(tasks: Sequence[Task]) -> str:
     """Sixteen hex digits that name the plan: its task ids in order."""
-    return short_hash([task.id for task in tasks])
+    return hash_of([task.id for task in tasks])
+
+
+def hash_of(ids: Sequence[str]) -> str:
+    """The same from the ids."""
+    return short_hash(list(ids))
 
 
 def rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Opens a stranger's tables first in a process that may die of it.
+"""Opens strangers' tables first in a process that may die of them.
 
 Arrow says of itself that invalid data may crash the process that reads it. So what comes from outside is
 read once in a process with caps on memory and time (`accuracy.taster`), which hands nothing back; only tables
@@ -6,14 +6,22 @@ that it survives are read by the command itself.
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from accuracy.files import StoreError
 from accuracy.rows import exit_reason, plain
 from accuracy.taster import MEMORY, SECONDS
+
+Taste = Callable[[Path, Sequence[bytes]], None]
+"""Reads the Parquet tables of a folder elsewhere. Raises StoreError if that process dies of them."""
 
 
 def survive(folder: Path, tables: Sequence[bytes], *, memory: int = MEMORY) -> None:
@@ -22,19 +30,78 @@ def survive(folder: Path, tables: Sequence[bytes], *, memory: int = MEMORY) -> N
     Raises:
         StoreError: if that process dies of them or takes more than it may.
     """
+    with tasting(memory=memory) as taste:
+        taste(folder, tables)
+
+
+@contextmanager
+def tasting(*, memory: int = MEMORY) -> Iterator[Taste]:
+    """One process for the tables of many folders: starting it takes longer than most tables. A new one if it dies."""
+    running: list[subprocess.Popen[bytes]] = []
+    with tempfile.TemporaryFile() as said:
+
+        def taste(folder: Path, tables: Sequence[bytes]) -> None:
+            if not running:
+                running.append(_started(memory, said))
+            if not _survives(running[0], tables):
+                code = _ended(running.pop())
+                raise StoreError(f"{folder} has {_end(code, said)}; ask for another copy")
+
+        try:
+            yield taste
+        finally:
+            for process in running:
+                _ended(process)
+
+
+def _started(memory: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     own = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), own)))
+    said.truncate(0)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "accuracy.taster", str(memory)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=said,
+    )
+
+
+def _survives(process: "subprocess.Popen[bytes]", tables: Sequence[bytes]) -> bool:
+    """Whether the process reads these tables and lives. It is killed when that takes far too long."""
+    asking, answer = _pipes(process)
+    watch = threading.Timer(2 * SECONDS, process.kill)
+    watch.start()
     try:
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", "accuracy.taster", str(memory), *(str(len(table)) for table in tables)],
-            env={**os.environ, "PYTHONPATH": path},
-            input=b"".join(tables),
-            capture_output=True,
-            check=False,
-            timeout=2 * SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise StoreError(f"{folder} has tables that cannot be read in {SECONDS} s; ask for another copy") from None
-    if ended.returncode:
-        said = ended.stderr.decode(errors="replace").strip().splitlines() or [exit_reason(ended.returncode)]
-        raise StoreError(f"{folder} has a table that kills its reader ({plain(said[-1])}); ask for another copy")
+        asking.write(b"%b\n" % b" ".join(b"%d" % len(table) for table in tables))
+        for table in tables:
+            asking.write(table)
+        asking.flush()
+        return answer.readline() == b"\n"
+    except BrokenPipeError:
+        return False
+    finally:
+        watch.cancel()
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int:
+    """Its exit code, once nothing more is asked of it."""
+    for pipe in _pipes(process):
+        with suppress(BrokenPipeError):
+            pipe.close()
+    return process.wait()
+
+
+def _pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("started with pipes")
+    return process.stdin, process.stdout
+
+
+def _end(code: int, said: IO[bytes]) -> str:
+    """What a folder has that ended its reader so."""
+    if code in {-signal.SIGKILL, -signal.SIGXCPU}:
+        return f"tables that cannot be read in {SECONDS} s"
+    said.seek(0)
+    words = said.read().decode(errors="replace").strip().splitlines() or [exit_reason(code)]
+    return f"a table that kills its reader ({plain(words[-1])})"

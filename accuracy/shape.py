@@ -23,6 +23,15 @@ MANIFEST: Final = {
     "cases": {"*": {"layer": str, "claim": str, "strata": TEXTS}},
     "duration_s": NUMBER,
 }
+PARTS: Final = {
+    "asked": str,
+    "plan_hash": str,
+    "plan_size": int,
+    "held": {"*": TEXTS},
+    "refused": TEXT_BY_NAME,
+}
+"""The manifest's entry `parts`, where it has one."""
+
 SUMMARY: Final = {
     "verdict": str,
     "exit_code": int,

@@ -8,7 +8,8 @@ of three flipped bits read back as other numbers. Nothing here is ever unpickled
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from accuracy import shape as shapes
+from accuracy import shards
 from accuracy.case import Verdict, canonical_json
-from accuracy.files import JOURNAL, StoreError, read_file, sweep, write_file
+from accuracy.files import JOURNAL, StoreError, appearing, read_file, sweep, write_file
 from accuracy.rows import NAMES, TYPES
 from accuracy.verdicts import Cell
 
@@ -144,7 +146,7 @@ def rewrite_verdicts(
         StoreError: if `observations` differs from the stored ones elsewhere than in the columns `JUDGED`.
     """
     measured = pa.schema([field for field in OBSERVATION_SCHEMA if field.name not in JUDGED])
-    if not _same(_typed(run.observations, measured), _typed(observations, measured)):
+    if not _same(typed(run.observations, measured), typed(observations, measured)):
         raise StoreError(f"{run.folder}: judging changed what was measured; only {', '.join(JUDGED)} may change")
     data = {
         OBSERVATIONS: _parquet(OBSERVATIONS, observations, OBSERVATION_SCHEMA),
@@ -167,7 +169,7 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     names = (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)
     data = {name: _checked(folder / name, manifest["files"].get(name)) for name in names}
     summary = _shaped(folder / SUMMARY, _json(folder / SUMMARY, data[SUMMARY]), shapes.SUMMARY)
@@ -204,13 +206,59 @@ def read_observations(folder: Path, columns: Sequence[str]) -> tuple[dict[str, A
 
 
 def _read_one(folder: Path, name: str, schema: pa.Schema, columns: Sequence[str]) -> tuple[dict[str, Any], pa.Table]:
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     data = _checked(folder / name, manifest["files"].get(name))
     return manifest, _table(folder / name, data, schema, columns)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, whole and of this version; its entry `files` holds the hashes of the other files."""
+def read_parts(
+    folder: Path, manifest: Mapping[str, Any], columns: Sequence[str], first: Callable[[Path, Sequence[bytes]], None]
+) -> tuple[pa.Table, pa.Table]:
+    """The plan of the run in `folder` and some columns of its observations, all files checked as `read` does.
+
+    Raises:
+        StoreError: if anything is missing, damaged or too large, or not what the manifest says.
+    """
+    data = {name: _checked(folder / name, manifest["files"].get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS)}
+    first(folder, list(data.values()))
+    plan = _table(folder / PLAN, data[PLAN], PLAN_SCHEMA)
+    return plan, _table(folder / OBSERVATIONS, data[OBSERVATIONS], OBSERVATION_SCHEMA, columns)
+
+
+@contextmanager
+def writing_observations(folder: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """What to call with the observations of a run, some rows at a time. They are stored once the block ends.
+
+    Raises:
+        StoreError: if they cannot be written.
+    """
+    with (
+        appearing(folder / OBSERVATIONS) as file,
+        pq.ParquetWriter(file, OBSERVATION_SCHEMA, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield writer.write_table
+
+
+def write_around_observations(
+    folder: Path, manifest: Mapping[str, Any], plan: pd.DataFrame, verdicts: pd.DataFrame, summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Stores what belongs to observations that `writing_observations` has stored; else as `write`.
+
+    Raises:
+        StoreError: as `write`.
+    """
+    with (folder / OBSERVATIONS).open("rb") as file:
+        observed = hashlib.file_digest(file, "sha256").hexdigest()
+    data = {PLAN: _parquet(PLAN, plan, PLAN_SCHEMA), **_judgement(verdicts, summary)}
+    return _write_all(folder, {**manifest, "files": {OBSERVATIONS: observed}}, data)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, whole and of this version; its entry `files` holds the hashes of the other files.
+
+    Raises:
+        StoreError: if it is missing, damaged or of another version.
+    """
     if not folder.is_dir():
         raise StoreError(f"{folder} is no folder; the folder of a run is wanted")
     manifest = _json(folder / MANIFEST, read_file(folder / MANIFEST, LARGEST_TEXT))
@@ -219,6 +267,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder} has format {seen!r}, and {SCHEMA} is wanted: use the version that wrote it")
     if not isinstance(manifest.get("files"), dict) or manifest.get("hash") != _own_hash(manifest):
         raise StoreError(f"{folder / MANIFEST} is damaged: its hash is not that of its text; restore it or run again")
+    if wrong := shards.misfit(manifest.get("parts")):
+        raise StoreError(f"{folder / MANIFEST}: {wrong}; use the version that wrote it")
     return _shaped(folder / MANIFEST, manifest, shapes.MANIFEST)
 
 
@@ -266,7 +316,7 @@ def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema) -> bytes:
         differ = sorted(set(frame.columns) ^ set(schema.names)) or "in another order"
         raise StoreError(f"{name} would have other columns than it must: {differ}")
     try:
-        table = _typed(frame, schema)
+        table = typed(frame, schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         raise StoreError(f"{name} would have values of another type than it must: {error}") from error
     table = table.replace_schema_metadata(None)
@@ -275,8 +325,12 @@ def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _typed(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`. NaN stays NaN: a number that was not measured is not a missing cell."""
+def typed(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`. NaN stays NaN: a number that was not measured is not a missing cell.
+
+    Raises:
+        ValueError: if a cell has no value.
+    """
     arrays = [pa.array(frame[field.name].tolist(), type=field.type, from_pandas=False) for field in schema]
     empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count]
     if empty:

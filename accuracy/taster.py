@@ -1,4 +1,8 @@
-"""The process that reads a stranger's tables first, with caps on memory and time. It hands nothing back."""
+"""The process that reads strangers' tables first, with caps on memory and time. It says that it lives, and no more.
+
+It is asked on standard input, folder by folder: a line with the sizes of the tables, then the tables. To each folder
+that it survives it answers with a line on standard output.
+"""
 
 import os
 import resource
@@ -14,17 +18,27 @@ MEMORY: Final = 8 << 30
 """Bytes that reading may take."""
 
 SECONDS: Final = 120
-"""Seconds of processor time."""
+"""Seconds of processor time for the tables of one folder."""
 
 
-def main(memory: int, sizes: Sequence[int]) -> None:
-    """Reads tables of these sizes from standard input. What Arrow finds wrong with them is its caller's to say."""
+def main(memory: int) -> None:
+    """Reads until nobody asks any more."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pa.set_cpu_count(1)
+    for line in iter(sys.stdin.buffer.readline, b""):
+        _taste([int(size) for size in line.split()])
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _taste(sizes: Sequence[int]) -> None:
+    """Reads tables of these sizes from standard input. What Arrow finds wrong with them is its caller's to say."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, hard))
     for size in sizes:
         data = sys.stdin.buffer.read(size)
         try:
@@ -34,5 +48,5 @@ def main(memory: int, sizes: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), [int(size) for size in sys.argv[2:]])
+    main(int(sys.argv[1]))
     os._exit(0)  # without Arrow's own end, in which a thread that still runs terminates the process now and then

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accuracy import executor, journal, limits, nightly, plan
+from accuracy import executor, journal, limits, nightly, plan, shards
 from accuracy.case import EXPLORED
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -22,6 +22,8 @@ def about(prepared: nightly.Prepared) -> dict[str, Any]:
         "profile": request.profile,
         "examples": request.examples,
         "explore": request.explore and asdict(request.explore),
+        "shard": request.shard and str(request.shard),
+        "whole": list(prepared.whole),
         "requested": list(request.devices),
         "cases": [case.name for case in request.cases],
         "found": asdict(prepared.found),
@@ -80,7 +82,17 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
         created=datetime.datetime.fromisoformat(seen["created"]),
         examples=seen["examples"],
         explore=seen["explore"] and Budget(**seen["explore"]),
+        shard=seen["shard"] and shards.parse(seen["shard"]),
     )
+    whole_hash, whole_size = seen["whole"]
     there, missing = found.choose(request.devices)
     tasks = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
-    return nightly.Prepared(request=request, tasks=tasks, there=there, missing=missing, found=found, key=key)
+    return nightly.Prepared(
+        request=request,
+        tasks=tasks,
+        whole=(str(whole_hash), int(whole_size)),
+        there=there,
+        missing=missing,
+        found=found,
+        key=key,
+    )

@@ -4,15 +4,24 @@ import datetime
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from accuracy.case import EXPLORED, Stage, Status, Verdict
+from accuracy.case import CELL, EXPLORED, Dtype, Stage, Status, Verdict
 from accuracy.waivers import Waiver
 
 EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
+_FAILED = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
+_DID_NOT = (Status.NOT_RUN.value, Status.NOT_SUPPORTED.value)
+_MEASURED = (Status.OK.value, Status.FAIL.value)
+_RULES = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.WARN, Verdict.PASS, Verdict.NOT_SUPPORTED)
+"""What is said of a cell with a row that failed of its own, did not run, failed at all, warned, ran; or with none."""
+
+_DTYPES = {dtype: place for place, dtype in enumerate(get_args(Dtype))}
 STAGE_ORDER = {stage.value: number for number, stage in enumerate(Stage)}
 CAN_CAUSE = {
     Stage.COMPUTE.value: {Stage.DECODE.value},
@@ -20,32 +29,6 @@ CAN_CAUSE = {
 }
 """For each stage the earlier ones whose fault it must show too, by what it compares. Decoding starts from the
 stored bytes and the compute oracle from our own decoding, so a wrong code is no excuse for either."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What a verdict needs of one judged row of observations."""
-
-    id: str
-    case: str
-    origin: str
-    device: str
-    dtype: str
-    stage: str
-    quantity: str
-    status: str
-    ratio: float
-    basis: str
-    reason: str
-    broken: str
-    warned: str
-    explained: bool
-    strata: Sequence[str]
-
-    @property
-    def failed(self) -> bool:
-        """Whether the library was seen to fail, by a number, a crash or a hang."""
-        return self.status in {Status.FAIL, Status.CRASH, Status.TIMEOUT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +70,8 @@ def cells(judged: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> list[Cel
     by the failure of an earlier stage in the same case (a warning: that stage's cell fails). A row
     that did not run makes the cell NOT RUN: it never counts as a pass.
     """
-    names = [field.name for field in fields(Row)]
-    rows = [Row(**dict(zip(names, values, strict=True))) for values in judged[names].itertuples(index=False)]
-    roots = _roots(rows)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(_place(row), []).append(row)
-    return [*(_cell(group, roots) for group in groups.values()), *_missing_strata(rows, strata)]
+    rows = judged.reset_index(drop=True)
+    return [*_cells(rows), *_missing_strata(rows, strata)] if len(rows) else []
 
 
 def waive(judged: Sequence[Cell], waivers: Sequence[Waiver], today: datetime.date) -> list[Cell]:
@@ -125,10 +103,21 @@ def frame(judged: Iterable[Cell]) -> pd.DataFrame:
     return pd.DataFrame([asdict(cell) | {"verdict": cell.verdict.value} for cell in judged], columns=columns)
 
 
-def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
-    """The content of `verdict.json`: verdict, exit code, counts, reasons worst first, and every cell."""
+def summarize(
+    judged: pd.DataFrame,
+    verdicts: Sequence[Cell],
+    *,
+    lacking: Sequence[Cell] = (),
+    gaps: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """The content of `verdict.json`: verdict, exit code, counts, reasons worst first, and every cell.
+
+    `gaps` say, each by device and in words, what keeps the run from being the whole of its plan; the cells that
+    are `lacking` for that give no reasons of their own.
+    """
+    told, verdicts = _reasons(verdicts), [*verdicts, *lacking]
     counts = {verdict.value: sum(cell.verdict is verdict for cell in verdicts) for verdict in Verdict}
-    verdict = overall(counts)
+    verdict = overall(counts, whole=not gaps)
     return {
         "schema": 1,
         "verdict": verdict,
@@ -140,7 +129,10 @@ def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
             "observations": len(judged),
             "elements": int(judged["count"].sum()),
         },
-        "reasons": _reasons(verdicts),
+        "reasons": sorted(
+            [*(_gap(device, text) for device, text in gaps), *told],
+            key=lambda reason: WORST_FIRST.index(Verdict(reason["verdict"])),
+        ),
         "cells": [
             {
                 "case": cell.case,
@@ -158,14 +150,14 @@ def summarize(judged: pd.DataFrame, verdicts: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def overall(counts: Mapping[str, int]) -> str:
-    """The verdict of a run from the number of its cells by verdict.
+def overall(counts: Mapping[str, int], *, whole: bool = True) -> str:
+    """The verdict of a run from the number of its cells by verdict, and whether it is the whole of its plan.
 
     No cell that passes or warns makes an incomplete run: nothing was shown to be right.
     """
     if counts["fail"]:
         return "do-not-release"
-    return "incomplete" if counts["not_run"] or not counts["pass"] + counts["warn"] else "release"
+    return "release" if whole and not counts["not_run"] and counts["pass"] + counts["warn"] else "incomplete"
 
 
 def json_number(value: float) -> float | str:
@@ -173,32 +165,31 @@ def json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _missing_strata(rows: Sequence[Row], strata: Mapping[str, Sequence[str]]) -> Iterator[Cell]:
+def _missing_strata(rows: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> Iterator[Cell]:
     """A cell for each stratum that no row touches, NOT RUN.
 
     And one, NOT SUPPORTED, for each that was refused wherever it was touched, unless a cell says so already: the
     refusals of some strata do not show in a cell in which others ran.
     """
-    ran = {_place(row) for row in rows if row.status not in {Status.NOT_RUN, Status.NOT_SUPPORTED}}
+    kinds = rows[[*CELL, "origin", "status", "reason"]].astype(object)
+    kinds["strata"] = pd.Series([*map(tuple, rows["strata"])], index=kinds.index, dtype=object)
+    kinds["reason"] = kinds["reason"].where(kinds["status"] == Status.NOT_SUPPORTED.value, "")
+    kinds = kinds[(kinds["origin"] != EXPLORED) & (kinds["status"] != Status.NOT_RUN.value)].drop_duplicates()
+    ran = set(kinds.loc[kinds["status"] != Status.NOT_SUPPORTED.value, list(CELL)].itertuples(index=False, name=None))
     touched: dict[tuple[str, str, str], set[str]] = {}
     refused: dict[tuple[str, str, str], dict[str, str]] = {}
-    for row in rows:
+    for *place, origin, status, reason, drawn in kinds.itertuples(index=False, name=None):
+        case, device, dtype, *_ = map(str, place)
         # A crash leaves no other trace of what it was drawn for than its origin.
-        names = [*row.strata, row.origin.removeprefix("stratum:")]
-        if row.origin == EXPLORED:
-            continue  # what was hunted for, and not drawn for a stratum
-        if row.status == Status.NOT_SUPPORTED and _place(row) in ran:
-            refused.setdefault(_place(row)[:3], {}).update((name, row.reason) for name in names)
-        elif row.status != Status.NOT_RUN:
-            touched.setdefault(_place(row)[:3], set()).update(names)
-    for place, seen in touched.items():
-        for name in strata.get(place[0], ()):
+        names = [*drawn, origin.removeprefix("stratum:")]
+        if status == Status.NOT_SUPPORTED and tuple(place) in ran:
+            refused.setdefault((case, device, dtype), {}).update((name, reason) for name in names)
+        else:
+            touched.setdefault((case, device, dtype), set()).update(names)
+    for where, seen in touched.items():
+        for name in strata.get(where[0], ()):
             if name not in seen:
-                yield _missing(place, name, refused.get(place, {}).get(name, ""))
-
-
-def _place(row: Row) -> tuple[str, str, str, str, str]:
-    return row.case, row.device, row.dtype, row.stage, row.quantity
+                yield _missing(where, name, refused.get(where, {}).get(name, ""))
 
 
 def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:
@@ -221,70 +212,82 @@ def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:
     )
 
 
-def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:
-    """For each failing (id, device): the stages that fail there, each with one failing quantity."""
+def _cells(rows: pd.DataFrame) -> Iterator[Cell]:
+    """The cells of the rows that there are; columns are looked at as a whole, since a night may have millions."""
+    status, planned = rows["status"], (rows["origin"] != EXPLORED).to_numpy()
+    failed = status.isin(_FAILED).to_numpy()
+    ran = ~status.isin(_DID_NOT).to_numpy()
+    idle = (status == Status.NOT_RUN.value).to_numpy()
+    warned = (rows["warned"] != "").to_numpy()
+    excused = rows["explained"].to_numpy(dtype=bool)
+    ratio = rows["ratio"].to_numpy(dtype=np.float64)
+    causes = _causes(rows, failed)
+    own = failed & ~excused & np.array([not cause for cause in causes], dtype=bool)
+    groups = rows.groupby(list(CELL), sort=False, observed=True)
+    group = np.asarray(groups.ngroup(), dtype=np.int64)
+    has = [np.bincount(group, weights=mask) > 0 for mask in (own, idle, failed, warned, ran)]
+    rule = np.select(has, range(len(has)), len(has))
+    shown = np.choose(rule[group], [own, idle, failed, warned, ran, np.ones_like(ran)])
+    shown &= planned | (rule == 0)[group] | (np.bincount(group, weights=shown & planned) == 0)[group]
+    worst = _first(group, np.where(shown, np.where(np.isnan(ratio), -np.inf, -ratio), np.nan), rows["id"])
+    measured = ran & planned & status.isin(_MEASURED).to_numpy()
+    n, failing = (np.bincount(group, weights=mask).astype(int).tolist() for mask in (ran, failed))
+    p99, largest = (_quantiles(group, ratio, measured, q) for q in (0.99, 1.0))
+    told = rows.iloc[worst]
+    for number, (place, row) in enumerate(zip(worst.tolist(), told.to_dict("records"), strict=True)):
+        verdict = _RULES[rule[number]]
+        caused_by = "" if rule[number] == 0 or row["explained"] else causes[place]
+        reason = row["reason"] or (f"outside the warning limit {row['warned']!r}" if row["warned"] else "")
+        yield Cell(
+            **{name: str(row[name]) for name in CELL},
+            verdict=verdict,
+            worst_ratio=float(row["ratio"]),
+            worst_id=str(row["id"]),
+            n=n[number],
+            failing=failing[number],
+            caused_by=caused_by,
+            limit_id=str(row["broken"] or row["warned"]),
+            basis=str(row["basis"]),
+            reason=f"only where {caused_by} fails; {reason}" if caused_by else str(reason),
+            p99=p99[number],
+            largest=largest[number],
+        )
+
+
+def _causes(rows: pd.DataFrame, failed: NDArray[np.bool_]) -> list[str]:
+    """For each row that failed the first failing stage/quantity of the same case that it must show too, else ""."""
+    causes = [""] * len(rows)
+    few = rows.loc[failed, ["id", "device", "stage", "quantity", "status"]].astype(object)
     failing: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows:
-        if row.status == Status.FAIL:
-            failing.setdefault((row.id, row.device), {}).setdefault(row.stage, f"{row.stage}/{row.quantity}")
-    return failing
+    for _, identity, device, stage, quantity, status in few.itertuples(name=None):
+        if status == Status.FAIL:
+            failing.setdefault((identity, device), {}).setdefault(stage, f"{stage}/{quantity}")
+    for place, identity, device, stage, *_ in few.itertuples(name=None):
+        there = failing.get((identity, device), {})
+        stages = sorted(CAN_CAUSE.get(stage, set()) & set(there), key=lambda name: STAGE_ORDER[name])
+        causes[place] = there[stages[0]] if stages else ""
+    return causes
 
 
-def _cause(row: Row, roots: dict[tuple[str, str], dict[str, str]]) -> str:
-    """The first failing stage/quantity of the same case that this row must show too, "" if there is none."""
-    failing = roots.get((row.id, row.device), {})
-    stages = sorted(CAN_CAUSE.get(row.stage, set()) & set(failing), key=lambda stage: STAGE_ORDER[stage])
-    return failing[stages[0]] if stages else ""
+def _first(group: NDArray[np.int64], key: NDArray[np.float64], ids: "pd.Series[str]") -> NDArray[np.int64]:
+    """The place of the row of each group with the smallest key, NaN last, and of equals that of the smallest id."""
+    codes, names = pd.factorize(ids)
+    rank = np.argsort(np.argsort(np.asarray(names, dtype=object)))
+    order = np.lexsort((rank[codes], key, group))
+    _, starts = np.unique(group[order], return_index=True)
+    return np.asarray(order[starts])
 
 
-def _cell(group: Sequence[Row], roots: dict[tuple[str, str], dict[str, str]]) -> Cell:
-    failed = [row for row in group if row.failed]
-    own = [row for row in failed if not row.explained and not _cause(row, roots)]
-    ran = [row for row in group if row.status not in {Status.NOT_RUN, Status.NOT_SUPPORTED}]
-    idle = [row for row in group if row.status == Status.NOT_RUN]
-    warned = [row for row in group if row.warned]
-    if own:
-        verdict, shown = Verdict.FAIL, own
-    elif idle:
-        verdict, shown = Verdict.NOT_RUN, idle
-    elif failed:
-        verdict, shown = Verdict.WARN, failed
-    elif warned:
-        verdict, shown = Verdict.WARN, warned
-    elif ran:
-        verdict, shown = Verdict.PASS, ran
-    else:
-        verdict, shown = Verdict.NOT_SUPPORTED, list(group)
-    if verdict is not Verdict.FAIL:
-        shown = [row for row in shown if row.origin != EXPLORED] or shown
-    worst = max(shown, key=lambda row: math.inf if math.isnan(row.ratio) else row.ratio)
-    caused_by = "" if own or worst.explained else _cause(worst, roots)
-    reason = worst.reason or (f"outside the warning limit {worst.warned!r}" if worst.warned else "")
-    return Cell(
-        case=worst.case,
-        device=worst.device,
-        dtype=worst.dtype,
-        stage=worst.stage,
-        quantity=worst.quantity,
-        verdict=verdict,
-        worst_ratio=worst.ratio,
-        worst_id=worst.id,
-        n=len(ran),
-        failing=len(failed),
-        caused_by=caused_by,
-        limit_id=worst.broken or worst.warned,
-        basis=worst.basis,
-        reason=f"only where {caused_by} fails; {reason}" if caused_by else reason,
-        p99=_quantile(ran, 0.99),
-        largest=_quantile(ran, 1.0),
-    )
-
-
-def _quantile(ran: Sequence[Row], q: float) -> float:
-    """The inverse distribution function of the planned rows' ratios; NaN without any."""
-    ratios = [row.ratio for row in ran if row.origin != EXPLORED and row.status in {Status.OK, Status.FAIL}]
-    ratios.sort(key=lambda ratio: (math.isnan(ratio), ratio))
-    return ratios[math.ceil(q * len(ratios)) - 1] if ratios else math.nan
+def _quantiles(
+    group: NDArray[np.int64], ratio: NDArray[np.float64], measured: NDArray[np.bool_], q: float
+) -> list[float]:
+    """For each group the inverse distribution function of the measured ratios, NaN the largest; NaN without any."""
+    found = np.full(group.max() + 1, math.nan)
+    values, of = ratio[measured], group[measured]
+    order = np.lexsort((values, of))
+    there, starts, number = np.unique(of[order], return_index=True, return_counts=True)
+    found[there] = values[order][starts + np.ceil(q * number).astype(np.int64) - 1]
+    return [float(value) for value in found]
 
 
 def _waived(cell: Cell, waiver: Waiver, today: datetime.date) -> Cell:
@@ -310,12 +313,32 @@ def _reasons(verdicts: Sequence[Cell]) -> list[dict[str, Any]]:
     return [_reason(group) for group in sorted(groups.values(), key=_rank)]
 
 
-def _rank(group: Sequence[Cell]) -> tuple[int, float, int]:
+def _rank(group: Sequence[Cell]) -> tuple[Any, ...]:
     worst = max(math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio for cell in group)
-    return WORST_FIRST.index(group[0].verdict), -worst, -sum(cell.failing for cell in group)
+    one = group[0]
+    place = (one.case, one.device, STAGE_ORDER.get(one.stage, len(STAGE_ORDER)), one.quantity)
+    return WORST_FIRST.index(one.verdict), -worst, -sum(cell.failing for cell in group), *place
+
+
+def _gap(device: str, text: str) -> dict[str, Any]:
+    """The reason of a gap, which has no cell."""
+    return {
+        "verdict": Verdict.NOT_RUN.value,
+        "case": "",
+        "device": device,
+        "dtype": "",
+        "stage": Stage.CONTRACT.value,
+        "quantity": "shards",
+        "worst_id": "",
+        "worst_ratio": json_number(math.nan),
+        "failing": 0,
+        "n": 0,
+        "text": text,
+    }
 
 
 def _reason(group: Sequence[Cell]) -> dict[str, Any]:
+    group = sorted(group, key=lambda cell: (_DTYPES.get(cell.dtype, len(_DTYPES)), cell.dtype))
     worst = max(group, key=lambda cell: math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio)
     failing, n = sum(cell.failing for cell in group), sum(cell.n for cell in group)
     where = f"{worst.case} on {worst.device} in {', '.join(cell.dtype for cell in group)}"

@@ -28,6 +28,7 @@ def one_line_errors() -> Iterator[None]:
     from accuracy.files import StoreError
     from accuracy.library import LibraryError
     from accuracy.limits import LimitsError
+    from accuracy.merge import MergeError
     from accuracy.plan import PlanError
     from accuracy.signature import SignatureError
     from accuracy.waivers import WaiverError
@@ -39,6 +40,7 @@ def one_line_errors() -> Iterator[None]:
         DeviceError,
         LibraryError,
         LimitsError,
+        MergeError,
         PlanError,
         SignatureError,
         StoreError,

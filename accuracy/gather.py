@@ -1,0 +1,169 @@
+"""The rows of many runs as one: looked through for what judging needs, then copied with what was judged.
+
+Neither step holds more than the few columns that verdicts are made of, and the rows of one run.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from accuracy import duplicates, judge, store
+from accuracy.case import EXPLORED
+from accuracy.files import StoreError
+from accuracy.limits import Limits
+from accuracy.merge import Source
+from accuracy.quarantine import Taste
+from accuracy.rows import columns
+
+JUDGED: Final = ("broken", "warned", "explained", *store.JUDGED)
+"""What judging says of a row."""
+
+KEPT: Final = ("id", "case", "origin", "device", "dtype", "stage", "quantity", "count", *JUDGED)
+"""What verdicts are made of, besides the strata."""
+
+LISTS: Final = tuple(field.name for field in store.OBSERVATION_SCHEMA if pa.types.is_list(field.type))
+NARROW: Final = tuple(name for name in store.OBSERVATION_SCHEMA.names if name not in {*LISTS, "worst", "config"})
+"""Columns that a limit may be about, and those that say what a row is of."""
+
+_APART: Final = "\x1f"
+"""Stands between the names of strata while they are one text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """What judging gave for the rows of all runs, one run after the other, then the findings.
+
+    `rows` has the columns `KEPT` and `strata`; `run` is the number of each row's run, that of the findings one more;
+    `kept` says which rows count; `findings` are rows that no run has: measurements that disagree.
+    """
+
+    rows: pd.DataFrame
+    run: NDArray[np.int64]
+    kept: NDArray[np.bool_]
+    findings: pa.Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """One run, looked through: its plan, and of its rows the columns `KEPT` and `strata`, judged."""
+
+    source: Source
+    plan: pd.DataFrame
+    rows: pa.Table
+
+
+def manifests(folders: Sequence[Path]) -> tuple[dict[Path, dict[str, Any]], dict[str, str]]:
+    """The manifests of the runs that have one which can be trusted, and why the others have none."""
+    found: dict[Path, dict[str, Any]] = {}
+    refused: dict[str, str] = {}
+    for folder in dict.fromkeys(folders):
+        try:
+            found[folder] = store.read_manifest(folder)
+        except StoreError as error:
+            refused[folder.name] = str(error)
+    return found, refused
+
+
+def look(source: Source, by: Limits, taste: Taste) -> Looked:
+    """Reads one run with distrust and judges its rows, under the names that its devices have in the whole.
+
+    Raises:
+        StoreError: if it is damaged, or has no outcome for a case of its plan on a device that it names.
+    """
+    planned, table = store.read_parts(source.folder, source.manifest, [*NARROW, "strata"], taste)
+    plan = planned.to_pandas()
+    rows = table.drop_columns(["strata"]).to_pandas()
+    rows["device"] = rows["device"].map(lambda name: source.names.get(name, name))
+    _check_outcomes(source, plan, rows)
+    judged = judge.judge_rows(rows, by)
+    return Looked(source=source, plan=plan, rows=_narrow(judged, table))
+
+
+def _check_outcomes(source: Source, plan: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """What a run was asked for and has no row of, did not run and says nothing of it."""
+    planned = plan.loc[plan["origin"] != EXPLORED, "id"]
+    pairs = rows.loc[rows["id"].isin(planned), ["id", "device"]].drop_duplicates()
+    lacking = len(planned) * len(source.names) - int(pairs["device"].isin(set(source.names.values())).sum())
+    if lacking:
+        raise StoreError(f"{source.folder} has no outcome for {lacking} of its cases; ask for another copy")
+
+
+def _narrow(judged: pd.DataFrame, stored: pa.Table) -> pa.Table:
+    """The columns `KEPT` and `strata` of judged rows; texts as numbers of texts, each column in one piece."""
+    names: Any = pc.binary_join(stored["strata"], _APART)
+    table = pa.Table.from_pandas(judged[list(KEPT)], preserve_index=False).append_column("strata", names)
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            texts = table[number].cast(pa.string()).combine_chunks().dictionary_encode()
+            table = table.set_column(number, field.name, texts)
+    return table
+
+
+def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
+    """The rows of all runs, with one outcome for what several have measured, and the findings of where they disagree.
+
+    Raises:
+        StoreError: if a run is no longer what it was when it was looked through.
+    """
+    number = np.repeat(np.arange(len(looked)), [each.rows.num_rows for each in looked])
+    rows = _frame([each.rows for each in looked])
+    several = duplicates.in_several(rows, number)
+    kept = np.ones(len(rows), dtype=bool)
+    findings = store.OBSERVATION_SCHEMA.empty_table()
+    if several.any():
+        parts = []
+        for run, each in enumerate(looked):
+            mine = several[number == run]
+            if mine.any():
+                parts.append(_whole(each.source, rows[number == run], duplicates.NEEDED, mine).to_pandas())
+        good, found = duplicates.settle(pd.concat(parts, ignore_index=True), number[several])
+        kept[several] = good
+        if found:
+            judged = judge.judge_rows(store.observations_frame(columns(found)), by)
+            findings = store.typed(judged, store.OBSERVATION_SCHEMA)
+            rows = _frame([*(each.rows for each in looked), _narrow(judged, findings)])
+            number = np.append(number, np.full(len(found), len(looked)))
+            kept = np.append(kept, np.ones(len(found), dtype=bool))
+    return Gathered(rows=rows, run=number, kept=kept, findings=findings)
+
+
+def _frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Tables one after the other; texts as categories, strata as tuples of names."""
+    whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    frame = whole.to_pandas()
+    names = [tuple(text.split(_APART)) if text else () for text in frame["strata"].cat.categories]
+    values = np.fromiter((*names, None), dtype=object)[:-1]
+    frame["strata"] = pd.Series(values[frame["strata"].cat.codes], index=frame.index, dtype=object)
+    return frame
+
+
+def _whole(source: Source, judged: pd.DataFrame, names: Sequence[str], kept: NDArray[np.bool_]) -> pa.Table:
+    """Columns of a run's rows that are kept, as stored but for their judgement and the names of devices."""
+    manifest, table = store.read_observations(source.folder, names)
+    if manifest["hash"] != source.manifest["hash"]:
+        raise StoreError(f"{source.folder} has changed since it was looked through; merge again")
+    for name in names:
+        if name in {"device", *store.JUDGED}:
+            field = store.OBSERVATION_SCHEMA.field(name)
+            values = pa.array(judged[name].tolist(), type=field.type, from_pandas=False)
+            table = table.set_column(table.schema.get_field_index(name), field, values)
+    return table.filter(pa.array(kept))
+
+
+def copy(looked: Sequence[Looked], found: Gathered, write: Callable[[pa.Table], None]) -> None:
+    """Writes the rows that count, run after run, then the findings.
+
+    Raises:
+        StoreError: if a run is no longer what it was when it was looked through.
+    """
+    for run, each in enumerate(looked):
+        mine = found.run == run
+        write(_whole(each.source, found.rows[mine], store.OBSERVATION_SCHEMA.names, found.kept[mine]))
+    write(found.findings)

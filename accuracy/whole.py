@@ -1,0 +1,80 @@
+"""Many run folders to one: opened with distrust, put together, judged once and stored."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accuracy import gather, merge, nightly, quarantine, store
+from accuracy.files import StoreError
+from accuracy.limits import Limits
+from accuracy.waivers import Waiver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is merged. `wanted` are devices that must be in the whole; `today` is what waivers are held against."""
+
+    runs: Sequence[Path]
+    limits: Limits
+    waivers: Sequence[Waiver]
+    wanted: Sequence[str]
+    today: datetime.date
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """The runs as one, before it is stored. `refused` says which folders are not in it, and why."""
+
+    looked: Sequence[gather.Looked]
+    found: gather.Gathered
+    manifest: dict[str, Any]
+    plan: pd.DataFrame
+    refused: dict[str, str]
+
+
+def opened(request: Request) -> Whole:
+    """Reads the runs. One that cannot be read is left out, and then the whole is incomplete.
+
+    Raises:
+        MergeError: if none can be read, or one has another plan, library or limits.
+        StoreError: if the plans of the runs do not make the one that their manifests name.
+    """
+    manifests, refused = gather.manifests(request.runs)
+    looked = []
+    with quarantine.tasting() as taste:
+        for source in merge.sources(manifests, request.limits):
+            try:
+                looked.append(gather.look(source, request.limits, taste))
+            except StoreError as error:
+                refused[source.folder.name] = str(error)
+    if not looked:
+        raise merge.MergeError(f"no run can be read: {'; '.join(refused.values())}")
+    planned = merge.whole_plan([(each.source, each.plan) for each in looked])
+    return Whole(
+        looked=looked,
+        found=gather.gathered(looked, request.limits),
+        manifest=merge.manifest([each.source for each in looked], planned, refused, request.wanted),
+        plan=planned,
+        refused=refused,
+    )
+
+
+def write(folder: Path, whole: Whole, request: Request) -> None:
+    """Judges the whole and stores it in a new folder, as a run like any other.
+
+    Raises:
+        StoreError: if the folder holds something or cannot be written, or a run has changed since it was read.
+    """
+    store.prepare(folder)
+    manifest = whole.manifest | nightly.judged_by(request.limits, request.waivers)
+    with store.writing_observations(folder) as write:
+        gather.copy(whole.looked, whole.found, write)
+    rows = whole.found.rows[whole.found.kept]
+    verdicts, summary = nightly.verdict(
+        rows, manifest["cases"], request.waivers, request.today, parts=manifest["parts"]
+    )
+    store.write_around_observations(folder, manifest, whole.plan, verdicts, summary)
