@@ -145,3 +145,16 @@ def test_known_configs_spare_draws_and_lose_no_corner() -> None:
 
     assert crossed == drawn
     assert len(crossed) > 100
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize(
+    "case", [case for name, case in CASES.items() if name.startswith("linear") and "relations" in name]
+)
+def test_no_conjunction_asks_for_a_relation_that_does_not_hold(case: Case, data: st.DataObject) -> None:
+    """A block of zeros moves the scales of double quantization, rows share outlier columns: no fault of a layer."""
+    config, _ = data.draw(corners.conjunctions(case, case.strata))
+
+    assert not (getattr(config, "nested", False) and config.relation == "zero_columns")
+    assert not getattr(config, "threshold", 0.0) or config.relation == "input_kept"
