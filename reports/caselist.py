@@ -1,8 +1,8 @@
 """Cases as rows: the worst of a cell, and those that the page lists."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -41,15 +41,17 @@ def worst_of(worst: pd.DataFrame, run: str) -> tuple[CaseRow, ...]:
     return tuple(_row(row, run) for row in records(worst.head(shown)))
 
 
-def listed(frames: Frames, linked: Iterable[str], run: str) -> tuple[CaseRow, ...]:
-    """The rows that the page shows without a script: the worst, and every case that it links to.
+def listed(frames: Frames, linked: Iterable[str], at_home: Container[str], run: str) -> tuple[CaseRow, ...]:
+    """The rows that the page shows without a script: the worst, and every case that it links to and shows nowhere else.
 
-    A case is listed on its worst device, and its row carries the anchor that links lead to.
+    A case is listed on its worst device. Its row carries the anchor that links lead to, save of those `at_home` in
+    the section of a cell.
     """
-    wanted = set(linked)
+    wanted = {identity for identity in linked if identity not in at_home}
     once = frames.worst.drop_duplicates("id").reset_index(drop=True)
     shown = once[(once.index < LISTED) | once["id"].isin(list(wanted))]
-    return tuple(_row(row, run) for row in records(shown))
+    rows = (_row(row, run) for row in records(shown))
+    return tuple(replace(row, anchor="") if row.id in at_home else row for row in rows)
 
 
 def ended(row: Mapping[str, Any]) -> str:

@@ -110,7 +110,10 @@ def _ending(row: Mapping[str, Any]) -> str:
 
 
 def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Quantities of one stage, put together where nearly the same cases fail; most cases first."""
+    """Quantities of one stage, put together where nearly the same cases fail; most cases first.
+
+    One that fails only where another of the stage does is no cause of its own, and is left out.
+    """
     cases = {
         str(name): set(zip(rows["id"], rows["device"], strict=True))
         for name, rows in group.groupby("quantity", sort=True)
@@ -119,8 +122,11 @@ def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
     for name in sorted(cases, key=lambda name: (-len(cases[name]), name)):
         for family in together:
             larger = cases[family[0]]
-            if len(cases[name] & larger) >= SAME_CASES * len(larger):
+            shared = len(cases[name] & larger)
+            if shared >= SAME_CASES * len(larger):
                 family.append(name)
+                break
+            if shared == len(cases[name]):
                 break
         else:
             together.append([name])
@@ -256,6 +262,18 @@ def sentence(cause: Cause) -> str:
     return f"{subject}{place} {manner}{when}: {share}."
 
 
+def checked(cause: Cause) -> tuple[str, ...]:
+    """The quantities of its stage that a cause accounts for: its own, and those that fail only beside them."""
+    return cause.quantities + tuple(name for stage, name, _ in cause.also if stage == cause.stage)
+
+
+def where(cause: Cause, devices: Sequence[str]) -> str:
+    """On which of a run's devices it fails, as a sentence; empty where there is one, or the cause names it."""
+    if len(devices) == 1 or " on " in _place(cause):
+        return ""
+    return "On every device." if len(cause.devices) == len(devices) else f"On {words.listed(cause.devices)}."
+
+
 def _place(cause: Cause) -> str:
     """Where: a device or dtype that the condition names, or where no condition is found, all that fail."""
     if cause.trigger is None:
@@ -275,7 +293,7 @@ def _is_place(condition: Condition) -> bool:
 def _when(cause: Cause) -> str:
     found = cause.trigger
     if found is None:
-        return ""
+        return ", under no single condition"
     if not found.conditions:
         return " in every case"
     rest = [condition.text for condition in found.conditions if not _is_place(condition)]

@@ -1,7 +1,7 @@
 """One section a cell: its quantities with their distributions, what the error depends on, its worst cases."""
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,9 @@ from reports.past import Past, Trend, failing_since, trend
 
 FEWEST_BINS = 4
 """Bins from which a histogram has a shape; exact stages that fail have two, right and wrong."""
+
+HARD = "hard"
+"""The limit that goes without saying: error ÷ limit of no element above 1."""
 
 LINKED = (Verdict.FAIL, Verdict.WARN)
 """Verdicts whose worst case is worth a look."""
@@ -40,7 +43,7 @@ class QuantityRow:
     margin_value: float
     failing: str
     basis: str
-    limit_id: str
+    broken: str
     reason: str
     since: str
     known: str
@@ -109,7 +112,7 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
         found = standing[cell]
         return *words.verdict_order(found.verdict, found.ratio), -found.failing, cell
 
-    return tuple(
+    sections = (
         _section(
             material,
             cell,
@@ -119,6 +122,18 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
         )
         for cell in sorted(standing, key=badness)
     )
+    return _anchored(sections)
+
+
+def _anchored(sections: Iterable[CellSection]) -> tuple[CellSection, ...]:
+    """Each case carries its anchor in the first section that shows it, and in no other."""
+    met: set[str] = set()
+    found = []
+    for section in sections:
+        rows = tuple(replace(row, anchor="") if row.id in met else row for row in section.cases)
+        met.update(row.id for row in rows)
+        found.append(replace(section, cases=rows))
+    return tuple(found)
 
 
 def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
@@ -210,8 +225,8 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
         margin_value=words.margin_value(ratio),
         failing=f"{row['failing']} of {row['n']}" if judged else "–",
         basis=words.clipped(str(row["basis"])),
-        limit_id=str(row["limit_id"]),
-        reason=words.clipped(str(row["reason"])),
+        broken="" if row["limit_id"] == HARD else str(row["limit_id"]),
+        reason="" if verdict is Verdict.PASS else words.clipped(str(row["reason"])),
         known=known.said(fits),
         findings=" ".join(dict.fromkeys(name for names in fits for name in names)),
         basis_href="#" + links.basis(str(row["basis"])) if row["basis"] in material.bases else "",

@@ -5,7 +5,7 @@ distorted; the other charts have a fixed drawing of `WIDTH` by `HEIGHT` units.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ PEN = 0.7
 
 MOST_POINTS = 8
 """Places on an axis of names that can still be told apart."""
+
+RATIO = "error ÷ limit"
 
 QUANTILES = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
 
@@ -62,6 +64,14 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scale:
+    """One axis of a chart as it is drawn: its label and its ticks."""
+
+    label: str
+    ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chart:
     """A small chart with two axes. Places are numbers as text; `limit_x` and `limit_y` may be empty.
 
@@ -70,15 +80,29 @@ class Chart:
 
     title: str
     description: str
-    x_label: str
-    y_label: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    x: Scale
+    y: Scale
     lines: tuple[Line, ...] = ()
     marks: tuple[Mark, ...] = ()
     rules: tuple[Mark, ...] = ()
     limit_x: str = ""
     limit_y: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """The different axes of all charts of a page, each with its name: they are drawn once, and charts refer to them."""
+
+    x: Mapping[Scale, str]
+    y: Mapping[Scale, str]
+
+
+def shared(charts: Sequence[Chart]) -> Shared:
+    """Names for the axes of some charts, in the order in which they occur."""
+    return Shared(
+        x={scale: f"x{number}" for number, scale in enumerate(dict.fromkeys(chart.x for chart in charts))},
+        y={scale: f"y{number}" for number, scale in enumerate(dict.fromkeys(chart.y for chart in charts))},
+    )
 
 
 def strip_axis(histograms: Sequence[Counts]) -> LogAxis:
@@ -130,26 +154,26 @@ def distribution(counts: Counts, name: str) -> tuple[Chart, Chart]:
     falling = LogAxis(low=10.0 ** math.floor(math.log10(1 / total)), high=1.0, start=BOTTOM, end=TOP)
     exceed = np.concatenate([[total], total - np.cumsum(number_in_bin)[:-1]]) / total
     limit_x = compact(x_axis.place(1.0))
+    ratio = Scale(label=RATIO, ticks=_whole(x_axis.ticks(6)))
     over = float(exceed[np.searchsorted(edges, 1.0)]) if not edges[-1] <= 1 else 0.0
     said = f"{number(100 * over)} % of {count(total)} elements lie beyond the limit"
     return (
         Chart(
             title=f"{name}, cumulative",
             description=f"share of elements with at most this error ÷ limit; {said}",
-            x_label="error ÷ limit",
-            y_label="share of elements",
-            x_ticks=_whole(x_axis.ticks(6)),
-            y_ticks=tuple(Tick(place=f"{rising.place(share):.0f}", label=f"{share:g}") for share in (0, 0.5, 1)),
+            x=ratio,
+            y=Scale(
+                label="share of elements",
+                ticks=tuple(Tick(place=f"{rising.place(share):.0f}", label=f"{share:g}") for share in (0, 0.5, 1)),
+            ),
             lines=(Line(path=_steps(edges, below, x_axis, rising), kind="candidate"),),
             limit_x=limit_x,
         ),
         Chart(
             title=f"{name}, tail",
             description=f"share of elements with a larger error ÷ limit, log scale; {said}",
-            x_label="error ÷ limit",
-            y_label="share beyond",
-            x_ticks=_whole(x_axis.ticks(6)),
-            y_ticks=_whole(falling.ticks(5)),
+            x=ratio,
+            y=Scale(label="share beyond", ticks=_whole(falling.ticks(5))),
             lines=(Line(path=_steps(edges, exceed, x_axis, falling), kind="candidate"),),
             limit_x=limit_x,
         ),
@@ -175,7 +199,6 @@ def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
     y_axis = LogAxis(low=max(y_axis.low, 1e-6), high=min(y_axis.high, 1e6), start=BOTTOM, end=TOP)
     step = (RIGHT - LEFT) / len(bins)
     places = [LEFT + step * (index + 1 / 2) for index in range(len(bins))]
-    room = max(1, math.ceil(len(bins) * 30 / (RIGHT - LEFT)))
     curves = {
         field: path([(x, y_axis.place(getattr(entry, field))) for x, entry in zip(places, bins, strict=True)])
         for field in ("median", "p99", "largest")
@@ -192,26 +215,19 @@ def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
         for x, entry in zip(places, bins, strict=True)
         if entry.failing
     )
-    curves["dots"] = "".join(
-        f"M{x:.0f} {y_axis.place(entry.largest):.0f}h0"
-        for x, entry in zip(places, bins, strict=True)
-        if not entry.failing
-    )
     return Chart(
         title=f"{quantity} against {name}",
-        description=f"worst error ÷ limit of a case: median (grey), p99 (dashed) and maximum, by {name}",
-        x_label=name,
-        y_label="error ÷ limit",
-        x_ticks=tuple(
-            Tick(place=f"{x:.0f}", label=fitted(entry.label, width=step * room, size=10))
-            for index, (x, entry) in enumerate(zip(places, bins, strict=True))
-            if index % room == 0
-        ),
-        y_ticks=_whole(y_axis.ticks(5)),
-        lines=tuple(Line(path=curve, kind=kind) for kind, curve in curves.items() if curve),
+        description=f"worst error ÷ limit of the cases by {name}, at most {number(_largest(bins))}",
+        x=_named(name, [entry.label for entry in bins], places, step),
+        y=Scale(label=RATIO, ticks=_whole(y_axis.ticks(5))),
+        lines=tuple(Line(path=curve, kind=f"{kind} over-cases") for kind, curve in curves.items()),
         marks=marks,
         limit_y=compact(y_axis.place(1.0)),
     )
+
+
+def _largest(bins: Sequence[Binned]) -> float:
+    return max(entry.largest for entry in bins)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +260,6 @@ def against_theory(points: Sequence[Expected], name: str, far: float) -> Chart:
     )
     step = (RIGHT - LEFT) / len(shown)
     places = [LEFT + step * (index + 1 / 2) for index in range(len(shown))]
-    room = max(1, math.ceil(len(shown) * 30 / (RIGHT - LEFT)))
     curves = {
         kind: path([(x, axis.place(getattr(point, kind))) for x, point in zip(places, shown, strict=True)])
         for kind in ("theory", "median")
@@ -255,17 +270,23 @@ def against_theory(points: Sequence[Expected], name: str, far: float) -> Chart:
     )
     return Chart(
         title=f"Quantization error of the weight against {name}, with theory",
-        description=f"relative error of N(0, 1) weights by {name}: median (grey), least to largest (bars), and what "
-        f"theory expects (dotted); at most {number(far)} standard deviations from it",
-        x_label=name,
-        y_label="‖error‖ ÷ ‖weight‖; dotted: theory",
-        x_ticks=tuple(
-            Tick(place=f"{x:.0f}", label=fitted(point.label, width=step * room, size=10))
-            for index, (x, point) in enumerate(zip(places, shown, strict=True))
+        description=f"relative error of normal weights by {name}, at most {number(far)} standard deviations off theory",
+        x=_named(name, [point.label for point in shown], places, step),
+        y=Scale(label="‖error‖ ÷ ‖weight‖; dotted: theory", ticks=_whole(axis.ticks(5))),
+        lines=(Line(path=reach, kind="reach"), *(Line(path=curve, kind=kind) for kind, curve in curves.items())),
+    )
+
+
+def _named(label: str, names: Sequence[str], places: Sequence[float], step: float) -> Scale:
+    """An axis of names `step` apart, of which as many are written as there is room for."""
+    room = max(1, math.ceil(len(names) * 30 / (RIGHT - LEFT)))
+    return Scale(
+        label=label,
+        ticks=tuple(
+            Tick(place=f"{x:.0f}", label=fitted(name, width=step * room, size=10))
+            for index, (x, name) in enumerate(zip(places, names, strict=True))
             if index % room == 0
         ),
-        y_ticks=_whole(axis.ticks(5)),
-        lines=(Line(path=reach, kind="reach"), *(Line(path=curve, kind=kind) for kind, curve in curves.items())),
     )
 
 

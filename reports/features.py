@@ -18,26 +18,28 @@ LABELS = {
     "weight": "weights",
     "activation": "activations",
     "lookups": "rows looked up",
-    "whole_rows": "in_features a multiple of blocksize",
-    "whole_dim_lanes": "embedding_dim a multiple of 16",
-    "whole_dim_blocks": "embedding_dim a multiple of 64",
-    "whole_blocks": "weight made of whole blocks",
-    "even_k": "in_features even",
-    "whole_lanes": "in_features a multiple of 16",
-    "whole_tiles": "out_features a multiple of 32",
+    "whole_rows": "in_features is a multiple of blocksize",
+    "whole_dim_lanes": "embedding_dim is a multiple of 16",
+    "whole_dim_blocks": "embedding_dim is a multiple of 64",
+    "whole_blocks": "the weight is made of whole blocks",
+    "even_k": "in_features is even",
+    "whole_lanes": "in_features is a multiple of 16",
+    "whole_tiles": "out_features is a multiple of 32",
 }
 """Names for readers, where the field's own name is not the best."""
 
 NEGATIONS = {
-    "whole_rows": "in_features not a multiple of blocksize",
-    "whole_dim_lanes": "embedding_dim not a multiple of 16",
-    "whole_dim_blocks": "embedding_dim not a multiple of 64",
-    "whole_blocks": "weight with a partial block",
-    "even_k": "in_features odd",
-    "whole_lanes": "in_features not a multiple of 16",
-    "whole_tiles": "out_features not a multiple of 32",
+    "whole_rows": "in_features is not a multiple of blocksize",
+    "whole_dim_lanes": "embedding_dim is not a multiple of 16",
+    "whole_dim_blocks": "embedding_dim is not a multiple of 64",
+    "whole_blocks": "the weight has a partial block",
+    "even_k": "in_features is odd",
+    "whole_lanes": "in_features is not a multiple of 16",
+    "whole_tiles": "out_features is not a multiple of 32",
 }
 """How the opposite is said, where "no" before the name does not read."""
+
+YES, NO = "yes", "no"
 
 TILE = 32
 """Rows of the weight that the library's CPU kernels take at once."""
@@ -105,7 +107,7 @@ def table(observations: pd.DataFrame) -> pd.DataFrame:
 def value_text(feature: str, value: Value) -> str:
     """A value as the page writes it."""
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return YES if value else NO
     if feature in ("dtype", "compute_dtype") and isinstance(value, str):
         return value.replace("bfloat", "bf").replace("float", "fp")
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,6 @@
 """What the verdict does not cover: devices that were not there, checks that did not run, cases that broke."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from reports import links, words
 from reports.frames import Cell, Frames, records
 
 MOST = 50
+
+RELATION = re.compile(r"^[a-z_]+: (?=[A-Z]\w*: )")
+"""The relation that a message begins with, where an exception follows."""
 
 ENDINGS = {
     Status.CRASH.value: (Verdict.FAIL, "crashed"),
@@ -54,25 +58,30 @@ def build(frames: Frames, missing: Mapping[str, str], lost: Mapping[str, str]) -
 
 
 def _ended(rows: pd.DataFrame) -> list[Gap]:
-    """Cases without an answer, by device, ending and reason."""
+    """Cases without an answer, by ending and the first sentence of the reason."""
     found = []
     ended = rows[rows["status"].isin(list(ENDINGS))]
-    for key, group in ended.groupby(["status", "device", "reason"], sort=True):
-        status, device, reason = map(str, key)
+    for key, group in ended.assign(said=ended["reason"].map(_first_sentence)).groupby(["status", "said"], sort=True):
+        status, reason = map(str, key)
         verdict, word = ENDINGS[status]
         places = [Cell(*place) for place in dict.fromkeys(zip(*(group[name] for name in Cell._fields), strict=True))]
-        cases = words.listed(sorted({place.case for place in places}))
+        cases, devices = (words.listed(sorted({place[at] for place in places})) for at in (0, 1))
         found.append(
             _gap(
                 verdict,
                 word,
-                what=f"{cases} on {device}",
+                what=f"{cases} on {devices}",
                 anchor=links.cell(places[0]),
                 reason=reason,
-                number=words.counted(group["id"].nunique(), "case"),
+                number=words.counted(len(set(zip(group["id"], group["device"], strict=True))), "case"),
             )
         )
     return found
+
+
+def _first_sentence(reason: str) -> str:
+    """What is left of a message without the relation that it begins with, and without advice."""
+    return RELATION.sub("", reason).split(". ", maxsplit=1)[0]
 
 
 def _unmeasured(frames: Frames) -> list[Gap]:

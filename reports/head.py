@@ -92,15 +92,18 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str, 
         Fact(name="Seed", text=str(manifest["seed"])),
         Fact(name="Profile", text=f"{manifest['profile']}, {words.duration(manifest['duration_s'])}"),
         Fact(name="Limits", text=str(manifest["limits_hash"])[:8], title=str(manifest["limits_hash"])),
-        *([] if past is None else [_nights(past)]),
+        _nights(past),
         Fact(name="Sign-off", text=signed),
     )
 
 
-def _nights(past: Past) -> Fact:
+def _nights(past: Past | None) -> Fact:
+    """What "since when" rests on."""
+    if past is None:
+        return Fact(name="Earlier nights", text="not given", title="accuracy report RUN --history runs says since when")
     earlier = len(past.nights) - 1
     title = f"from {past.nights[0].created[:10]} on" if earlier else ""
-    return Fact(name="History", text=words.counted(earlier, "night") if earlier else "no earlier night", title=title)
+    return Fact(name="Earlier nights", text=words.count(earlier) if earlier else "none", title=title)
 
 
 def magnitude(value: int) -> str:
@@ -125,8 +128,8 @@ def reasons(
     without a reason.
     """
     missing = manifest["devices"]["missing"]
-    accounted = {(cell, cause.stage, name) for cause in found for cell in cause.cells for name in cause.quantities}
-    lines = [_cause(place, cause, past) for place, cause in enumerate(found, start=1)]
+    accounted = {(cell, cause.stage, name) for cause in found for cell in cause.cells for name in causes.checked(cause)}
+    lines = [_cause(place, cause, past, list(manifest["devices"]["found"])) for place, cause in enumerate(found, 1)]
     lines += [_gap(f"{device} did not run: {why}", "#gaps") for device, why in missing.items()]
     lines += [
         _reason(entry, known, past)
@@ -151,12 +154,14 @@ def _gap(text: str, href: str) -> Reason:
     )
 
 
-def _cause(place: int, cause: Cause, past: Past | None) -> Reason:
+def _cause(place: int, cause: Cause, past: Past | None, devices: Sequence[str]) -> Reason:
     return Reason(
         kind=cause.kind.value,
         symbol=words.SYMBOLS[cause.kind],
         word=words.VERDICTS[cause.kind],
-        text=" ".join(filter(None, (causes.sentence(cause), since(cause, past), cause.known))),
+        text=" ".join(
+            filter(None, (causes.sentence(cause), causes.where(cause, devices), since(cause, past), cause.known))
+        ),
         href=f"#cause-{place}",
     )
 

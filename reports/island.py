@@ -1,5 +1,6 @@
 """The data that the filter reads in the page: every cell, every case, as compact JSON that is safe in HTML."""
 
+import itertools
 import json
 import math
 import re
@@ -7,8 +8,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from reports import caselist, features, words
-from reports.frames import Cell, Frames, records
+from reports.frames import GROUP, Cell, Frames, records
 
 LEFT_OUT = (
     "dtype", "even_k", "whole_lanes", "whole_tiles", "whole_rows", "whole_blocks", "whole_dim_lanes",
@@ -26,8 +29,9 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
 
     A check is [quantity, verdict, margin] and, where they fit, the known findings. `features` names the inputs:
     [name, label, short name, whether its values are places in `levels`].
-    `layers` says which of them a layer has. A config is [id, layer, value, ...], a row is [config,
-    cell, quantity, margin, whether it fails], worst first; a margin that is no number is a word.
+    `layers` says which of them a layer has, `configs` holds for each layer [id, value, ..., id, value, ...]. `rows`
+    is the worst of each (id, device): [cell, quantity, whether they fail, config, margin, config, margin, ...], each
+    group worst first; a margin that is no number is a word.
     """
     names = [name for name in frames.inputs.columns if name not in LEFT_OUT]
     inputs = frames.inputs.loc[:, names].sort_index()
@@ -46,12 +50,16 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
     layers = [frames.layers[case] for case in case_of.loc[inputs.index]]
     kinds = sorted(set(layers))
     owned = {kind: [name for name in names if _occurs(values[name], layers, kind)] for kind in kinds}
-    configs = [
-        [identity, kinds.index(layer), *(values[name][place] for name in owned[layer])]
-        for place, (identity, layer) in enumerate(zip(inputs.index, layers, strict=True))
-    ]
+    by_layer = {
+        kind: [
+            (identity, *(values[name][place] for name in owned[kind]))
+            for place, (identity, layer) in enumerate(zip(inputs.index, layers, strict=True))
+            if layer == kind
+        ]
+        for kind in kinds
+    }
     numbered = {cell: index for index, cell in enumerate(cells)}
-    place_of = {identity: place for place, identity in enumerate(inputs.index)}
+    place_of = {config[0]: place for place, config in enumerate(itertools.chain(*by_layer.values()))}
     worst = frames.worst
     quantities = sorted(set(zip(frames.verdicts["stage"], frames.verdicts["quantity"], strict=True)))
     quantity = {pair: index for index, pair in enumerate(quantities)}
@@ -69,18 +77,21 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
         ],
         "levels": levels,
         "layers": [[names.index(name) for name in owned[kind]] for kind in kinds],
-        "configs": configs,
+        "configs": [list(itertools.chain(*by_layer[kind])) for kind in kinds],
         "rows": [
-            [
-                place_of[row["id"]],
-                numbered[Cell(row["case"], row["device"], row["dtype"])],
-                quantity[row["stage"], row["quantity"]],
-                _margin(row),
-                int(row["failing"]),
-            ]
-            for row in records(worst[["id", *Cell._fields, "stage", "quantity", "ratio", "status", "failing"]])
+            [numbered[Cell(*key[:3])], quantity[key[3], key[4]], int(key[5]), *pairs]
+            for key, pairs in _grouped(worst, place_of).items()
         ],
     }
+
+
+def _grouped(worst: pd.DataFrame, place_of: Mapping[str, int]) -> dict[tuple[Any, ...], list[int | float | str]]:
+    """The places and margins of the worst rows, one after the other, by cell, quantity and whether they fail."""
+    groups: dict[tuple[Any, ...], list[int | float | str]] = {}
+    for row in records(worst[["id", *GROUP, "ratio", "status", "failing"]]):
+        key = (*(row[name] for name in GROUP), row["failing"])
+        groups.setdefault(key, []).extend((place_of[row["id"]], _margin(row)))
+    return groups
 
 
 def _is_number(value: object) -> bool:

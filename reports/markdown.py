@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from accuracy.case import Verdict
 from reports import words
+from reports.matrix import Square
 from reports.view import Page
 
 MOST_CHECKS = 50
@@ -69,8 +70,12 @@ def _matrix(page: Page) -> Iterable[str]:
     columns = [f"{device} {column}" for device, column in zip(devices, page.matrix.columns, strict=True)]
     for first, rows in (("Layer", page.matrix.layers), ("Case", page.matrix.rows)):
         if rows:
-            squares = [[f"{square.symbol} {square.text}".strip() for square in row.squares] for row in rows]
+            squares = [[_square(square) for square in row.squares] for row in rows]
             yield _table([first, *columns], [[row.name, *line] for row, line in zip(rows, squares, strict=True)])
+
+
+def _square(square: Square) -> str:
+    return " ".join(filter(None, (square.symbol, square.text, f"({square.note} fail)" if square.note else "")))
 
 
 def _checks(page: Page) -> Iterable[str]:

@@ -34,13 +34,14 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Square:
-    """One cell of the table, as text. `href` is empty where nothing was planned."""
+    """One cell of the table, as text. `href` is empty where nothing was planned; `note` says how many checks fail."""
 
     kind: str
     symbol: str
     text: str
     title: str
     href: str
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ def _by_layer(frames: Frames, standing: Mapping[Cell, Standing]) -> dict[tuple[s
         bad, number = (sum(count[tuple(cell)] for cell in cells) for count in (failed, checks))
         squares[key] = replace(
             square,
-            text=f"{square.text} · {bad} of {number}" if bad else square.text,
+            note=f"{bad} of {number}" if bad else "",
             title=f"{bad} of {words.counted(number, 'check')} fail; worst: {worst.case}, {square.title}",
         )
     return squares

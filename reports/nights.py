@@ -12,7 +12,8 @@ from markupsafe import Markup
 from accuracy import history
 from accuracy.case import Verdict
 from accuracy.history import History, Night, Place
-from reports import links, past, render, words
+from reports import charts, links, past, render, words
+from reports.charts import Shared
 from reports.frames import Cell
 from reports.head import OVERALL
 from reports.past import Past, Trend
@@ -57,6 +58,7 @@ class Index:
     title: str
     nights: tuple[NightRow, ...]
     trends: tuple[TrendRow, ...]
+    scales: Shared
     more_trends: int
     unreadable: tuple[tuple[str, str], ...]
 
@@ -67,10 +69,12 @@ def build(nights: History, *, to: str) -> Index:
     turned = history.turned(nights)
     every = range(len(nights.nights) - 1, -1, -1)
     moving = _moving(known)
+    trends = tuple(row for place in moving[:MOST_TRENDS] for row in _trend(known, place, to))
     return Index(
         title=f"{words.counted(len(nights.nights), 'night')} of accuracy runs",
         nights=tuple(_night(known, number, turned[turned["night"] == number], nights.cells, to) for number in every),
-        trends=tuple(row for place in moving[:MOST_TRENDS] for row in _trend(known, place, to)),
+        trends=trends,
+        scales=charts.shared([row.trend.chart for row in trends]),
         more_trends=max(0, len(moving) - MOST_TRENDS),
         unreadable=tuple(sorted(nights.unreadable.items())),
     )

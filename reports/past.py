@@ -10,7 +10,7 @@ from accuracy import history
 from accuracy.history import History, Night, Place, Shift, Since
 from reports import words
 from reports.axes import LogAxis, Tick, compact, covering
-from reports.charts import BOTTOM, LEFT, PEN, RIGHT, TOP, Chart, Line, Mark, path, simplified
+from reports.charts import BOTTOM, LEFT, PEN, RATIO, RIGHT, TOP, Chart, Line, Mark, Scale, path, simplified
 
 NIGHTS_DRAWN = 90
 FEWEST_NIGHTS = 2
@@ -107,10 +107,8 @@ def trend(past: Past, place: Place, name: str, *, drawn: int = NIGHTS_DRAWN) -> 
     chart = Chart(
         title=f"{name} over {len(nights)} nights",
         description=f"error ÷ limit of the cases by night, p99 (dashed) and maximum, which was {newest} last",
-        x_label="night",
-        y_label="error ÷ limit",
-        x_ticks=_dates(past, nights, x),
-        y_ticks=axis.ticks(5),
+        x=Scale(label="night", ticks=_dates(past, nights, x)),
+        y=Scale(label=RATIO, ticks=axis.ticks(5)),
         lines=tuple(Line(path=curve, kind=kind) for kind, curve in curves.items()),
         rules=tuple(Mark(x=compact(x[night]), y="", kind="change", text=text) for night, text in changes.items()),
         marks=tuple(

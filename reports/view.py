@@ -1,7 +1,7 @@
 """The page as values: every section as rows of text and places, ready for templates that compute nothing."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from reports import (
 from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
+from reports.charts import Chart, Shared
 from reports.dispatch import Coverage
 from reports.explored import Exploration
 from reports.frames import Cell
@@ -56,6 +57,7 @@ class CauseBlock:
     symbol: str
     word: str
     sentence: str
+    where: str
     since: str
     known: str
     evidence: str
@@ -81,6 +83,7 @@ class Page:
     cells: tuple[CellSection, ...]
     axis: tuple[Tick, ...]
     limit_place: str
+    scales: Shared
     cases: tuple[CaseRow, ...]
     cases_total: str
     gaps: tuple[Gap, ...]
@@ -133,11 +136,15 @@ def build(
         reasons=reasons,
         more_reasons=more_reasons,
         matrix=matrix.build(prepared, standing, manifest["devices"]["requested"]),
-        causes=tuple(_cause(place, cause, run, past) for place, cause in enumerate(found, start=1)),
+        causes=tuple(
+            _cause(place, cause, run, past, list(manifest["devices"]["found"]))
+            for place, cause in enumerate(found, start=1)
+        ),
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
         limit_place=compact(axis.place(1.0)),
-        cases=caselist.listed(prepared, _linked(sections, found, apart, searched), run),
+        scales=charts.shared([chart for section in sections for chart in _charts(section)]),
+        cases=caselist.listed(prepared, _linked(sections, found, apart, searched), _at_home(sections), run),
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
@@ -169,13 +176,18 @@ def build(
     )
 
 
-def _cause(place: int, cause: causes.Cause, run: str, past: Past | None) -> CauseBlock:
+def _charts(section: CellSection) -> tuple[Chart, ...]:
+    return section.charts if section.trend is None else (*section.charts, section.trend.chart)
+
+
+def _cause(place: int, cause: causes.Cause, run: str, past: Past | None, devices: Sequence[str]) -> CauseBlock:
     return CauseBlock(
         anchor=f"cause-{place}",
         kind=cause.kind.value,
         symbol=words.SYMBOLS[cause.kind],
         word=words.VERDICTS[cause.kind],
         sentence=causes.sentence(cause),
+        where=causes.where(cause, devices),
         since=head.since(cause, past),
         known=cause.known,
         evidence=causes.evidence(cause),
@@ -195,6 +207,11 @@ def _grouped(cells: Iterable[Cell]) -> tuple[tuple[str, tuple[tuple[str, str], .
     return tuple((name, tuple(found)) for name, found in groups.items())
 
 
+def _at_home(sections: tuple[CellSection, ...]) -> set[str]:
+    """Every case that the section of a cell shows with its command."""
+    return {row.id for section in sections for row in section.cases}
+
+
 def _linked(
     sections: tuple[CellSection, ...],
     found: tuple[causes.Cause, ...],
@@ -202,8 +219,7 @@ def _linked(
     searched: Exploration | None,
 ) -> set[str]:
     """Every case that some part of the page links to."""
-    linked = {row.id for section in sections for row in section.cases}
-    linked |= {row.worst_id for section in sections for row in section.quantities if row.worst_href}
+    linked = {row.worst_id for section in sections for row in section.quantities if row.worst_href}
     linked |= {line.id for line in apart.disagreements} if apart is not None else set()
     linked |= {line.id for line in searched.lines} if searched is not None else set()
     return linked | {cause.worst_id for cause in found}

@@ -45,7 +45,15 @@ QUANTITIES = {
     ("compute", "grad_bias"): "Bias gradient",
     ("quantization", "weight"): "Quantization error of the weight",
     ("quantization", "output"): "Quantization error of the output",
+    ("quantization", "grad_input"): "Quantization error of the input gradient",
+    ("encode", "nested_codes"): "Stored codes of the scales",
+    ("encode", "nested_scales"): "Stored scales of the scales",
+    ("encode", "offset"): "Stored offset of the scales",
+    ("decode", "weight_in_compute_dtype"): "Decoded weight in the compute dtype",
 }
+
+PARTS = {"kbit": "k-bit layer", "first": "first layer", "second": "second layer", "published": "published tolerance"}
+"""What the first word of a quantity says of networks, and of comparisons that upstream's tests make."""
 
 FARTHEST = 9999.0
 """Beyond every finite margin of float64, in bits."""
@@ -85,7 +93,7 @@ def counted(value: int, noun: str, plural: str | None = None) -> str:
 
 def percent(fraction: float) -> str:
     """A fraction as per cent, two significant digits: `2 %`, `0.31 %`."""
-    return f"{float(f'{100 * fraction:.2g}'):g} %".replace("-", MINUS)
+    return f"{number(float(f'{100 * fraction:.2g}'))} %"
 
 
 def margin(ratio: float) -> str:
@@ -148,8 +156,16 @@ def dtype_rank(name: str) -> tuple[int, str]:
 
 
 def quantity(stage: str, name: str) -> str:
-    """What a quantity is called in a sentence: `Input gradient`."""
-    return QUANTITIES.get((stage, name)) or name.replace("_", " ").capitalize()
+    """What a quantity is called in a sentence: `Input gradient`, `Stored codes (first layer)`."""
+    part, _, rest = name.partition("_")
+    if (stage, name) not in QUANTITIES and part in PARTS and rest:
+        own = QUANTITIES.get(("compute" if part == "published" else stage, rest)) or _plain(rest)
+        return f"{own} ({PARTS[part]})"
+    return QUANTITIES.get((stage, name)) or _plain(name)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def stage_rank(stage: str) -> int:

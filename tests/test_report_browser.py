@@ -215,11 +215,11 @@ def test_a_link_to_a_cell_opens_it(page: Page, address: str) -> None:
 
 
 def test_a_link_to_any_case_finds_it(page: Page, address: str, run: data.Run) -> None:
-    """Cases that the page lists, and those that only the script knows."""
+    """Cases in the section of a cell, those in the list, and those that only the script knows."""
     for identity in run.observations["id"].unique()[::25]:
         page.goto("about:blank")
         page.goto(f"{address}#case={identity}")
-        row = page.locator(f'#case-rows tr:has-text("{identity}")').first
+        row = page.locator(f'.target, #case-rows tr:has-text("{identity}")').first
         assert f"accuracy replay 2026-11-22-nightly {identity}" in row.inner_text()
         box = row.bounding_box()
         assert box is not None
@@ -233,7 +233,7 @@ def test_three_clicks_from_the_verdict_to_a_reproducer(page: Page, address: str)
     page.locator(".cause:target .cell-links a").first.click()
     assert page.locator("details.cell[open]").count() == 1
     page.locator("details.cell[open] .worst a").first.click()
-    assert page.locator("tr.target .command").inner_text().startswith("accuracy replay 2026-11-22-nightly ")
+    assert page.locator(".target .command").inner_text().startswith("accuracy replay 2026-11-22-nightly ")
 
 
 def test_the_keyboard_reaches_everything(page: Page, address: str) -> None:

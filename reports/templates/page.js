@@ -12,6 +12,20 @@
   const CELL_NAMES = ["layer", "case", "device", "dtype"];
   const CHECK_NAMES = ["stage", "quantity", "verdict", "margin", "finding"];
   const STEP = 100;
+  const FAR = 9999;
+  const marginNumber = (margin) => (typeof margin === "number" ? margin : margin === "exact" || margin === "kept" ? FAR : -FAR);
+  const marginText = (margin) => (typeof margin === "number" ? (margin < 0 ? "−" : "+") + Math.abs(margin).toFixed(1) : margin);
+
+  /* One config for each case, [id, layer, value, ...], in the order that rows refer to. */
+  const configs = data.configs.flatMap((flat, layer) => {
+    const each = data.layers[layer].length + 1;
+    return Array.from({ length: flat.length / each }, (_, at) => [flat[at * each], layer, ...flat.slice(at * each + 1, at * each + each)]);
+  });
+
+  /* One row for each case on a device, [config, cell, quantity, margin, fails], worst first. */
+  const rows = data.rows.flatMap(([cell, quantity, fails, ...pairs]) =>
+    pairs.flatMap((config, at) => (at % 2 ? [] : [[config, cell, quantity, pairs[at + 1], fails]])));
+  rows.sort((a, b) => b[4] - a[4] || marginNumber(a[3]) - marginNumber(b[3]) || a[0] - b[0] || a[1] - b[1]);
   let matches = [];
   let shown = 0;
 
@@ -26,10 +40,6 @@
     const value = at < 0 ? null : config[at + 2];
     return value !== null && data.features[feature][3] ? data.levels[value] : value;
   }
-
-  const FAR = 9999;
-  const marginNumber = (margin) => (typeof margin === "number" ? margin : margin === "exact" || margin === "kept" ? FAR : -FAR);
-  const marginText = (margin) => (typeof margin === "number" ? (margin < 0 ? "−" : "+") + Math.abs(margin).toFixed(1) : margin);
 
   /* One term: [-]name:[operator]value, or a plain word. Unknown names are words, so nothing is silently ignored. */
   function parse(text) {
@@ -80,7 +90,7 @@
   const exactly = (term, actual) => (term.name === "verdict" ? actual === term.value : compare(term, actual));
 
   function caseHolds(row, terms) {
-    const config = data.configs[row[0]];
+    const config = configs[row[0]];
     const cell = data.cells[row[1]];
     const [stage, quantity] = data.quantities[row[2]];
     const check = row[4] && cell.checks.find((one) => one[0] === row[2]);
@@ -109,7 +119,7 @@
   }
 
   function caseRow(row) {
-    const config = data.configs[row[0]];
+    const config = configs[row[0]];
     const cell = data.cells[row[1]];
     const made = element("tr");
     const verdict = element("td");
@@ -155,7 +165,7 @@
     } else {
       tbody.replaceChildren(...matches.slice(0, shown).map(caseRow));
     }
-    const total = filtered ? matches.length : data.rows.length;
+    const total = filtered ? matches.length : rows.length;
     const now = filtered ? Math.min(shown, total) : prepared.length;
     document.getElementById("cases-shown").textContent = total ? `${now} of ${total}, worst first` : "no case fits the search";
     more.hidden = now >= total;
@@ -172,7 +182,7 @@
   function apply() {
     const terms = parse(query.value);
     const onlyCases = terms.some((term) => term.name && !CELL_NAMES.includes(term.name) && !CHECK_NAMES.includes(term.name));
-    matches = terms.length ? data.rows.filter((row) => caseHolds(row, terms)) : [];
+    matches = terms.length ? rows.filter((row) => caseHolds(row, terms)) : [];
     shown = STEP;
     const withCase = new Set(matches.map((row) => row[1]));
     const cellTerms = terms.filter((term) => !term.name || CELL_NAMES.includes(term.name) || CHECK_NAMES.includes(term.name));
@@ -220,13 +230,14 @@
     const target = document.getElementById(place) || document.getElementById(decoded(place));
     for (const row of document.querySelectorAll(".target")) row.classList.remove("target");
     if (target) {
-      target.classList.toggle("target", target.tagName === "TR");
+      const line = target.matches("tr, li");
+      target.classList.toggle("target", line);
       const section = target.closest("details");
       if (section) {
         section.hidden = false;
         section.open = true;
         section.querySelector("summary").focus({ preventScroll: true });
-        (target.tagName === "TR" ? target : section).scrollIntoView({ block: "start" });
+        (line ? target : section).scrollIntoView({ block: "start" });
       } else {
         target.scrollIntoView({ block: "center" });
       }
@@ -259,7 +270,7 @@
   sort.addEventListener("change", () => { apply(); write(); });
   if (more) {
     more.addEventListener("click", () => {
-      if (!matches.length) matches = data.rows;
+      if (!matches.length) matches = rows;
       shown = Math.max(shown, tbody.children.length) + STEP;
       showCases(true);
     });

@@ -100,7 +100,34 @@ def test_failures_without_a_pattern_are_said_to_have_none() -> None:
     [cause] = found(data.make(cases=LINEAR, per_case=60, faults=[fault]))
 
     assert cause.trigger is None
+    assert ", under no single condition: " in causes.sentence(cause)
     assert "No single condition" in causes.evidence(cause)
+
+
+def test_what_fails_only_beside_another_of_its_stage_is_no_cause_of_its_own() -> None:
+    """The weight is wrong in half of the cases in which the scales are: one cause, which names both."""
+    faults = [
+        Fault(stage="encode", quantity="scales", holds=lambda config, _: config["blocksize"] >= 512, factor=9.0),
+        Fault(stage="encode", quantity="codes", holds=lambda config, _: config["blocksize"] >= 2048, factor=9.0),
+    ]
+    [cause] = found(data.make(cases=LINEAR, per_case=60, faults=faults))
+
+    assert cause.quantities == ("scales",)
+    assert causes.checked(cause) == ("scales", "codes")
+    assert "stored codes (encode, " in causes.consequences(cause)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"), [(("cpu", "cpu:avx2"), "On every device."), (("cpu",), ""), (("cpu", "cuda"), "On cpu and cuda.")]
+)
+def test_it_is_said_on_which_devices(bad: tuple[str, ...], said: str) -> None:
+    """Once: where the sentence names the only device, nothing is added."""
+    devices = ["cpu", "cpu:avx2", *(["cuda"] if "cuda" in bad else [])]
+    fault = Fault(stage="compute", quantity="output", holds=lambda _, device: device in bad, factor=9.0)
+    [cause] = found(data.make(cases=LINEAR, per_case=20, devices=devices, faults=[fault]))
+
+    assert causes.where(cause, devices) == said
+    assert said or " on cpu " in causes.sentence(cause)
 
 
 def test_a_nan_storm_is_called_what_it_is() -> None:

@@ -220,16 +220,16 @@ def test_a_run_that_measured_nothing_claims_nothing() -> None:
     assert "every planned check ran" not in page
 
 
-def test_a_night_of_fifty_cells_fits_in_a_megabyte() -> None:
-    """54 cells, 2,000 cases: what a mail server takes; five times the cases in less than five times that."""
+def test_a_night_of_fifty_cells_fits_well_in_a_megabyte() -> None:
+    """54 cells, 2,000 cases: three quarters of what a mail server takes; five times the cases in twice that."""
     cases = {name: layer for name, layer in data.CASES.items() if name != "embedding4bit-fp4"}
     some = data.failing(per_case=28, cases=cases)
     run = data.repeated(some, 8)
     assert run.observations["id"].nunique() >= 2000
-    assert len(page_of(run).encode()) <= 1_000_000
+    assert len(page_of(run).encode()) <= 750_000
     five = data.repeated(some, 40)
     assert five.observations["id"].nunique() >= 10_000
-    assert len(page_of(five).encode()) <= 5_000_000
+    assert len(page_of(five).encode()) <= 1_500_000
 
 
 def shape(page: str) -> set[tuple[str, tuple[str, ...]]]:

@@ -1,10 +1,14 @@
 """The sections of the page as values: matrix, reasons, gaps, strata and inputs, each against worked-out cases."""
 
+from dataclasses import replace
+
 import data
+import pandas as pd
 from data import Fault
 
 from reports import caselist, causes, drivers, features, frames, gaps, head, matrix, view
 
+EMPTY = data.zero_cases()
 CASES = {"linear4bit-nf4-train": "Linear4bit", "embedding8bit": "Embedding8bit"}
 
 
@@ -66,6 +70,41 @@ def test_gaps_name_the_device_and_the_crash_with_their_reasons() -> None:
     assert any(line.word == "crashed" and "SIGSEGV" in line.reason for line in lines)
 
 
+def test_one_reason_on_several_devices_and_relations_is_one_line() -> None:
+    """`repeat: Error: text. Advice.` and `copy: Error: text. Advice.` say the same of two relations."""
+    run = data.make(cases=CASES, per_case=6)
+    refused = run.observations["quantity"] == "completes"
+    relation = ["repeat: " if each else "deep_copy: " for each in run.observations["id"].str[0] < "8"]
+    said = pd.Series(relation, index=run.observations.index) + "NotImplementedError: no kernel. Build it."
+    rows = run.observations.assign(
+        status=run.observations["status"].mask(refused, "not_supported"),
+        reason=run.observations["reason"].mask(refused, said),
+    )
+    judged = data.assemble(rows, cases=CASES, devices=["cpu", "cpu:avx2"], missing={})
+    lines, _ = gaps.build(frames.prepare(judged.manifest, judged.observations, judged.verdicts), {}, {})
+
+    assert [(line.what, line.reason, line.number) for line in lines] == [
+        ("embedding8bit and linear4bit-nf4-train on cpu and cpu:avx2", "NotImplementedError: no kernel", "24 cases")
+    ]
+
+
+def test_a_share_of_many_cases_stands_before_that_of_one() -> None:
+    """8 of 8 tells more than 1 of 1, and 1 of 1 more than 1 of 8."""
+    table = pd.DataFrame(
+        {"id": list("abcdefghi"), "failing": [True] * 9, "strata": [["often"]] * 8 + [["once"]]}, index=range(9)
+    )
+    more = pd.DataFrame({"id": list("jklmnop"), "failing": [False] * 7, "strata": [["seldom"]] * 7})
+    worst = pd.concat([table.assign(strata=table["strata"].where(table["id"] != "a", [["often", "seldom"]] * 9)), more])
+    inputs = pd.DataFrame(index=worst["id"])
+    prepared = replace(frames.prepare(EMPTY.manifest, EMPTY.observations, EMPTY.verdicts), inputs=inputs)
+
+    assert [(row.text, row.failing, row.n) for row in drivers.strata(prepared, worst)] == [
+        ("stratum often", 8, 8),
+        ("stratum once", 1, 1),
+        ("stratum seldom", 1, 8),
+    ]
+
+
 def test_strata_count_failing_cases_by_value() -> None:
     """Blocks of 64 fail, so that value leads with a share of 100 %."""
     fault = Fault(stage="compute", quantity="output", holds=lambda c, _: c.get("blocksize") == 64, factor=9.0)
@@ -104,7 +143,7 @@ def test_not_a_number_is_worse_than_any_number() -> None:
     ]
     run = data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=12, devices=("cpu",), faults=faults)
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
-    assert caselist.listed(prepared, (), "RUN")[0].margin == "NaN"
+    assert caselist.listed(prepared, (), (), "RUN")[0].margin == "NaN"
 
 
 def test_a_missing_device_is_one_reason_and_not_one_a_case() -> None:

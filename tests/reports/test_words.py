@@ -54,9 +54,24 @@ def test_duration(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("stage", "name", "text"),
+    [
+        ("compute", "grad_input", "Input gradient"),
+        ("encode", "first_codes", "Stored codes (first layer)"),
+        ("compute", "kbit_grad_input", "Input gradient (k-bit layer)"),
+        ("quantization", "published_grad_bias", "Bias gradient (published tolerance)"),
+        ("invariant", "row_order", "Row order"),
+    ],
+)
+def test_quantities_are_named_in_words(stage: str, name: str, text: str) -> None:
+    assert words.quantity(stage, name) == text
+
+
 def test_percent_keeps_two_digits() -> None:
     assert words.percent(0.0199) == "2 %"
     assert words.percent(0.00314) == "0.31 %"
+    assert words.percent(1.4e-7) == "1.4e−5 %"
 
 
 def test_lists_are_joined_as_in_a_sentence() -> None:
