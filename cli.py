@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from accuracy.arguments import exploring, load_library, load_limits, load_waivers, opened, seconds, sharing
-from commands import fleet, releases, stored
+from commands import evidence, fleet, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
 
@@ -195,6 +195,7 @@ def sign(
 app.command("history")(stored.history)
 app.command()(stored.replay)
 app.command()(stored.bisect)
+app.command()(evidence.script)
 app.command()(releases.compare)
 app.command()(fleet.merge)
 

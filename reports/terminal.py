@@ -30,6 +30,7 @@ def one_line_errors() -> Iterator[None]:
     from accuracy.limits import LimitsError
     from accuracy.merge import MergeError
     from accuracy.plan import PlanError
+    from accuracy.scripts.failure import ScriptError
     from accuracy.signature import SignatureError
     from accuracy.waivers import WaiverError
 
@@ -42,6 +43,7 @@ def one_line_errors() -> Iterator[None]:
         LimitsError,
         MergeError,
         PlanError,
+        ScriptError,
         SignatureError,
         StoreError,
         WaiverError,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accuracy.oracles import linear
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma
+from accuracy.oracles.rounding import UNIT_ROUNDOFF
+from accuracy.roundoff import gamma
 
 CERTAIN = 1e6
 """A confidence at which the bound is the deterministic one, which no sum can exceed."""

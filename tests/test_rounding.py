@@ -15,13 +15,12 @@ from accuracy.oracles.rounding import (
     SMALLEST_NORMAL,
     SMALLEST_SUBNORMAL,
     UNIT_ROUNDOFF,
-    gamma,
     overflow_threshold,
-    probabilistic_gamma,
     rounded,
     rounding_error,
     ulp,
 )
+from accuracy.roundoff import gamma, probabilistic_gamma
 
 dtypes = st.sampled_from((torch.float32, torch.float16, torch.bfloat16))
 finite = st.floats(allow_nan=False, allow_infinity=False)

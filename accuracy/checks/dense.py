@@ -10,7 +10,8 @@ from accuracy.case import Stage
 from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles import linear
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, gamma
+from accuracy.oracles.rounding import UNIT_ROUNDOFF
+from accuracy.roundoff import gamma
 
 
 def forward(setting: Setting, weight: Tensor) -> Model:

@@ -12,7 +12,8 @@ from accuracy.checks.setting import Setting, compute_dtype, once, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import codes, four_bit, theory
 from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounded, rounding_error
+from accuracy.roundoff import probabilistic_gamma
 
 FLOAT32 = torch.float32
 

@@ -12,7 +12,8 @@ from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Model
 from accuracy.oracles import codes, four_bit, linear
 from accuracy.oracles.four_bit import Stored4bit
-from accuracy.oracles.rounding import UNIT_ROUNDOFF, probabilistic_gamma, rounded, rounding_error
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounded, rounding_error
+from accuracy.roundoff import probabilistic_gamma
 
 ROUNDED_PRODUCTS = "codes, scales and products rounded to 16 bits"
 

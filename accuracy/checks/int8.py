@@ -15,10 +15,10 @@ from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
 from accuracy.oracles.rounding import (
     UNIT_ROUNDOFF,
     overflow_threshold,
-    probabilistic_gamma,
     rounded,
     rounding_error,
 )
+from accuracy.roundoff import probabilistic_gamma
 
 FLOAT32 = torch.float32
 FLOAT16 = torch.float16

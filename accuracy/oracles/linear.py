@@ -13,12 +13,11 @@ from torch import Tensor
 from accuracy.comparison import Model
 from accuracy.oracles.rounding import (
     UNIT_ROUNDOFF,
-    gamma,
     overflow_threshold,
-    probabilistic_gamma,
     rounded,
     rounding_error,
 )
+from accuracy.roundoff import gamma, probabilistic_gamma
 
 ACCUMULATOR = torch.float32
 

@@ -1,19 +1,16 @@
-"""Rounding to a dtype, and bounds on what rounding and summation in it can cost.
+"""Rounding to a dtype, and bounds on what rounding in it can cost; of sums see `accuracy.roundoff`."""
 
-Sources: N. J. Higham, Accuracy and Stability of Numerical Algorithms (2002), section 2.2 and
-lemma 3.1; N. J. Higham and T. Mary, A new approach to probabilistic rounding error analysis
-(SIAM J. Sci. Comput. 41, 2019), theorem 2.4.
-"""
-
-import math
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
-SMALLEST_SUBNORMAL = {torch.float32: 2.0**-149, torch.float16: 2.0**-24, torch.bfloat16: 2.0**-133}
+from accuracy import roundoff
+
+UNIT_ROUNDOFF: Final = {getattr(torch, name): unit for name, unit in roundoff.UNIT.items()}
+SMALLEST_SUBNORMAL: Final = {getattr(torch, name): least for name, least in roundoff.SUBNORMAL.items()}
 SMALLEST_NORMAL = {torch.float32: 2.0**-126, torch.float16: 2.0**-14, torch.bfloat16: 2.0**-126}
 MANTISSA_BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 _EXPONENT = np.int64(0x7FF << 52)  # the bits of a float64 that hold its exponent
@@ -54,20 +51,6 @@ def _round_to_odd_float32(values: Tensor, nearest: Tensor) -> Tensor:
 def rounding_error(exact: Tensor, dtype: torch.dtype) -> Tensor:
     """Bound of one rounding of `exact` to `dtype`: u·|exact|, and half the smallest subnormal below normals."""
     return UNIT_ROUNDOFF[dtype] * exact.abs() + SMALLEST_SUBNORMAL[dtype] / 2
-
-
-def gamma(n: int, u: float) -> float:
-    """Deterministic constant of an n-term sum, n·u/(1-n·u); infinite once n·u reaches 1 (Higham, lemma 3.1)."""
-    return n * u / (1 - n * u) if n * u < 1 else math.inf
-
-
-def probabilistic_gamma(n: int, u: float, confidence: float) -> float:
-    """Constant of an n-term sum that fails with probability at most 2·exp(-confidence²·(1-u)²/2).
-
-    exp(λ·√n·u + n·u²/(1-u)) - 1 (Higham and Mary 2019, theorem 2.4), never above the
-    deterministic constant.
-    """
-    return min(math.expm1(confidence * math.sqrt(n) * u + n * u * u / (1 - u)), gamma(n, u))
 
 
 def ulp(values: NDArray[np.float64], dtype: torch.dtype) -> NDArray[np.float64]:
