@@ -139,6 +139,16 @@ def subnormal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return normal(shape, generator) * 2.0**-16
 
 
+def half_way(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """N(0, 1) moved half-way between two neighbours, of float16 in elements of even number and of bfloat16 in odd ones.
+
+    Row-major numbers. Codes of ±1 decode to the largest of their block, and what is half-way is rounded to even.
+    """
+    mantissas, exponents = torch.frexp(normal(shape, generator))
+    digits = torch.tensor([2.0**11, 2.0**8]).repeat(-(-mantissas.numel() // 2))[: mantissas.numel()].reshape(shape)
+    return torch.ldexp(torch.copysign((mantissas.abs() * digits).floor() + 1 / 2, mantissas) / digits, exponents)
+
+
 def near_overflow(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Signs times uniform on [2e4, 6.4e4): finite in every 16-bit type, but most sums are not in float16."""
     return signs(shape, generator) * (torch.rand(shape, generator=generator) * 4.4e4 + 2.0e4)
@@ -164,7 +174,7 @@ DISTRIBUTIONS: Final[dict[str, Distribution]] = {
     for draw in (
         normal, uniform, heavy_tailed, outlier_columns, constant, zero_blocks, all_positive, tiny_scale,
         huge_scale, signs, default_init, kaiming_normal, with_nan, with_infinities, signed_zeros, subnormal,
-        near_overflow, zeros,
+        near_overflow, half_way, zeros,
     )
 }  # fmt: skip
 

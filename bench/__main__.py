@@ -70,23 +70,24 @@ def plan(device: str, scratch: Path, *, jobs: Sequence[int], tiny: bool) -> "Map
 
     night = scratch / "night"
     sizes = layers.SIZES[:1] if tiny else layers.SIZES
+    if not device.startswith("cpu"):  # its time is dear: all in some three minutes, the two parts of interest first
+        few = 4 if tiny else 60
+        return {
+            "idle": partial(gpu.idle, device, sizes=sizes, count=few, turns=1 if tiny else 2),
+            "workers": partial(runs.workers, device, count=few, turns=1, jobs=jobs),
+            "published": partial(published.section, device, batches=2 if tiny else 50, turns=1),
+        }
     turns, count = (1, 4) if tiny else (5, 300)
-    few = ("--profile", "smoke", *(("--cases", "embedding8bit", "--examples", "1") if tiny else ()))
-    whole = {
+    small = ("--profile", "smoke", *(("--cases", "embedding8bit", "--examples", "1") if tiny else ()))
+    return {
         "layers": partial(layers.by_size, device, sizes=sizes, turns=turns),
         "mix": partial(layers.mix, device, count=4 if tiny else 150, turns=turns),
         "published": partial(published.section, device, batches=2 if tiny else 100, turns=turns),
         "workers": partial(runs.workers, device, count=count, turns=min(turns, 3), jobs=jobs),
-    }
-    if not device.startswith("cpu"):
-        return whole | {"idle": partial(gpu.idle, device, sizes=sizes, count=4 if tiny else 100, turns=turns)}
-    return whole | {
-        "faults": partial(
-            faults.section, device, good=4 if tiny else 200, crashes=1 if tiny else 20, turns=min(turns, 3)
-        ),
-        "replacement": partial(runs.replacement, device, count=3 if tiny else 40, turns=min(turns, 3)),
-        "first": partial(runs.first_result, device, profile="smoke" if tiny else "nightly", turns=min(turns, 3)),
-        "night": partial(runs.whole_night, device, night, arguments=few),
+        "faults": partial(faults.section, device, good=4 if tiny else 200),
+        "replacement": partial(faults.replacement, device, count=2 if tiny else 20, turns=min(turns, 2)),
+        "first": partial(runs.first_result, device, profile="smoke" if tiny else "nightly", turns=min(turns, 2)),
+        "night": partial(runs.whole_night, device, night, arguments=small),
         "pages": partial(
             pages.section, night, cases=200 if tiny else 10_000, nights=2 if tiny else 10, turns=min(turns, 3)
         ),

@@ -1,7 +1,7 @@
 """Whether nights cry wolf: `python -m bench.alarms RUN...`, for runs of one build and one device under several seeds.
 
-A cell that does not pass must do so in every run, and each failing row of it must fit a finding of docs/findings.md.
-What does neither is a false alarm, or a finding that nobody has written down.
+A cell that fails or did not run must do so in every run, and each failing row must fit a finding of docs/findings.md.
+What does neither is a false alarm, or a finding that nobody has written down. Warnings of a finding may come and go.
 """
 
 import argparse
@@ -24,23 +24,28 @@ BAD: Final = (Status.FAIL, Status.CRASH, Status.TIMEOUT, Status.NOT_SUPPORTED)
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """What one run says: all its cells, those that do not pass, and failing rows that fit no finding."""
+    """What one run says: its cells, those that fail or did not run or warn, and failing rows that fit no finding."""
 
     name: str
     cells: int
     alarms: frozenset[Cell]
+    warnings: frozenset[Cell]
     news: tuple[tuple[str, ...], ...]
 
 
 def night(name: str, observations: pd.DataFrame, verdicts: pd.DataFrame) -> Night:
     """One run, from its tables. What its adapter or the library refuses in words of its own is no news."""
-    alarms = verdicts[verdicts["verdict"].isin(["fail", "warn", "not_run"])]
+    alarms, warnings = (
+        frozenset(verdicts.loc[verdicts["verdict"].isin(words), CELL].itertuples(index=False, name=None))
+        for words in (["fail", "not_run"], ["warn"])
+    )
     rows = observations[observations["status"].isin([status for status in BAD if status is not Status.NOT_SUPPORTED])]
     said = rows[[*CELL, "id", "reason"]].itertuples(index=False, name=None)
     return Night(
         name=name,
         cells=len(verdicts),
-        alarms=frozenset(alarms[CELL].itertuples(index=False, name=None)),
+        alarms=alarms,
+        warnings=warnings,
         news=tuple(
             (case, device, dtype, stage, quantity, identity, reason)
             for case, device, dtype, stage, quantity, identity, reason in said
@@ -50,7 +55,7 @@ def night(name: str, observations: pd.DataFrame, verdicts: pd.DataFrame) -> Nigh
 
 
 def flickering(nights: Sequence[Night]) -> Mapping[Cell, list[str]]:
-    """Cells that do not pass in some of the runs and do in others, with the names of the runs in which they do not."""
+    """Cells that fail in some of the runs and do not in others, with the names of the runs in which they fail."""
     seen: dict[Cell, list[str]] = defaultdict(list)
     for each in nights:
         for cell in each.alarms:
@@ -60,9 +65,9 @@ def flickering(nights: Sequence[Night]) -> Mapping[Cell, list[str]]:
 
 def lines(nights: Sequence[Night]) -> list[str]:
     """What there is to say, a line a fact."""
-    said = [f"{each.name}: {len(each.alarms)} of {each.cells} cells do not pass" for each in nights]
+    said = [f"{each.name}: {len(each.alarms)} of {each.cells} cells fail, {len(each.warnings)} warn" for each in nights]
     common = frozenset.intersection(*(each.alarms for each in nights))
-    said.append(f"{len(nights)} runs, {len(common)} cells that do not pass in common")
+    said.append(f"{len(nights)} runs, {len(common)} failing cells in common")
     for cell, names in flickering(nights).items():
         said.append(f"in {len(names)} of {len(nights)} only: {' '.join(cell)} ({', '.join(names)})")
     said += [f"fits no finding: {each.name} {' '.join(row)}" for each in nights for row in each.news]

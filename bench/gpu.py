@@ -1,12 +1,15 @@
 """How much of the time an accelerator computes, and what it waits for."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 import torch
 
-from bench import clock, work
+from accuracy.case import Task
+from accuracy.rows import Row
+from bench import clock, runs, work
 from bench.layers import night, now_for, tasks
 from bench.table import Section, percent, seconds
 from bench.work import Work
@@ -25,43 +28,61 @@ def kernel_seconds(works: Sequence[Work]) -> float:
     return microseconds / 1e6
 
 
-def idle(device: str, *, sizes: Sequence[tuple[int, int]], count: int = 100, turns: int = 5) -> Section:
-    """Where the time of a case goes with one worker, and the share in which the device has nothing to do."""
+def completed(tasks: Sequence[Task], rows: Sequence[Row]) -> list[Task]:
+    """The tasks that ran to their end, by the rows of workers: another might take this process' device with it."""
+    ended = {row["id"] for row in rows if row["quantity"] == "completes" and row["ratio"] == 0}
+    return [task for task in tasks if task.id in ended]
+
+
+def idle(device: str, *, sizes: Sequence[tuple[int, int]], count: int = 60, turns: int = 2) -> Section:
+    """Where the time of a case goes with one worker, the share in which the device has nothing to do, and why."""
     named = [(name, [work.of(task, device)]) for name, task in tasks(sizes)]
-    named.append((f"mix of {count} cases", [work.of(task, device) for task in night(count)]))
+    sound = completed(night(2 * count), runs.measured(night(2 * count), device).rows)[:count]
+    named.append((f"mix of {len(sound)} cases", [work.of(task, device) for task in sound]))
     rows = []
     for name, works in named:
         ways = {way.__name__: partial(_each, way, works) for way in WAYS}
         seen = clock.in_turn(ways, turns=turns, now=now_for(device))
-        kernels = kernel_seconds(works)
         whole, referenced, layer = (seen[way].median for way in ("whole", "referenced", "layer"))
-        number = len(works)
+        kernels = min(whole, kernel_seconds(works))
+        compared = sum(json.loads(work.whole(each))["rows"]["number"] for each in works)
+        parts = {
+            "kernels": kernels,
+            "launching and copying": max(0.0, layer - kernels),
+            "references on the host": max(0.0, referenced - layer),
+            "metrics on the host": max(0.0, whole - referenced),
+        }
         rows.append(
             (
                 name,
-                f"{number / whole:,.0f}",
-                seconds(whole / number),
+                f"{len(works) / whole:,.0f}",
+                f"{compared / whole:,.0f}",
+                seconds(whole / len(works)),
                 percent(layer / whole),
-                percent((referenced - layer) / whole),
-                percent((whole - referenced) / whole),
-                seconds(kernels / number),
-                percent(max(0.0, 1 - kernels / whole)),
+                percent(parts["references on the host"] / whole),
+                percent(parts["metrics on the host"] / whole),
+                seconds(kernels / len(works)),
+                percent(1 - kernels / whole),
+                max(parts, key=lambda part: parts[part]),
             )
         )
     return Section(
         heading=f"One worker on {device}",
         words="Shares of the wall time of a case: drawing the tensors and running the layer, float64 references on the "
         "host, metrics and the answer. *Kernels*: what the device's profiler adds up of kernels and copies; *idle*: "
-        "the rest of the time.",
+        "the rest of the time. *Limited by*: the largest of kernels, what else running the layer takes, references and "
+        "metrics. Several workers fill what one leaves idle, as the next table shows.",
         columns=(
             "layer, rows × in × out",
             "cases/s",
+            "comparisons/s",
             "a case",
             "draw and run",
             "references",
             "metrics, answer",
             "kernels",
             "device idle",
+            "limited by",
         ),
         rows=tuple(rows),
     )

@@ -66,9 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         before = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
         options.out.write_text(table.placed(before, part, name="kills"), encoding="utf-8")
-    for campaign in campaigns:
-        for words in campaign.wrong:
-            sys.stderr.write(f"{words}\n")
     return int(any(campaign.wrong for campaign in campaigns))
 
 
@@ -83,6 +80,8 @@ def hunt(
     campaigns: list[Campaign] = []
     while (left := kills - sum(len(campaign.phases) for campaign in campaigns)) > 0:
         campaigns.append(campaign(scratch / str(len(campaigns)), measured, wanted, most=left, dice=dice))
+        said = "; ".join(campaigns[-1].wrong) or "as the unbroken run"
+        sys.stderr.write(f"campaign {len(campaigns)}, killed {' '.join(campaigns[-1].phases)}: {said}\n")
     return campaigns, store.read(unbroken).observations
 
 

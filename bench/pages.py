@@ -36,7 +36,7 @@ def section(folder: Path, *, cases: int = 10_000, nights: int = 10, turns: int =
     return Section(
         heading="Commands that measure nothing",
         words=f"Each in a process of its own, from start to exit; medians of {turns} turns. "
-        f"The report has {size / 1e6:.2f} MB.",
+        f"The report has {size / 1e6:.2f} MB. Targets: `--help` at most 0.5 s, a report of 10,000 cases at most 3 s.",
         columns=("", "wall"),
         rows=tuple((f"`accuracy` {name}", told(sample)) for name, sample in seen.items()),
     )

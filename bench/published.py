@@ -35,6 +35,9 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
 ELEMENTS: Final = BATCH * LAST + SECOND * FIRST + SECOND
 """Elements that one published step compares: outputs, and gradients of the first weight and bias."""
 
+TENSORS: Final = 3
+"""Tensors that it compares."""
+
 
 def section(device: str, *, batches: int = 100, turns: int = 5) -> Section:
     """Steps and elements a second of both, and their ratio."""
@@ -49,17 +52,22 @@ def section(device: str, *, batches: int = 100, turns: int = 5) -> Section:
     }
     seen = clock.in_turn(each, turns=turns, now=now_for(device))
     steps = len(loops) * batches
-    compared = {"published": steps * ELEMENTS, "harness": sum(work.elements(case) for case in cases)}
+    ours = [work.compared(case, batches) for case in cases]
+    elements = {"published": steps * ELEMENTS, "harness": sum(number for number, _ in ours)}
+    tensors = {"published": steps * TENSORS, "harness": sum(number for _, number in ours)}
     quotient = clock.ratio(seen["published"], seen["harness"])
-    share = compared["harness"] / compared["published"]
-    by_elements = replace(quotient, seconds=tuple(value * share for value in quotient.seconds))
+    by_tensors, by_elements = (
+        replace(quotient, seconds=tuple(each * number["harness"] / number["published"] for each in quotient.seconds))
+        for number in (tensors, elements)
+    )
     rows = [
         (
             name,
             seconds(seen[name].median),
             seconds(seen[name].median / steps),
             f"{steps / seen[name].median:,.0f}",
-            f"{compared[name] / seen[name].median / 1e6:.3g} million",
+            f"{tensors[name] / seen[name].median:,.0f}",
+            f"{elements[name] / seen[name].median / 1e6:.3g} million",
         )
         for name in each
     ]
@@ -71,9 +79,10 @@ def section(device: str, *, batches: int = 100, turns: int = 5) -> Section:
         f"batches of {BATCH} rows, which share one quantized weight and go through the layer together. Drawing, "
         "quantizing, float64 oracles of codes, scales and decoded weight, and the answer over the wire are included; "
         "output and input gradient of every batch are compared with float64 products and with the fp32 layer, and full "
-        f"distributions are kept. A step is one batch compared. One thread, medians of {turns} turns.",
-        columns=("", "all", "a step", "steps/s", "elements compared/s"),
-        rows=(*rows, ("harness ÷ published", "", "", times(quotient), times(by_elements))),
+        f"distributions are kept. A step is one batch, a comparison one tensor of it: three of a published "
+        f"step. One thread, medians of {turns} turns. Target: at least 5 × the comparisons.",
+        columns=("", "all", "a step", "steps/s", "comparisons/s", "elements compared/s"),
+        rows=(*rows, ("harness ÷ published", "", "", times(quotient), times(by_tensors), times(by_elements))),
     )
 
 

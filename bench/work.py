@@ -67,9 +67,11 @@ def bare(work: Work) -> int:
     return sum(_largest(each) >= 0 for each in _comparisons(measure.run(work.told), work.compute))
 
 
-def elements(work: Work) -> int:
-    """Elements that are compared, of all comparisons of a case."""
-    return sum(each.actual.numel() for each in _comparisons(measure.run(work.told), work.checks))
+def compared(work: Work, batches: int = 1) -> tuple[int, int]:
+    """Elements that are compared, and tensors: one that holds `batches` of them along its first dimension counts so."""
+    actual = [each.actual for each in _comparisons(measure.run(work.told), work.checks)]
+    tensors = sum(each.shape[0] if each.dim() > 2 and each.shape[0] == batches else 1 for each in actual)  # noqa: PLR2004  batches of matrices
+    return sum(each.numel() for each in actual), tensors
 
 
 def _comparisons(ran: Ran, checks: Iterable[str]) -> Iterator[Comparison]:

@@ -23,21 +23,21 @@ def test_the_same_finding_in_every_night_is_no_alarm() -> None:
 
     assert alarms.flickering(nights) == {}
     assert alarms.lines(nights) == [
-        "a: 1 of 2 cells do not pass",
-        "b: 1 of 2 cells do not pass",
-        "2 runs, 1 cells that do not pass in common",
+        "a: 1 of 2 cells fail, 0 warn",
+        "b: 1 of 2 cells fail, 0 warn",
+        "2 runs, 1 failing cells in common",
     ]
 
 
 def test_what_one_night_says_alone_is_named() -> None:
-    """A warning and a gap count as much as a failure."""
+    """A gap counts as much as a failure; a warning does not."""
     nights = [
-        night("a", {"output": "warn", "grad_input": "pass"}),
-        night("b", {"output": "pass", "grad_input": "not_run"}),
+        night("a", {"output": "fail", "grad_input": "warn", "grad_bias": "pass"}),
+        night("b", {"output": "pass", "grad_input": "pass", "grad_bias": "not_run"}),
     ]
     cell = tuple(CELL.values())
 
-    assert alarms.flickering(nights) == {cell: ["a"], (*cell[:-1], "grad_input"): ["b"]}
+    assert alarms.flickering(nights) == {(*cell[:-1], "grad_bias"): ["b"], cell: ["a"]}
     assert "in 1 of 2 only: linear8bitlt-eval cpu float32 compute output (a)" in alarms.lines(nights)
 
 

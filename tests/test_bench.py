@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from test_nightly import HERE, requested, small
 from accuracy import nightly, packing, store
 from accuracy.case import Task
 from accuracy.selftest.published import kinds
-from bench import clock, layers, pages, published, table, work
+from bench import clock, faults, gpu, layers, pages, published, table, work
 from bench.__main__ import main
 from bench.clock import Sample
 from bench.table import Section
@@ -78,7 +79,8 @@ def test_the_floor_makes_the_references_of_all_that_the_harness_compares(task: T
 
     assert work.referenced(each) == sum(row["stage"] != "contract" for row in answer)
     assert 0 < work.bare(each) <= work.referenced(each)
-    assert work.elements(each) == sum(row["count"] for row in answer if row["stage"] != "contract")
+    compared = [row["count"] for row in answer if row["stage"] != "contract"]
+    assert work.compared(each) == (sum(compared), len(compared))
 
 
 def test_the_published_loop_and_ours_have_the_same_shapes() -> None:
@@ -118,3 +120,28 @@ def test_it_runs_and_writes_its_tables(tmp_path: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| layer")]
     assert len(rows) > 15
     assert not any("nan" in line for line in rows)
+
+
+def test_what_ran_to_its_end_is_known_from_rows_of_workers() -> None:
+    """A layer that raised, a worker that died and a case that was refused are left out."""
+    tasks = [task for _, task in layers.tasks(layers.SIZES[:1])][:4]
+    ends: list[dict[str, object]] = [{"ratio": 0.0}, {"ratio": math.inf}, {"ratio": math.nan}]
+    rows = [{"id": task.id, "quantity": "completes", **end} for task, end in zip(tasks, ends, strict=False)]
+
+    assert gpu.completed(tasks, [*rows, {"id": tasks[3].id, "quantity": "output", "ratio": 0.0}]) == tasks[:1]
+
+
+def test_faults_among_good_cases_are_named_and_change_none_of_them() -> None:
+    """Five faults in workers that measure real cases, and what the table says of them."""
+    section = faults.section("cpu", good=4, cap=256 << 20, limit_s=2.0)
+
+    said = {name: recorded for name, recorded, _ in section.rows}
+    assert said == {
+        "SIGSEGV": "crash: SIGSEGV",
+        "os._exit(0)": "crash: exit code 0 without an answer",
+        "a C loop that holds the GIL": "timeout: no answer within 2 s of starting",
+        "a memory balloon": "oom: out of memory: MemoryError",
+        "abort()": "crash: SIGABRT",
+        "the 4 good cases are those of a run without faults": "yes",
+        "processes left behind": "0",
+    }

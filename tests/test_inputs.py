@@ -102,6 +102,20 @@ def test_an_embedding_looks_up_its_last_and_its_first_row(seed: int, rows: int, 
     assert all(0 <= row < rows for row in flat)
 
 
+def test_half_way_is_as_far_from_one_neighbour_as_from_the_other() -> None:
+    """In float16 for elements of even number, in bfloat16 for odd ones: the two nearest numbers are equally near."""
+    values = sample("half_way").reshape(-1)
+    for part, dtype in ((values[::2], torch.float16), (values[1::2], torch.bfloat16)):
+        nearest = part.to(dtype)
+        below, above = ((nearest.view(torch.int16) + step).view(dtype) for step in (-1, 1))
+        away = (part - nearest).abs()
+        plain = part.abs() > 2**-14  # numbers below are subnormal in float16
+
+        assert plain.sum() > 30000
+        assert ((away == (part - below).abs()) | (away == (part - above).abs()))[plain].all()
+        assert (away > 0).all()
+
+
 @pytest.mark.parametrize("name", inputs.DISTRIBUTIONS)
 def test_every_distribution_gives_float32_of_the_shape(name: str) -> None:
     """Finite, but for those that are named for what is not."""
@@ -204,7 +218,7 @@ def test_a_network_has_two_layers_that_fit() -> None:
 
 def test_strategies_draw_only_distributions_there_are() -> None:
     """And every distribution is drawn by some strategy."""
-    assert {*WEIGHTS, *ACTIVATIONS, *SPECIALS, *INITIAL, "signs"} == set(inputs.DISTRIBUTIONS)
+    assert {*WEIGHTS, *ACTIVATIONS, *SPECIALS, *INITIAL, "signs", "half_way"} == set(inputs.DISTRIBUTIONS)
 
 
 def test_every_kind_of_processor_draws_the_same_tensors() -> None:

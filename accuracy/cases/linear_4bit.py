@@ -54,6 +54,18 @@ ROWS_AND_BLOCKS = (
         },
     ),
     Stratum(
+        name="rows end inside a block, decoded in another dtype",
+        holds=lambda c: c.in_features % c.blocksize != 0 and c.in_features % 16 == 0 and c.weight_dtype != c.dtype,
+        fixed={
+            "in_features": sampled_from((16, 32, 48, 80, 96, 112, 144, 176, 208)),
+            "out_features": multiples_of(8, 128).filter(lambda n: n > 8),
+            "blocksize": just(64),
+            "weight": just("normal"),
+            "weight_dtype": sampled_from(DTYPES),
+            "compute_dtype": none(),
+        },
+    ),
+    Stratum(
         name="rows end inside a block, 16 does not divide them",
         holds=lambda c: c.in_features % c.blocksize != 0 and c.in_features % 16 != 0 and c.in_features % 2 == 0,
         fixed={"in_features": non_multiples_of(16, 400).filter(lambda k: k % 2 == 0), "blocksize": just(64)},
@@ -167,6 +179,19 @@ INPUTS = (
             "in_features": just(128),
             "out_features": multiples_of(32, 128),
             "blocksize": just(64),
+        },
+    ),
+    Stratum(
+        name="decoded weights half-way between 16-bit numbers",
+        holds=lambda c: c.weight == "half_way" and c.weight_dtype == "float32",
+        fixed={
+            "weight": just("half_way"),
+            "weight_dtype": just("float32"),
+            "in_features": multiples_of(64, 256),
+            "out_features": multiples_of(32, 128),
+            "blocksize": just(64),
+            "nested": just(False),
+            "compute_dtype": none(),
         },
     ),
     Stratum(

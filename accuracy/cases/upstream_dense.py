@@ -160,6 +160,13 @@ INFERENCE = Case(
     contract=_moved_int8,
 )
 
+# Outputs of the first layer have a standard deviation of at least 1/√3 with these weights: a third reach the threshold.
+OUTLIERS_BETWEEN = Stratum(
+    name="eval, outliers between the layers",
+    holds=lambda c: c.mode == "eval" and 0 < c.threshold <= 1 / 2,
+    fixed={"mode": just("eval"), "threshold": just(1 / 2), "activation": just("normal"), "batch": just((16, 8))},
+)
+
 WITHOUT_FP16_WEIGHTS = Case(
     name="upstream-03-without-fp16-weights-linear8bitlt",
     row=3,
@@ -177,7 +184,7 @@ WITHOUT_FP16_WEIGHTS = Case(
     subject="accuracy.upstream.dense:without_fp16_weights",
     checks=("accuracy.checks.upstream:quantization_published",),
     published_checks=("accuracy.checks.upstream:encode_8bit", "accuracy.checks.upstream:compute_8bit"),
-    strata=(*MOVES, *THRESHOLD, NO_BIAS, EVAL),
+    strata=(*MOVES, *THRESHOLD, NO_BIAS, EVAL, OUTLIERS_BETWEEN),
     published=tuple(
         Linear8bitNetwork(**{**vars(_CALLS), "mode": "train", "steps": 4, "threshold": threshold, "moves": moves})
         for moves in ("to", "to cast", "cast to")

@@ -108,6 +108,19 @@ def rounded_factors(lib: Library) -> None:
     lib.after(OP, change)
 
 
+def ties_up(lib: Library) -> None:
+    def change(result: Any, packed: Any, absmax: Any, blocksize: int, quant_type: str, shape: Any, dtype: Any) -> Any:  # noqa: PLR0917 - the operator's
+        if dtype == lib.torch.float32:
+            return result
+        exact = _exact(lib, packed, absmax, blocksize, quant_type, shape).float()
+        nearest = exact.to(dtype)
+        beyond = (nearest.view(lib.torch.int16) + 1).view(dtype)  # the next size up, whatever the sign
+        tie = (exact - nearest.float()).abs() == (beyond.float() - exact).abs()
+        return lib.torch.where(tie, beyond, nearest)
+
+    lib.after(OP, change)
+
+
 def truncated(lib: Library) -> None:
     def change(result: Any, packed: Any, absmax: Any, blocksize: int, quant_type: str, shape: Any, dtype: Any) -> Any:  # noqa: PLR0917 - the operator's
         if dtype == lib.torch.float32:
@@ -202,6 +215,13 @@ FAULTS = (
         what="Decoded weights are cut to 16 bits, not rounded.",
         plant=truncated,
         where=lambda c: c.weight_dtype != "float32",
+    ),
+    fault(
+        name="decode-ties-up",
+        what="A weight half-way between two 16-bit numbers is rounded away from zero.",
+        plant=ties_up,
+        where=lambda c: c.weight == "half_way" and c.dtype != "float32",
+        added_later=True,
     ),
     fault(
         name="decode-embedding-scale",
