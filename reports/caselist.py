@@ -1,11 +1,9 @@
 """Cases as rows: the worst of a cell, and those that the page lists."""
 
 import json
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import pandas as pd
 
 from accuracy.case import Status, Verdict
 from reports import features, links, words
@@ -35,10 +33,10 @@ class CaseRow:
     command: str
 
 
-def worst_of(worst: pd.DataFrame, run: str) -> tuple[CaseRow, ...]:
+def worst_of(worst: Sequence[Mapping[str, Any]], run: str) -> tuple[CaseRow, ...]:
     """The worst cases of a cell, from its rows of `Frames.worst`; fewer where none fails."""
-    shown = WORST_FAILING if worst["failing"].any() else WORST_PASSING
-    return tuple(_row(row, run) for row in records(worst.head(shown)))
+    shown = WORST_FAILING if any(row["failing"] for row in worst) else WORST_PASSING
+    return tuple(_row(row, run) for row in worst[:shown])
 
 
 def listed(frames: Frames, linked: Iterable[str], at_home: Container[str], run: str) -> tuple[CaseRow, ...]:

@@ -87,11 +87,15 @@ def find(frames: Frames) -> tuple[Cause, ...]:
         layer=primary["case"].map(frames.layers),
         ending=[_ending(row) for row in records(primary[["stage", "status", "reason"]])],
     )
+    measured = rows[rows["failing"] | (rows["status"] == Status.OK.value)]
+    groups = measured.groupby([measured["case"].map(frames.layers), "stage", "quantity"], sort=False)
+    compared = {(str(layer), str(stage), str(name)): group for (layer, stage, name), group in groups}
+    failing = failing.assign(rank=rank)
     causes = [
         cause
         for _, group in primary.groupby(["layer", "stage", "ending"], sort=True)
         for quantities in _together(group)
-        for cause in _causes(frames, failing, group[group["quantity"].isin(quantities)], quantities)
+        for cause in _causes(frames, failing, group[group["quantity"].isin(quantities)], quantities, compared)
     ]
     return tuple(sorted(causes, key=_rank))
 
@@ -133,13 +137,19 @@ def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
     return [tuple(family) for family in together]
 
 
-def _causes(frames: Frames, failing: pd.DataFrame, members: pd.DataFrame, quantities: tuple[str, ...]) -> list[Cause]:
-    """One cause, or several where a condition sets part of the failing cases apart."""
+def _causes(
+    frames: Frames,
+    failing: pd.DataFrame,
+    members: pd.DataFrame,
+    quantities: tuple[str, ...],
+    measured: Mapping[tuple[str, str, str], pd.DataFrame],
+) -> list[Cause]:
+    """One cause, or several where a condition sets part of the failing cases apart.
+
+    `measured` has the rows of each layer, stage and quantity that gave an answer or failed.
+    """
     layer, stage = str(members["layer"].iloc[0]), str(members["stage"].iloc[0])
-    rows = frames.observations
-    mine = (rows["case"].map(frames.layers) == layer) & (rows["stage"] == stage)
-    measured = rows["failing"] | (rows["status"] == Status.OK.value)
-    compared = rows[mine & measured & (rows["quantity"] == quantities[0])]
+    compared = measured[layer, stage, quantities[0]]
     pairs = set(zip(members["id"], members["device"], strict=True))
     keys = list(zip(compared["id"], compared["device"], strict=True))
     elsewhere = _failing_elsewhere(failing, stage, quantities[0]) - pairs
@@ -170,9 +180,8 @@ def _copies(compared: pd.DataFrame, hit: NDArray[np.bool_]) -> int:
 
 def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> set[tuple[str, str]]:
     """(id, device) that fail earlier, or here in another way: they say nothing about this cause."""
-    rank = failing["stage"].map(words.stage_rank)
     here = (failing["stage"] == stage) & (failing["quantity"] == quantity)
-    earlier = failing[(rank < words.stage_rank(stage)) | here]
+    earlier = failing[(failing["rank"] < words.stage_rank(stage)) | here]
     return set(zip(earlier["id"], earlier["device"], strict=True))
 
 

@@ -4,17 +4,15 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
-
 from accuracy import histogram
-from accuracy.case import Verdict
+from accuracy.case import EXPLORED, Verdict
 from reports import caselist, causes, charts, drivers, known, links, words
 from reports.axes import LogAxis
 from reports.caselist import CaseRow
 from reports.causes import Cause
 from reports.charts import Chart, Strip
 from reports.drivers import StratumRow, Term
-from reports.frames import CELL, Cell, Frames, planned, records
+from reports.frames import Cell, Frames, by_cell, records
 from reports.matrix import DISTRIBUTION_STAGES, Standing
 from reports.past import Past, Trend, failing_since, trend
 
@@ -95,18 +93,14 @@ class Material:
 class _Rows:
     """The rows of one cell in each frame."""
 
-    verdicts: pd.DataFrame
-    worst: pd.DataFrame
-    observations: pd.DataFrame
+    verdicts: Sequence[Mapping[str, Any]]
+    worst: Sequence[Mapping[str, Any]]
 
 
 def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSection, ...]:
     """All cells, worst first."""
-    verdicts, worst, observations = (
-        _by_cell(frame) for frame in (material.frames.verdicts, material.frames.worst, material.frames.observations)
-    )
+    verdicts, worst = (by_cell(records(frame)) for frame in (material.frames.verdicts, material.frames.worst))
     theory = drivers.against_theory(material.frames)
-    none, nothing = material.frames.worst.iloc[:0], material.frames.observations.iloc[:0]
 
     def badness(cell: Cell) -> tuple[int, float, int, Cell]:
         found = standing[cell]
@@ -117,7 +111,7 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
             material,
             cell,
             standing[cell],
-            _Rows(verdicts=verdicts[cell], worst=worst.get(cell, none), observations=observations.get(cell, nothing)),
+            _Rows(verdicts=verdicts[cell], worst=worst.get(cell, ())),
             [theory[cell]] if cell in theory else [],
         )
         for cell in sorted(standing, key=badness)
@@ -136,14 +130,9 @@ def _anchored(sections: Iterable[CellSection]) -> tuple[CellSection, ...]:
     return tuple(found)
 
 
-def _by_cell(frame: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
-    return {Cell(*map(str, key)): rows for key, rows in frame.groupby(CELL, sort=False, observed=True)}
-
-
 def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, theory: Sequence[Chart]) -> CellSection:
     charted = _charted(material.frames, cell, rows.verdicts)
     counts = material.frames.histograms[charted] if charted else histogram.merge([])
-    sample = planned(rows.observations)
     return CellSection(
         anchor=links.cell(cell),
         cell=cell,
@@ -162,19 +151,19 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, th
             for place, cause in enumerate(material.causes, start=1)
             if cell in cause.cells
         ),
-        quantities=tuple(_quantity(row, cell, material) for row in records(rows.verdicts)),
+        quantities=tuple(_quantity(row, cell, material) for row in rows.verdicts),
         charts=(
-            *(_charts(sample, material.frames, charted) if charted else ()),
+            *(_charts(material.frames, charted) if charted else ()),
             *theory,
         ),
         trend=_trend(material.past, cell, charted),
-        terms=drivers.terms(sample),
-        strata=drivers.strata(material.frames, planned(rows.worst)),
+        terms=drivers.terms(material.frames, cell),
+        strata=drivers.strata(material.frames, [row for row in rows.worst if row["origin"] != EXPLORED]),
         cases=caselist.worst_of(rows.worst, material.run),
     )
 
 
-def _charted(frames: Frames, cell: Cell, verdicts: pd.DataFrame) -> tuple[str, ...] | None:
+def _charted(frames: Frames, cell: Cell, verdicts: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
     """The quantity worth drawing: the worst of those whose errors spread; by design ones last."""
     drawn = [
         (
@@ -184,18 +173,18 @@ def _charted(frames: Frames, cell: Cell, verdicts: pd.DataFrame) -> tuple[str, .
             place,
             key,
         )
-        for place, row in enumerate(records(verdicts))
+        for place, row in enumerate(verdicts)
         for key in ((*cell, str(row["stage"]), str(row["quantity"])),)
         if key in frames.histograms and frames.histograms[key][0].any()
     ]
     return min(drawn)[-1] if drawn else None
 
 
-def _charts(rows: pd.DataFrame, frames: Frames, charted: tuple[str, ...]) -> tuple[Chart, ...]:
-    *_, stage, quantity = charted
-    name = words.quantity(stage, quantity)
-    mine = rows[(rows["stage"] == stage) & (rows["quantity"] == quantity)]
-    return charts.distribution(frames.histograms[charted], name) + drivers.charts_of(frames, mine, name)
+def _charts(frames: Frames, charted: tuple[str, ...]) -> tuple[Chart, ...]:
+    name = words.quantity(*charted[-2:])
+    return charts.distribution(frames.histograms[charted], name) + drivers.charts_of(
+        frames, frames.places[charted], name
+    )
 
 
 def _trend(past: Past | None, cell: Cell, charted: tuple[str, ...] | None) -> Trend | None:

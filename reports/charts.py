@@ -107,11 +107,7 @@ def shared(charts: Sequence[Chart]) -> Shared:
 
 def strip_axis(histograms: Sequence[Counts]) -> LogAxis:
     """The axis that all strips share: error ÷ limit from the smallest 1 % to the largest, with 1 on it."""
-    ends = [
-        value
-        for bins, counts in histograms
-        for value in (histogram.quantile(bins, counts, 0.01), histogram.quantile(bins, counts, 1.0))
-    ]
+    ends = [value for counts in histograms for value in histogram.quantiles(counts, (0.01, 1.0))]
     axis = covering(ends, start=3, end=97, always=(0.1, 2.0))
     return LogAxis(low=max(axis.low, 1e-6), high=min(axis.high, 1e6), start=axis.start, end=axis.end)
 
@@ -121,7 +117,7 @@ def strip(counts: Counts, axis: LogAxis) -> Strip:
     total = int(counts[1].sum())
     if total == 0:
         return Strip(note="no elements compared", description="no distribution")
-    values = {name: histogram.quantile(*counts, q) for name, q in QUANTILES.items()}
+    values = dict(zip(QUANTILES, histogram.quantiles(counts, list(QUANTILES.values())), strict=True))
     if values["max"] == 0:
         return Strip(
             note=f"all {count(total)} elements exact",

@@ -3,8 +3,9 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from accuracy.case import Stage
 from reports import charts, features, theory, words
 from reports.charts import Binned, Chart
+from reports.features import Value
 from reports.frames import Cell, Frames, planned
 
 BLOCKS = ("blocksize", "in_features", "embedding_dim")
@@ -48,15 +50,16 @@ class Term:
     largest: str
 
 
-def charts_of(frames: Frames, rows: pd.DataFrame, quantity: str) -> tuple[Chart, ...]:
+def charts_of(frames: Frames, places: NDArray[np.int64], quantity: str) -> tuple[Chart, ...]:
     """A chart for each input that varies over the observations of one quantity of a cell."""
-    inputs = frames.inputs.loc[rows["id"]]
-    ratio = rows["ratio"].fillna(np.inf).to_numpy(dtype=np.float64)
-    failing = rows["failing"].to_numpy(dtype=bool)
+    inputs = [frames.features[identity] for identity in frames.columns["id"][places]]
+    ratio = frames.columns["ratio"][places].astype(np.float64)
+    ratio[np.isnan(ratio)] = np.inf
+    failing = frames.columns["failing"][places].astype(bool)
     drawn = []
-    for name in (name for name in SHOWN if name in inputs.columns):
-        present = inputs[name].notna().to_numpy()
-        size = inputs[name].to_numpy()[present].astype(np.float64)
+    for name in SHOWN:
+        present = np.array([name in known for known in inputs])
+        size = np.array([known[name] for known in inputs if name in known], dtype=np.float64)
         if len(np.unique(size)) > 1:
             bins = _bins(size, ratio[present], failing[present])
             drawn.append(charts.against_input(bins, quantity, features.label(name)))
@@ -114,21 +117,22 @@ def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
     return charts.against_theory(points, features.label(name) if name else "blocksize", far)
 
 
-def terms(rows: pd.DataFrame) -> tuple[Term, ...]:
+def terms(frames: Frames, cell: Cell) -> tuple[Term, ...]:
     """Total error of the output against the fp32 layer, and its two terms; none where it was not split.
 
     The terms add up as vectors, not as norms.
     """
-    whole = (rows["stage"] == Stage.QUANTIZATION.value) & (rows["quantity"] == "output")
-    split = rows[whole & (rows["total_fro"] > 0)]
-    if split.empty:
+    at = frames.places.get((*cell, Stage.QUANTIZATION.value, "output"), np.empty(0, dtype=np.int64))
+    at = at[frames.columns["total_fro"][at] > 0]
+    if not at.size:
         return ()
-    scale = split["rel_fro"] / split["total_fro"]
+    scale = frames.columns["rel_fro"][at] / frames.columns["total_fro"][at]
+    sizes = {column: frames.columns[column][at] * scale for column in ("total_fro", "compute_fro", "quantization_fro")}
     return tuple(
         Term(
             name=name,
-            median=words.percent(float((split[column] * scale).median())),
-            largest=words.percent(float((split[column] * scale).max())),
+            median=words.percent(float(np.nanmedian(sizes[column]))),
+            largest=words.percent(float(np.nanmax(sizes[column]))),
         )
         for name, column in (
             ("whole", "total_fro"),
@@ -138,24 +142,23 @@ def terms(rows: pd.DataFrame) -> tuple[Term, ...]:
     )
 
 
-def strata(frames: Frames, worst: pd.DataFrame) -> tuple[StratumRow, ...]:
+def strata(frames: Frames, worst: Sequence[Mapping[str, Any]]) -> tuple[StratumRow, ...]:
     """Strata and values of the inputs whose cases fail, the most telling first; none where nothing fails.
 
     The most telling is the one whose share of failing cases is surely largest: 8 of 8 stands before 1 of 1.
     """
-    inputs, failing = frames.inputs.loc[worst["id"]], worst["failing"].tolist()
-    if not any(failing):
+    if not any(row["failing"] for row in worst):
         return ()
-    found = _named(worst["strata"].tolist(), failing)
-    for name in inputs.columns:
-        values = [
-            features.value_text(name, value) if there else None
-            for value, there in zip(inputs[name], inputs[name].notna(), strict=True)
-        ]
-        number = Counter(value for value in values if value is not None)
-        bad = Counter(value for value, hit in zip(values, failing, strict=True) if hit and value is not None)
-        if 1 < len(number) <= 2 * MOST_BINS:
-            found += [(bad[value], number[value], _said(name, value)) for value in bad]
+    found = _named([row["strata"] for row in worst], [row["failing"] for row in worst])
+    inputs = [frames.features[row["id"]] for row in worst]
+    number = Counter(pair for known in inputs for pair in known.items())
+    bad = Counter(pair for known, row in zip(inputs, worst, strict=True) if row["failing"] for pair in known.items())
+    levels = Counter(name for name, _ in number)
+    found += [
+        (bad[name, value], number[name, value], _said(name, value))
+        for name, value in bad
+        if 1 < levels[name] <= 2 * MOST_BINS
+    ]
     found.sort(key=lambda entry: (-_surely(entry[0], entry[1]), entry[2]))
     return tuple(
         StratumRow(text=text, failing=bad, n=n, share=words.percent(bad / n), width=f"{100 * bad / n:.0f}")
@@ -163,11 +166,11 @@ def strata(frames: Frames, worst: pd.DataFrame) -> tuple[StratumRow, ...]:
     )
 
 
-def _said(name: str, value: str) -> str:
+def _said(name: str, value: Value) -> str:
     """How a value is told: `blocksize = 64`, `no bias`."""
-    if value in (features.YES, features.NO):
-        return features.label(name) if value == features.YES else features.negation(name)
-    return f"{features.label(name)} = {value}"
+    if isinstance(value, bool):
+        return features.label(name) if value else features.negation(name)
+    return f"{features.label(name)} = {features.value_text(name, value)}"
 
 
 def _surely(bad: int, n: int) -> float:
@@ -192,16 +195,17 @@ def _bins(size: NDArray[np.float64], badness: NDArray[np.float64], failing: NDAr
         Binned(
             label=f"{edge:g}" if few else f"{edge:g}+",
             n=int(inside.sum()),
-            median=_at(badness[inside], 0.5),
-            p99=_at(badness[inside], 0.99),
-            largest=float(badness[inside].max()),
+            median=_at(sizes, 0.5),
+            p99=_at(sizes, 0.99),
+            largest=float(sizes[-1]),
             failing=int(failing[inside].sum()),
         )
         for edge in np.unique(lower)
         for inside in (lower == edge,)
+        for sizes in (np.sort(badness[inside]),)
     ]
 
 
-def _at(values: NDArray[np.float64], q: float) -> float:
+def _at(rising: NDArray[np.float64], q: float) -> float:
     """The inverse empirical distribution; interpolation would make NaN of two infinities."""
-    return float(np.quantile(values, q, method="inverted_cdf"))
+    return float(rising[max(0, math.ceil(q * len(rising)) - 1)])

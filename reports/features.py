@@ -39,8 +39,6 @@ NEGATIONS = {
 }
 """How the opposite is said, where "no" before the name does not read."""
 
-YES, NO = "yes", "no"
-
 TILE = 32
 """Rows of the weight that the library's CPU kernels take at once."""
 
@@ -97,17 +95,23 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
     return flat
 
 
-def table(observations: pd.DataFrame) -> pd.DataFrame:
-    """Features of every case in the observations, one row an id, NaN where a layer has no such input."""
+def by_id(observations: pd.DataFrame) -> dict[str, dict[str, Value]]:
+    """Features of every case in the observations."""
     unique = observations.drop_duplicates("id")
-    rows = [of_config(json.loads(config)) for config in unique["config"]]
-    return pd.DataFrame(rows, index=pd.Index(unique["id"], name="id"), dtype=object)
+    return {
+        identity: of_config(json.loads(config)) for identity, config in zip(unique["id"], unique["config"], strict=True)
+    }
+
+
+def table(features: Mapping[str, Mapping[str, Value]]) -> pd.DataFrame:
+    """The same with one row an id, NaN where a layer has no such input."""
+    return pd.DataFrame(list(features.values()), index=pd.Index(list(features), name="id"), dtype=object)
 
 
 def value_text(feature: str, value: Value) -> str:
     """A value as the page writes it."""
     if isinstance(value, bool):
-        return YES if value else NO
+        return "yes" if value else "no"
     if feature in ("dtype", "compute_dtype") and isinstance(value, str):
         return value.replace("bfloat", "bf").replace("float", "fp")
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,17 +3,19 @@
 A *cell* of the page is (case, device, dtype); it holds one verdict row for each (stage, quantity).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accuracy import histogram
 from accuracy.case import EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
 from reports import features, known, words
+from reports.features import Value
 
 BROKEN = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 """Statuses of rows that failed: over a limit, or without an answer."""
@@ -45,8 +47,9 @@ class Frames:
     whatever the order of the rows. `worst` is the worst observation of each (id, device) that was
     measured, worst first. `histograms` pools error ÷ limit over the planned cases of each group, `judged`
     has its verdict, both keyed like `GROUP`; `fits` holds, for each failing row of a group, the ids of the known
-    findings that it fits, and stands in `observations` too. `inputs` holds the features of every id, `layers` the
-    layer of every case.
+    findings that it fits, and stands in `observations` too. `columns` has the same columns as arrays, and `places`
+    which of their rows are planned, by group: a page looks thousands of times, and a selection of a frame is not free.
+    `features` holds the features of every id, `inputs` the same as a table, `layers` the layer of every case.
     """
 
     observations: pd.DataFrame
@@ -55,6 +58,9 @@ class Frames:
     histograms: Mapping[tuple[str, ...], Counts]
     judged: Mapping[tuple[str, ...], Verdict]
     fits: Mapping[tuple[str, ...], list[tuple[str, ...]]]
+    columns: Mapping[str, NDArray[Any]]
+    places: Mapping[tuple[str, ...], NDArray[np.int64]]
+    features: Mapping[str, Mapping[str, Value]]
     inputs: pd.DataFrame
     layers: Mapping[str, str]
 
@@ -69,18 +75,23 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
         failing=ordered["status"].isin(BROKEN).to_numpy(dtype=bool)
     )
     rows["fits"] = _fits(rows)
+    places = _places(ordered)
+    known_features = features.by_id(rows)
     return Frames(
         observations=rows,
         verdicts=in_order(verdicts, GROUP).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
         worst=_worst(rows),
-        histograms=_pooled(planned(ordered)),
+        histograms=_pooled(ordered, places),
         judged={
             key: Verdict(verdict)
             for *key_parts, verdict in zip(*(verdicts[name] for name in [*GROUP, "verdict"]), strict=True)
             for key in (tuple(key_parts),)
         },
         fits=_by_group(rows[rows["failing"]]),
-        inputs=features.table(rows),
+        columns={str(name): rows[name].to_numpy() for name in rows.columns},
+        places=places,
+        features=known_features,
+        inputs=features.table(known_features),
         layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
     )
 
@@ -98,6 +109,14 @@ def in_order(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     place = pd.DataFrame({key: rank if key == "stage" else frame[key].to_numpy() for key in keys})
     order = place.reset_index(drop=True).sort_values(keys, kind="stable").index
     return frame.iloc[order.to_numpy()].reset_index(drop=True)
+
+
+def by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[Cell, list[Mapping[str, Any]]]:
+    """Rows as `records` gives them, by cell, in their order."""
+    found: dict[Cell, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(Cell(row["case"], row["device"], row["dtype"]), []).append(row)
+    return found
 
 
 def planned(rows: pd.DataFrame) -> pd.DataFrame:
@@ -130,9 +149,15 @@ def _worst(rows: pd.DataFrame) -> pd.DataFrame:
     return ordered.sort_values(by, kind="stable").drop_duplicates(["id", "device"]).reset_index(drop=True)
 
 
-def _pooled(rows: pd.DataFrame) -> dict[tuple[str, ...], Counts]:
-    bins, counts = rows["ratio_bins"].to_numpy(), rows["ratio_counts"].to_numpy()
+def _places(rows: pd.DataFrame) -> dict[tuple[str, ...], NDArray[np.int64]]:
+    """Where the planned rows of each group stand."""
     members: dict[tuple[str, ...], list[int]] = {}
-    for place, key in enumerate(zip(*(rows[name].tolist() for name in GROUP), strict=True)):
-        members.setdefault(key, []).append(place)
-    return {key: histogram.merge((bins[place], counts[place]) for place in places) for key, places in members.items()}
+    for place, (origin, *key) in enumerate(zip(*(rows[name].tolist() for name in ["origin", *GROUP]), strict=True)):
+        if origin != EXPLORED:
+            members.setdefault(tuple(key), []).append(place)
+    return {key: np.array(places, dtype=np.int64) for key, places in members.items()}
+
+
+def _pooled(rows: pd.DataFrame, places: Mapping[tuple[str, ...], NDArray[np.int64]]) -> dict[tuple[str, ...], Counts]:
+    bins, counts = rows["ratio_bins"].to_numpy(), rows["ratio_counts"].to_numpy()
+    return {key: histogram.merge(zip(bins[at], counts[at], strict=True)) for key, at in places.items()}

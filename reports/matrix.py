@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import pandas as pd
+from typing import Any
 
 from accuracy.case import Stage, Verdict
 from reports import links, words
-from reports.frames import CELL, Cell, Frames
+from reports.frames import CELL, Cell, Frames, by_cell, records
 
 DISTRIBUTION_STAGES = (Stage.QUANTIZATION.value,)
 """Stages whose error is there by design. Their margin says little, and is shown only when it fails."""
@@ -71,27 +70,22 @@ def standings(frames: Frames) -> dict[Cell, Standing]:
     The most severe verdict decides; among the quantities that share it, the smallest margin, with
     the stages whose error is by design last.
     """
-    return {
-        Cell(*map(str, key)): _standing(rows) for key, rows in frames.verdicts.groupby(CELL, sort=False, observed=True)
-    }
+    return {cell: _standing(rows) for cell, rows in by_cell(records(frames.verdicts)).items()}
 
 
-def _standing(rows: pd.DataFrame) -> Standing:
-    def key(place: int) -> tuple[int, bool, float, bool, int]:
-        severity, margin = words.verdict_order(verdicts[place], ratios[place])
-        kept = stages[place] == Stage.CONTRACT.value and ratios[place] == 0
-        return severity, stages[place] in DISTRIBUTION_STAGES, margin, kept, place
+def _standing(rows: Sequence[Mapping[str, Any]]) -> Standing:
+    def key(row: Mapping[str, Any]) -> tuple[int, bool, float, bool]:
+        severity, margin = words.verdict_order(row["verdict"], row["worst_ratio"])
+        kept = row["stage"] == Stage.CONTRACT.value and row["worst_ratio"] == 0
+        return severity, row["stage"] in DISTRIBUTION_STAGES, margin, kept
 
-    verdicts, stages = list(rows["verdict"]), list(rows["stage"])
-    ratios = [float(ratio) for ratio in rows["worst_ratio"]]
-    first = min(range(len(rows)), key=key)
-    row = rows.iloc[first]
+    first = min(rows, key=key)
     return Standing(
-        verdict=Verdict(row["verdict"]),
-        stage=str(row["stage"]),
-        quantity=str(row["quantity"]),
-        ratio=ratios[first],
-        failing=int(rows["failing"].sum()),
+        verdict=Verdict(first["verdict"]),
+        stage=str(first["stage"]),
+        quantity=str(first["quantity"]),
+        ratio=float(first["worst_ratio"]),
+        failing=sum(int(row["failing"]) for row in rows),
     )
 
 

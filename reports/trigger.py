@@ -4,7 +4,6 @@ A search over single conditions and conjunctions of two. It is a decision stump,
 finds is said in words a kernel author can check, and it says nothing when chance would do as well.
 """
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -221,7 +220,7 @@ def _pairs(singles: Sequence[_Candidate], failing: Mask) -> list[_Candidate]:
         return []
     masks = np.stack([candidate.mask for candidate in singles]).astype(np.float32)  # counts below 2**24 stay exact
     sizes = masks @ masks.T
-    hits = (masks * failing) @ masks.T
+    hits = masks[:, failing] @ masks[:, failing].T
     bad = int(failing.sum())
     names = np.array([candidate.conditions[0].feature for candidate in singles])
     allowed = np.triu(names[:, None] != names[None, :])
@@ -263,7 +262,7 @@ def _levels(name: str, values: NDArray[np.object_], present: Mask, failing: Mask
     if len(levels) == 1:
         return
     for level in levels:
-        equal = np.array([bool(value == level) for value in values]) & present
+        equal = (values == level).astype(bool) & present
         yield _candidate(Condition(feature=name, relation="=", value=level), equal, failing)
         if len(levels) > 2:  # noqa: PLR2004  # of two levels, "not one" is "the other"
             yield _candidate(Condition(feature=name, relation="≠", value=level), present & ~equal, failing)
@@ -275,27 +274,28 @@ def _thresholds(name: str, values: NDArray[np.object_], present: Mask, failing: 
     A cut that every failing row lies beyond is kept whatever its F1: it may be one half of a pair.
     """
     size = np.where(present, values, np.nan).astype(np.float64)
-    distinct = np.unique(size[present])
-    above = [
-        _candidate(upward(name, low, high), present & (size >= high), failing)
-        for low, high in itertools.pairwise(distinct)
-    ]
-    below = [
-        _candidate(downward(name, low, high, lowest=low == distinct[0]), present & (size <= low), failing)
-        for low, high in itertools.pairwise(distinct)
-    ]
-    single = [
-        _candidate(Condition(feature=name, relation="=", value=exact(value)), size == value, failing)
-        for value in distinct[1:-1]
-    ]
+    distinct, level = np.unique(size[present], return_inverse=True)
+    number = np.bincount(level, minlength=len(distinct))
+    hits = np.bincount(level[failing[present]], minlength=len(distinct))
+    up_to, hits_up_to = np.cumsum(number)[:-1], np.cumsum(hits)[:-1]
     bad = int(failing.sum())
-    for family in (above, below, single):
-        covering = [candidate for candidate in family if candidate.hits == bad]
-        tightest = min(covering, key=lambda candidate: candidate.size, default=None)
-        best = sorted(family, key=lambda candidate: -candidate.f1(bad))[:CUTS_PER_FEATURE]
-        if tightest is not None and tightest not in best:
-            best.append(tightest)
-        yield from best
+    for cut in _best(hits.sum() - hits_up_to, number.sum() - up_to, bad):
+        low, high = distinct[cut], distinct[cut + 1]
+        yield _candidate(upward(name, low, high), present & (size >= high), failing)
+    for cut in _best(hits_up_to, up_to, bad):
+        low, high = distinct[cut], distinct[cut + 1]
+        yield _candidate(downward(name, low, high, lowest=cut == 0), present & (size <= low), failing)
+    for value in distinct[1:-1][_best(hits[1:-1], number[1:-1], bad)]:
+        yield _candidate(Condition(feature=name, relation="=", value=exact(value)), size == value, failing)
+
+
+def _best(hits: NDArray[np.int64], size: NDArray[np.int64], bad: int) -> list[int]:
+    """Places of the few best of some masks, given as counts: by F1, and the tightest that covers all failing rows."""
+    best: list[int] = np.argsort(-2 * hits / (size + bad), kind="stable")[:CUTS_PER_FEATURE].tolist()
+    covering = np.flatnonzero(hits == bad)
+    if covering.size and (tightest := int(covering[np.argmin(size[covering])])) not in best:
+        best.append(tightest)
+    return best
 
 
 def _candidate(condition: Condition, mask: Mask, failing: Mask) -> _Candidate:

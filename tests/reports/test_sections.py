@@ -95,10 +95,10 @@ def test_a_share_of_many_cases_stands_before_that_of_one() -> None:
     )
     more = pd.DataFrame({"id": list("jklmnop"), "failing": [False] * 7, "strata": [["seldom"]] * 7})
     worst = pd.concat([table.assign(strata=table["strata"].where(table["id"] != "a", [["often", "seldom"]] * 9)), more])
-    inputs = pd.DataFrame(index=worst["id"])
-    prepared = replace(frames.prepare(EMPTY.manifest, EMPTY.observations, EMPTY.verdicts), inputs=inputs)
+    features: dict[str, dict[str, str]] = {identity: {} for identity in worst["id"]}
+    prepared = replace(frames.prepare(EMPTY.manifest, EMPTY.observations, EMPTY.verdicts), features=features)
 
-    assert [(row.text, row.failing, row.n) for row in drivers.strata(prepared, worst)] == [
+    assert [(row.text, row.failing, row.n) for row in drivers.strata(prepared, frames.records(worst))] == [
         ("stratum often", 8, 8),
         ("stratum once", 1, 1),
         ("stratum seldom", 1, 8),
@@ -110,7 +110,7 @@ def test_strata_count_failing_cases_by_value() -> None:
     fault = Fault(stage="compute", quantity="output", holds=lambda c, _: c.get("blocksize") == 64, factor=9.0)
     run = data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=60, devices=("cpu",), faults=[fault])
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
-    first = drivers.strata(prepared, prepared.worst)[0]
+    first = drivers.strata(prepared, frames.records(prepared.worst))[0]
 
     assert first.text == "blocksize = 64"
     assert first.failing == first.n
