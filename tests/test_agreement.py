@@ -104,12 +104,14 @@ def nan_storm(root: Path, _: Made) -> Ended:
 
 
 def resumed(root: Path, _: Made) -> Ended:
-    """Interrupted after the first cases, which its events tell, and gone on with."""
+    """Interrupted after the first cases, which its events tell, and gone on with; lookups take their time."""
     folder = root / "run"
+    patch = in_forward(root, "Embedding8bit", "return __import__('time').sleep(0.05) or original(self, x)")
     arguments = ("--cases", "embedding8bit", "--device", "cpu", "--out", str(folder))
     with subprocess.Popen(
         [sys.executable, "-m", "accuracy", "nightly", *PLAN, *arguments, "--jobs", "1", "--events", "-"],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(patch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -121,16 +123,13 @@ def resumed(root: Path, _: Made) -> Ended:
         last = list(events)[-1]
     assert (process.returncode, last["event"], last["exit_code"]) == (130, "done", 130)
     assert last["counts"]["not_run"] > 0
-    return measured(folder, *arguments[:4], "--resume")
+    return measured(folder, *arguments[:4], "--resume", patch=patch)
 
 
-def form(folder: Path, observations: pd.DataFrame, *sources: store.Run, **changed: Any) -> Ended:
-    """A folder made from rows of measured runs, judged by the command; there are no events to it."""
-    first = sources[0]
-    cases = {name: case for run in sources for name, case in run.manifest["cases"].items()}
-    plan = pd.concat([run.plan for run in sources], ignore_index=True)
+def form(folder: Path, observations: pd.DataFrame, run: store.Run, **changed: Any) -> Ended:
+    """A folder made from rows of a measured run, judged by the command; there are no events to it."""
     store.prepare(folder)
-    store.write(folder, first.manifest | {"cases": cases} | changed, plan, observations, first.verdicts, first.summary)
+    store.write(folder, run.manifest | changed, run.plan, observations, run.verdicts, run.summary)
     return accuracy(folder, "judge", folder)
 
 
@@ -162,13 +161,12 @@ def stale_baseline(root: Path, made: Made) -> Ended:
     return form(root / "run", rows, run, baseline="bitsandbytes 0.50.1, night of 2026-09-01, stale")
 
 
-def merged(root: Path, made: Made) -> Ended:
-    """Runs of other cases as one, of which a shard never came."""
-    runs = [store.read(made(name).folder) for name in ("all_pass", "fails")]
-    absent = runs[0].observations.assign(device="hpu", status="not_run", reason="no shard came", observed="")
-    rows = pd.concat([*(run.observations for run in runs), absent], ignore_index=True)
-    devices = {"requested": ["cpu", "hpu"], "found": {"cpu": "two machines"}, "missing": {"hpu": "no shard came"}}
-    return form(root / "run", rows, *runs, devices=devices)
+def merged(root: Path, _: Made) -> Ended:
+    """Two shards of one plan, measured apart and made one run, in which a device is wanted that no shard had."""
+    patch = planted(root, "bitsandbytes.functional", SCALED)
+    asked = ("--cases", "embedding4bit-nf4", "--device", "cpu")
+    shards = [measured(root / f"shard-{n}", *asked, "--shard", f"{n}/2", patch=patch).folder for n in (1, 2)]
+    return accuracy(root / "run", "merge", *shards, "--out", root / "run", "--device", "hpu")
 
 
 RUNS: Mapping[str, tuple[Callable[[Path, Made], Ended], str]] = {

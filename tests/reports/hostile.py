@@ -8,6 +8,7 @@ import pandas as pd
 
 from accuracy import history
 from accuracy.history import History
+from accuracy.path import CHAINS, LINKS
 from accuracy.signature import Signature, Signatures, Signed
 
 PAYLOADS = [
@@ -27,6 +28,13 @@ PAYLOADS = [
 """Strings that broke other pages: markup, attributes, templates, terminals, directions of text."""
 
 
+TEXTS = (
+    "case", "device", "device_name", "dtype", "mode", "seed", "basis", "lower", "observed", "reason", "structure_at",
+    "digest", "worst",
+)  # fmt: skip
+"""Columns of the observations that hold text of a worker; `id` and those that decide how a row is judged stay."""
+
+
 @cache
 def small_run() -> data.Run:
     return data.failing(per_case=1, cases={"linear4bit-fp4-train": "Linear4bit"}, devices=("cpu",))
@@ -35,8 +43,11 @@ def small_run() -> data.Run:
 def hostile(payload: str) -> data.Run:
     """A run with the payload in every text it can carry."""
     run = small_run()
-    names = ("case", "device", "dtype", "basis", "observed", "reason")
-    observations = run.observations.assign(**dict.fromkeys(names, payload))
+    observations = run.observations.assign(**dict.fromkeys(TEXTS, payload))
+    observations["strata"] = [[payload]] * len(observations)
+    observations["path"] = payload.replace(LINKS, ">").replace(CHAINS, ";")  # else a path of several steps
+    relations = observations["quantity"] == "output_form"
+    observations.loc[relations, "quantity"] = payload
     first = observations.index[0]
     config = json.loads(str(observations.at[first, "config"])) | {"weight": payload, payload[:80]: payload}
     ids = observations["id"] == observations.at[first, "id"]
@@ -48,6 +59,13 @@ def hostile(payload: str) -> data.Run:
     manifest["environment"] = {payload: {payload: payload}}
     manifest["cases"] = {payload: {"layer": payload, "claim": payload, "strata": [payload]}}
     manifest["bases"] = {payload: payload}
+    manifest |= dict.fromkeys(("baseline", "created", "hash", "plan_hash", "seed"), payload)
+    manifest["unusable"] = {payload: payload}
+    manifest["devices"] = {**manifest["devices"], "found": {payload: payload}}
+    step = {"path": payload, "layers": [payload, "other"], "built": True, "unreached": {"other": payload}}
+    manifest["paths"] = {payload: [step]}
+    matrix = {"created": payload, "versions": {payload: payload}, "summary": [payload], "columns": [payload]}
+    manifest["selftest"] = matrix | {"rows": [[payload]]}
     texts = dict.fromkeys(("id", "case", "stage", "quantity", "owner", "reason", "link", "device", "dtype"), payload)
     manifest["waivers"] = [{**texts, "expires": "2027-01-01", "at_least": "1", "at_most": "2"}]
     reasons = [dict(reason, text=payload) for reason in again.summary["reasons"]]
