@@ -4,12 +4,13 @@ import datetime
 import os
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from accuracy.arguments import exploring, load_library, load_limits, load_waivers, opened, seconds, sharing
+from accuracy.arguments import load_library, load_limits, load_waivers, opened, seconds, sharing
 from commands import evidence, fleet, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
@@ -60,10 +61,15 @@ def nightly(
     limits: LimitsFile = None,
     waivers: WaiversFile = None,
     history: HistoryFolder = None,
+    engine: Annotated[str, typer.Option(help="Where to measure: local, or ray, on every node of a cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Address of the Ray cluster, host:port or auto; by default one of this machine.")
+    ] = None,
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
-    with one_line_errors():
+    with one_line_errors(), ExitStack() as stack:
         from accuracy import devices, nightly, plan, progress, store, unfinished
+        from accuracy import engine as engines
         from accuracy import events as told
         from accuracy.cases import CASES
         from accuracy.journal import Journal
@@ -75,11 +81,12 @@ def nightly(
         for name in device or ():
             devices.parse(name)
         budget = None if time_budget is None else seconds(time_budget)
+        using = stack.enter_context(engines.started(engine, address))
         request = nightly.Request(
             cases=plan.select(CASES, cases or ()),
             profile=profile,
             examples=examples,
-            explore=exploring(explore, plan.PROFILES[profile].explore_s),
+            explore=using.budget(explore, plan.PROFILES[profile].explore_s),
             shard=sharing(shard),
             seed=int(f"{created:%Y%m%d}") if seed is None else plan.checked_seed(seed),
             devices=device or (),
@@ -96,8 +103,8 @@ def nightly(
             fail(f"{history} is no folder; a folder of run folders is wanted for --history")
         if resume and out is None:
             fail("--resume needs --out: name the folder of the run to go on with")
-        prepared = nightly.prepare(request, devices.probe(request.interpreter, request.overlay))
-        for reason in () if device else devices.unusable():
+        prepared = nightly.prepare(request, using.probe(request))
+        for reason in (*(() if device else devices.unusable()), *using.notes()):
             typer.echo(f"accuracy: {reason}", err=True)
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
@@ -105,7 +112,7 @@ def nightly(
         with told.stream(events) as emit, Journal(folder, prepared.key, about=about, resume=resume) as journal:
             emit(told.started(folder.name, prepared))
             with progress.shown() as show:
-                result = nightly.run(prepared, journal, told.progress(emit, show))
+                result = nightly.run(prepared, journal, told.progress(emit, show), using.execute)
             manifest = store.write(
                 folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
             )

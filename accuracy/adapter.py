@@ -91,6 +91,9 @@ class Adapter:
             "" where it does. Without one every variant is offered.
         arithmetic: how the library computes there.
         refusals: what is not supported there: recorded with its reason, never asked of a worker.
+        ray_resources: what Ray counts such devices as on a node, any of these; `kind` by default, a custom resource.
+        visible: a variable that shows a process only the device of this number. Ray sets its own for the resources
+            that it knows; where it does not and there is none here, a node serves one such device.
 
     Raises:
         ValueError: if a name is not lower-case letters, digits and underscores, a reference is none, or two
@@ -108,9 +111,12 @@ class Adapter:
     offers: str = ""
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
     refusals: tuple[Refusal, ...] = ()
+    ray_resources: tuple[str, ...] = ()
+    visible: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "torch_device", self.torch_device or self.kind)
+        object.__setattr__(self, "ray_resources", self.ray_resources or (self.kind,))
         names = [variant.name for variant in self.variants]
         for name in (self.kind, *names):
             if not _NAME.fullmatch(name):

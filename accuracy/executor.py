@@ -52,6 +52,19 @@ class Search(Protocol):
         """Starts to ask, from other threads."""
 
 
+class Source(Protocol):
+    """Where more tasks may come from, in the selector that lanes are settled with."""
+
+    @property
+    def open(self) -> bool:
+        """Whether more may come."""
+
+
+def share_of_memory(workers: int) -> int:
+    """Bytes that each of so many workers may take on top of what it starts with."""
+    return int(available() * MEMORY_SHARE / workers)
+
+
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -116,7 +129,7 @@ def execute(
         accelerator_jobs=accelerator_jobs,
         timeout_s=timeout_s,
         start_timeout_s=start_timeout_s,
-        memory=int(available() * MEMORY_SHARE / workers) if memory is None else memory,
+        memory=share_of_memory(workers) if memory is None else memory,
         recycle_after=recycle_after,
         deadline=deadline,
         interpreter=interpreter,
@@ -142,7 +155,8 @@ def execute(
             for device in parsed
         ]
         interrupted = _work(lanes, selector, run, search, refuse)
-    return run.execution(lanes, interrupted=interrupted)
+    closed = {lane.device.name: lane.closed for lane in lanes if lane.closed}
+    return run.execution(closed, interrupted=interrupted)
 
 
 def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, reason: str) -> Execution:
@@ -152,7 +166,7 @@ def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, r
     for device in devices:
         for index in list(run.left(device)):
             run.settle(index, device, Settled(status=Status.NOT_RUN, reason=reason, final=False))
-    return run.execution([], interrupted=False)
+    return run.execution({}, interrupted=False)
 
 
 def _work(
@@ -164,14 +178,14 @@ def _work(
 ) -> bool:
     """Runs the lanes until all is settled and nothing more is thought of; says whether the user stopped it."""
     try:
-        _settle(lanes, selector)
+        settle(lanes, selector)
         if search is not None and any(not lane.closed and not lane.late for lane in lanes):
             mailbox = search.mailbox
             for lane in lanes:
                 lane.terms = replace(lane.terms, timeout_s=search.timeout_s)
             selector.register(mailbox, selectors.EVENT_READ, lambda: run.ask(mailbox, lanes, refuse))
             search.begin(run.rows())
-            _settle(lanes, selector, mailbox)
+            settle(lanes, selector, mailbox)
     except KeyboardInterrupt:
         for lane in lanes:
             lane.dismiss()
@@ -185,14 +199,14 @@ def _work(
     return False
 
 
-def _settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, mailbox: Mailbox | None = None) -> None:
-    """Runs the lanes until nothing is left to do and no more can come by mail."""
+def settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None = None) -> None:
+    """Runs the lanes until nothing is left to do and no more can come from the source."""
     looked = 0.0
-    while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or (mailbox is not None and mailbox.open):
+    while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or (source is not None and source.open):
         for lane in lanes:
             if lane.late:
                 lane.give_up("the time budget was used up")
-        _staff(lanes, expecting=mailbox is not None and mailbox.open)
+        _staff(lanes, expecting=source is not None and source.open)
         for key, _ in selector.select(TICK):
             key.data()
         if time.monotonic() - looked >= TICK:

@@ -121,8 +121,16 @@ def prepare(request: Request, found: Found) -> Prepared:
     )
 
 
-def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[Progress], None]) -> Result:
-    """Measure and judge. A device that is missing gets a row that says so for each planned case."""
+def run(
+    prepared: Prepared,
+    journal: Journal | None,
+    on_progress: Callable[[Progress], None],
+    execute: Callable[..., Execution] = executor.execute,
+) -> Result:
+    """Measure and judge. A device that is missing gets a row that says so for each planned case.
+
+    `execute` measures, as `accuracy.executor.execute` does on this machine.
+    """
     started = time.monotonic()
     request, devices = prepared.request, list(prepared.there)
     tasks = [*prepared.tasks, *_explored(journal)]
@@ -142,7 +150,7 @@ def run(prepared: Prepared, journal: Journal | None, on_progress: Callable[[Prog
                     deadline=request.deadline,
                 )
             )
-        execution = executor.execute(
+        execution = execute(
             tasks,
             devices,
             timeout_s=TIMEOUT_S,

@@ -188,13 +188,13 @@ class Record:
                 self.journal.hello(device, facts)
             self.environment[device] = dict(facts)
 
-    def execution(self, lanes: Sequence[Lane], *, interrupted: bool) -> Execution:
-        """The outcomes in order."""
+    def execution(self, unusable: Mapping[str, str], *, interrupted: bool) -> Execution:
+        """The outcomes in order; `unusable` has the reason of each device that was given up."""
         return Execution(
             rows=self.rows(),
             explored=self._explored(),
             environment=self.environment,
-            unusable={lane.device.name: lane.closed for lane in lanes if lane.closed},
+            unusable=unusable,
             incidents=self.incidents,
             interrupted=interrupted,
             complete=self._complete and not interrupted,

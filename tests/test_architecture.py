@@ -102,6 +102,13 @@ def test_only_subjects_imports_the_library() -> None:
     assert {name for name in importers if not name.startswith("accuracy.selftest")} == {"accuracy.subjects"}
 
 
+def test_only_one_module_speaks_to_ray() -> None:
+    """It is an extra; what is placed and accounted for is decided without it."""
+    assert {name for name in MODULES if "ray" in {each.partition(".")[0] for each in imported(name)}} == {
+        "accuracy.cluster.edge"
+    }
+
+
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
@@ -117,6 +124,9 @@ def test_only_subjects_imports_the_library() -> None:
         ("accuracy.gather", "accuracy.whole"),
         ("accuracy.nightly", "accuracy.whole"),
         ("accuracy.oracles", "accuracy.checks"),
+        ("accuracy.executor", "accuracy.cluster"),
+        ("accuracy.cluster", "accuracy.nightly"),
+        ("accuracy.nightly", "accuracy.engine"),
         ("accuracy.metrics", "accuracy.checks"),
         ("accuracy.checks", "accuracy.measure"),
         ("accuracy.inputs", "accuracy.oracles"),

@@ -17,4 +17,5 @@ ADAPTER = Adapter(
         dequantizes_in_training=True,  # bitsandbytes/autograd/_functions.py, matmul: MatMul8bitFp for cpu and xpu
         packed_bfloat16=True,
     ),
+    ray_resources=("CPU",),
 )

@@ -10,4 +10,5 @@ ADAPTER = Adapter(
         int8_in_float16=True,  # bitsandbytes csrc, cdequant_mm_int32_fp16
         fused_in_16_bits=True,  # bitsandbytes csrc/gemm_4bit.cu and csrc/gemm_4bit_simt.cu
     ),
+    ray_resources=("GPU",),
 )

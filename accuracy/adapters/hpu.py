@@ -36,4 +36,5 @@ ADAPTER = Adapter(
             for name in ("dtype", "weight_dtype", "compute_dtype")
         ),
     ),
+    ray_resources=("HPU",),
 )

@@ -9,4 +9,6 @@ ADAPTER = Adapter(
     arithmetic=Arithmetic(
         dequantizes_in_training=True,  # bitsandbytes/autograd/_functions.py, matmul: MatMul8bitFp for cpu and xpu
     ),
+    ray_resources=("GPU", "xpu"),  # Ray counts the Intel GPUs that it finds as GPU
+    visible="ZE_AFFINITY_MASK",
 )
