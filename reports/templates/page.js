@@ -26,6 +26,7 @@
   const rows = data.rows.flatMap(([cell, quantity, fails, ...pairs]) =>
     pairs.flatMap((config, at) => (at % 2 ? [] : [[config, cell, quantity, pairs[at + 1], fails]])));
   rows.sort((a, b) => b[4] - a[4] || marginNumber(a[3]) - marginNumber(b[3]) || a[0] - b[0] || a[1] - b[1]);
+  let placed = "";
   let matches = [];
   let shown = 0;
 
@@ -194,8 +195,10 @@
       section.hidden = !keep;
       visible += keep;
     }
-    const ordered = [...sections].sort((a, b) => ORDERS[sort.value](Number(a.dataset.index), Number(b.dataset.index)));
-    list.append(...ordered);
+    if (sort.value !== placed) { /* moving hundreds of sections to where they are costs more than all the rest */
+      placed = sort.value;
+      list.append(...[...sections].sort((a, b) => ORDERS[placed](Number(a.dataset.index), Number(b.dataset.index))));
+    }
     const cases = terms.length ? `, ${matches.length} cases` : "";
     document.getElementById("found").textContent = `${visible} of ${sections.length} cells${cases}`;
     showCases(terms.length > 0);
