@@ -28,7 +28,7 @@ def newest() -> Path:
 
 
 def worst_cell(page: Page) -> None:
-    """Opens a cell that is beyond a limit in what it draws: the one whose table is shortest, so that charts are seen."""
+    """Opens a cell whose drawing goes beyond the limit: the one of the shortest table, so that its charts are seen."""
     cells = page.locator("details.cell:has(summary .fail):has(summary .beyond):has(.charts)")
     rows = cells.evaluate_all("cells => cells.map((cell) => cell.querySelectorAll('.quantities tbody tr').length)")
     cell = cells.nth(rows.index(min(rows)))
