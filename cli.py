@@ -203,6 +203,7 @@ app.command("history")(stored.history)
 app.command()(stored.replay)
 app.command()(stored.bisect)
 app.command()(evidence.script)
+app.command()(evidence.shrink)
 app.command()(releases.compare)
 app.command()(fleet.merge)
 

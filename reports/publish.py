@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import history, signature
+from accuracy import history, shrunk, signature
 from accuracy.files import write_file
 from reports import github, junit, markdown, nights, past, render, view
 from reports.past import Past
@@ -35,7 +35,16 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     """
     signatures = signature.read(folder, manifest)
     past = None if nights_in is None else _past(nights_in, folder.name, manifest, verdicts)
-    page = view.build(manifest, observations, verdicts, summary, run=folder.name, signatures=signatures, past=past)
+    page = view.build(
+        manifest,
+        observations,
+        verdicts,
+        summary,
+        run=folder.name,
+        signatures=signatures,
+        past=past,
+        smaller=shrunk.read(folder),
+    )
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:
         write_file(folder / JUNIT, junit.render(manifest, verdicts).encode())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from accuracy.shrunk import Shrunk
 from accuracy.signature import Signatures
 from reports import (
     caselist,
@@ -24,6 +25,7 @@ from reports import (
     matrix,
     pairs,
     power,
+    scripts,
     signoff,
     words,
 )
@@ -41,6 +43,7 @@ from reports.matrix import Matrix
 from reports.pairs import Pairs
 from reports.past import Past
 from reports.power import Power
+from reports.scripts import Script
 from reports.signoff import SignOff
 from reports.table import Table
 
@@ -65,6 +68,7 @@ class CauseBlock:
     worst_id: str
     worst_href: str
     command: str
+    script: Script
     cells: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
@@ -114,8 +118,12 @@ def build(
     run: str,
     signatures: Signatures = NO_SIGNATURES,
     past: Past | None = None,
+    smaller: Sequence[Shrunk] = (),
 ) -> Page:
-    """The page of one run. Depends on nothing but its arguments, and not on the order of the rows."""
+    """The page of one run; `smaller` is what was shrunk of it.
+
+    Depends on nothing but its arguments, and not on the order of the rows.
+    """
     signed = signoff.build(manifest, verdicts, signatures, run)
     prepared = frames.prepare(manifest, observations, verdicts)
     standing = matrix.standings(prepared)
@@ -137,7 +145,14 @@ def build(
         more_reasons=more_reasons,
         matrix=matrix.build(prepared, standing, manifest["devices"]["requested"]),
         causes=tuple(
-            _cause(place, cause, run, past, list(manifest["devices"]["found"]))
+            _cause(
+                place,
+                cause,
+                run,
+                past,
+                list(manifest["devices"]["found"]),
+                scripts.of_cause(cause, manifest, observations, smaller, run),
+            )
             for place, cause in enumerate(found, start=1)
         ),
         cells=sections,
@@ -180,7 +195,9 @@ def _charts(section: CellSection) -> tuple[Chart, ...]:
     return section.charts if section.trend is None else (*section.charts, section.trend.chart)
 
 
-def _cause(place: int, cause: causes.Cause, run: str, past: Past | None, devices: Sequence[str]) -> CauseBlock:
+def _cause(  # noqa: PLR0917  what a block is made of
+    place: int, cause: causes.Cause, run: str, past: Past | None, devices: Sequence[str], script: Script
+) -> CauseBlock:
     return CauseBlock(
         anchor=f"cause-{place}",
         kind=cause.kind.value,
@@ -195,6 +212,7 @@ def _cause(place: int, cause: causes.Cause, run: str, past: Past | None, devices
         worst_id=cause.worst_id,
         worst_href="#" + links.case(cause.worst_id),
         command=words.replay(run, cause.worst_id),
+        script=script,
         cells=_grouped(cause.cells),
     )
 

@@ -199,6 +199,11 @@ def replay(run: str, identity: str) -> str:
     return f"accuracy replay {shlex.quote(run)} {identity}"
 
 
+def script(run: str, identity: str) -> str:
+    """The command that prints a program that shows a failure."""
+    return f"accuracy script {shlex.quote(run)} {identity}"
+
+
 def visible(text: str) -> str:
     r"""Text with what a reader cannot see made visible, so that no string can hide or reorder the page.
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from accuracy import plan
+from accuracy import plan, shrunk
 from accuracy.case import Status
 from accuracy.cases import CASES
 from accuracy.limits import Bounds
 from accuracy.rows import plain
 from accuracy.scripts import failure, program
 from accuracy.scripts.failure import Failure, ScriptError
+from accuracy.shrunk import Shrunk
 from accuracy.store import Run
 from accuracy.verdicts import STAGE_ORDER
 
@@ -18,27 +19,44 @@ SHOWN: Final = ("device_name", "cpu_capability", "platform", "system")
 """Facts of an environment that an issue names, where a run has them."""
 
 
-def failing(run: Run, task_id: str, *, device: str = "", check: str = "") -> Failure:
+def failing(run: Run, task_id: str, *, device: str = "", check: str = "", as_measured: bool = False) -> Failure:
     """What fails first of a case: the earliest stage, of it the worst quantity; or what `check` and `device` name.
+
+    Where its cause was shrunk it is the smallest config, unless it is asked for `as_measured`.
 
     Raises:
         PlanError: if the run has no such case, or one that this version does not know.
+        StoreError: if what was shrunk cannot be read.
         ScriptError: if nothing of the kind fails.
     """
-    planned = run.plan[run.plan["id"] == task_id]
-    if planned.empty:
+    mine = run.observations[run.observations["id"] == task_id]
+    if mine.empty:
         raise plan.PlanError(f"{run.folder} has no case {task_id!r}; the report and plan.parquet list its ids")
-    task = plan.task({str(name): text for name, text in planned.iloc[0].items()}, CASES)
-    rows = run.observations[(run.observations["id"] == task_id) & run.observations["status"].isin(BROKEN)]
     found: list[dict[str, Any]] = [
         {str(name): value for name, value in row.items()}
-        for row in rows.to_dict("records")
+        for row in mine[mine["status"].isin(BROKEN)].to_dict("records")
         if device in ("", row["device"]) and check in ("", f"{row['stage']}/{row['quantity']}")
     ]
     if not found:
-        what = " ".join(filter(None, [check, device and f"on {device}"])) or "anything"
-        raise ScriptError(f"case {task_id} of {run.folder} does not fail in {what}; see the report for what does")
-    return failure.of(task, CASES[task.case], min(found, key=_order), run.manifest["versions"])
+        what = " ".join(filter(None, [check and f"in {check}", device and f"on {device}"])) or "anywhere"
+        raise ScriptError(f"case {task_id} of {run.folder} does not fail {what}; see the report for what does")
+    row = min(found, key=_order)
+    return of_row(row, run.manifest["versions"], () if as_measured else shrunk.read(run.folder))
+
+
+def of_row(row: Mapping[str, Any], versions: Mapping[str, str], smaller: Sequence[Shrunk] = ()) -> Failure:
+    """The failure that a row of observations tells of, by the smallest config that was found for its cause.
+
+    Raises:
+        PlanError: if this version knows no such case or config.
+        ScriptError: if the config holds what none has.
+    """
+    known = shrunk.of_case(smaller, str(row["id"]), str(row["device"]), f"{row['stage']}/{row['quantity']}")
+    if known is None:
+        task = plan.task({name: str(row[name]) for name in ("id", "case", "origin", "config", "seed")}, CASES)
+        return failure.of(task, CASES[task.case], row, versions)
+    seen = {"status": known.status, "ratio": known.ratio, "structure_at": known.place, "reason": known.reason}
+    return failure.of(known.task, CASES[known.task.case], {**row, **seen}, versions)
 
 
 def _order(row: Mapping[str, Any]) -> tuple[int, float]:
@@ -70,9 +88,10 @@ def script(run: Run, found: Failure) -> str:
 
 def issue(run: Run, found: Failure) -> str:
     """The same as an issue for the library's tracker: title, environment, expected, seen, script."""
-    basis = run.observations.loc[run.observations["id"] == found.id, ["stage", "quantity", "basis"]]
-    mine = basis[(basis["stage"] == found.stage.value) & (basis["quantity"] == found.quantity)]["basis"]
-    why = run.manifest.get("bases", {}).get(mine.iloc[0] if len(mine) else "", "")
+    rows = run.observations
+    rows = rows[(rows["case"] == found.case.name) & (rows["stage"] == found.stage.value)]
+    basis = rows.loc[rows["quantity"] == found.quantity, "basis"]
+    why = run.manifest.get("bases", {}).get(basis.iloc[0] if len(basis) else "", "")
     return program.filled(
         "issue",
         title=f"{found.case.layer}: {found.stage.value}/{found.quantity} is wrong on {found.device}",

@@ -146,7 +146,7 @@
   }
 
   function copier(code) {
-    const button = element("button", "Copy", { type: "button", class: "copy", "aria-label": "Copy the command" });
+    const button = element("button", "Copy", { type: "button", class: "copy", "aria-label": code.className === "program" ? "Copy the script" : "Copy the command" });
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(code.textContent);
@@ -268,7 +268,7 @@
 
   document.getElementById("find").hidden = false;
   document.getElementById("find").addEventListener("submit", (event) => event.preventDefault());
-  for (const code of document.querySelectorAll("code.command")) code.after(copier(code));
+  for (const code of document.querySelectorAll("code.command, code.program")) code.after(copier(code));
   query.addEventListener("input", () => { apply(); write(); });
   sort.addEventListener("change", () => { apply(); write(); });
   if (more) {
