@@ -49,7 +49,9 @@ def nightly(
     out: Annotated[Path | None, typer.Option(help="Folder of this run; a new one under runs/ by default.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers on the CPU and on each accelerator; by default one a core, and one."),
+        typer.Option(
+            min=1, help="Workers on the CPU and on each accelerator; by default one a core, and as many as pay."
+        ),
     ] = None,
     bitsandbytes: LibraryOption = None,
     python: PythonOption = None,

@@ -91,6 +91,8 @@ class Adapter:
             "" where it does. Without one every variant is offered.
         arithmetic: how the library computes there.
         refusals: what is not supported there: recorded with its reason, never asked of a worker.
+        workers: how many work on one such device unless a run says otherwise, if there are processors for them: more
+            than one where they were seen to pay and the device can be shared.
         ray_resources: what Ray counts such devices as on a node, any of these; `kind` by default, a custom resource.
         visible: a variable that shows a process only the device of this number. Ray sets its own for the resources
             that it knows; where it does not and there is none here, a node serves one such device.
@@ -111,6 +113,7 @@ class Adapter:
     offers: str = ""
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
     refusals: tuple[Refusal, ...] = ()
+    workers: int = 1
     ray_resources: tuple[str, ...] = ()
     visible: str = ""
 
@@ -126,6 +129,10 @@ class Adapter:
         for reference in (self.listing, self.check, *filter(None, [self.offers])):
             if not _REFERENCE.fullmatch(reference):
                 raise ValueError(f"{reference!r} is no reference; module:function is wanted")
+
+    def workers_for(self, asked: int | None, processors: int) -> int:
+        """How many work on one such device: as many as a run asks for, else its own number, at most one a processor."""
+        return asked or max(1, min(self.workers, processors))
 
     def refusal(self, case: Case, config: object) -> str:
         """Why this config of this case is not supported, with the source; "" where it is."""

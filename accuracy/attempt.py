@@ -13,12 +13,13 @@ from accuracy.rows import Row
 class Terms:
     """How workers are run.
 
+    `accelerator_jobs` is the number of workers on each accelerator, None for as many as its adapter says;
     `memory` is in bytes a worker on top of what it starts with, 0 for no limit; `deadline` is a moment of
     `time.monotonic`; `measure` and `check` are references `module:function`.
     """
 
     jobs: int
-    accelerator_jobs: int
+    accelerator_jobs: int | None
     timeout_s: float
     start_timeout_s: float
     memory: int

@@ -77,7 +77,7 @@ def execute(
     timeout_s: float,
     bounds: Mapping[str, float],
     jobs: int | None = None,
-    accelerator_jobs: int = 1,
+    accelerator_jobs: int | None = None,
     measure: str = "accuracy.measure:measure",
     check: str = "",
     refuse: Callable[[Task, Device], str] = refusal,
@@ -100,7 +100,7 @@ def execute(
         timeout_s: seconds of a worker's own time that one task may take, from its start.
         bounds: passed to `measure` with each task.
         jobs: workers on the CPU and its variants together; by default one a processor.
-        accelerator_jobs: workers on each accelerator.
+        accelerator_jobs: workers on each accelerator; by default its adapter's number, at most one a processor.
         measure: reference of the function (task, device) -> rows that workers call.
         check: reference of the function that raises if an accelerator no longer computes; "" for its adapter's.
         refuse: why a device does not support a task, "" where it does. Such a pair is settled as not supported,
@@ -123,7 +123,8 @@ def execute(
     parsed = [parse(name) for name in devices]
     earlier = {} if journal is None else journal.outcomes()
     run = Record(tasks=tasks, devices=devices, earlier=earlier, journal=journal, on_progress=on_progress)
-    workers = jobs + accelerator_jobs * sum(not device.adapter.on_host for device in parsed)
+    accelerators = [device.adapter for device in parsed if not device.adapter.on_host]
+    workers = jobs + sum(adapter.workers_for(accelerator_jobs, jobs) for adapter in accelerators)
     terms = Terms(
         jobs=jobs,
         accelerator_jobs=accelerator_jobs,
@@ -238,7 +239,7 @@ def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
 def _share(lanes: Sequence[Lane]) -> None:
     """Gives free processors, one by one, to the lane with the fewest workers whose queue has work for one more."""
     for lane in lanes:
-        own = lane.terms.accelerator_jobs - len(lane.workers)
+        own = lane.device.adapter.workers_for(lane.terms.accelerator_jobs, lane.terms.jobs) - len(lane.workers)
         lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, len(lane.queue)))
     shared = [lane for lane in lanes if lane.crew.shared]
     for _ in range(shared[0].terms.jobs - sum(lane.slots for lane in shared) if shared else 0):

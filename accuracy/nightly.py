@@ -156,7 +156,7 @@ def run(
             timeout_s=TIMEOUT_S,
             bounds=request.limits.measuring,
             jobs=request.jobs,
-            accelerator_jobs=request.jobs or 1,
+            accelerator_jobs=request.jobs,
             interpreter=request.interpreter,
             overlay=request.overlay,
             deadline=request.deadline,

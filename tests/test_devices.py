@@ -154,3 +154,11 @@ def test_workers_see_the_parents_environment_with_one_thread(monkeypatch: pytest
     assert plain["OMP_NUM_THREADS"] == "1"
     assert "ATEN_CPU_CAPABILITY" not in plain
     assert limited["ATEN_CPU_CAPABILITY"] == "default"
+
+
+def test_as_many_workers_as_pay_and_as_there_are_processors() -> None:
+    """By hand: what a run asks for counts first; a device that was not measured gets one."""
+    nvidia, gaudi = parse("cuda").adapter, parse("hpu").adapter
+
+    assert [nvidia.workers_for(None, cores) for cores in (1, 4, 64)] == [1, 4, nvidia.workers]
+    assert (nvidia.workers_for(3, 64), gaudi.workers_for(None, 64), gaudi.workers_for(2, 1)) == (3, 1, 2)

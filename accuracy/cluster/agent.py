@@ -96,7 +96,7 @@ class Agent:
         terms = dict(self._setup["terms"])
         kinds = [devices.parse(name).adapter for name in self._setup["devices"]]
         workers = terms["jobs"] * any(kind.on_host for kind in kinds)
-        workers += terms["accelerator_jobs"] * sum(not kind.on_host for kind in kinds)
+        workers += sum(kind.workers_for(terms["accelerator_jobs"], terms["jobs"]) for kind in kinds if not kind.on_host)
         memory = share_of_memory(workers) if terms["memory"] is None else terms["memory"]
         deadline = None if left_s is None else time.monotonic() + left_s
         return Terms(

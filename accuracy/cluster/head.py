@@ -266,7 +266,7 @@ def execute(
     timeout_s: float,
     bounds: Mapping[str, float],
     jobs: int | None = None,
-    accelerator_jobs: int = 1,
+    accelerator_jobs: int | None = None,
     measure: str = "accuracy.measure:measure",
     check: str = "",
     refuse: Callable[[Task, Device], str] = refusal,
