@@ -16,7 +16,7 @@ import pytest
 from faults.campaign import FAULTS
 from faults.plans import TESTS, comparable, plan, run
 
-from bench.processes import VARIABLE, left_behind
+from bench.processes import VARIABLE, left_behind, mark
 
 COUNT = 150
 PATIENCE_S = 60.0
@@ -132,6 +132,20 @@ def test_the_command_measures_on_a_cluster_with_another_library(nodes: Nodes, tm
     assert "the library that was sent" in manifest["unusable"]["cpu"]
     assert manifest["devices"]["missing"] == {"hpu": "no node of the cluster has the resource HPU"}
     assert until_empty(lambda: agents(nodes)) == []
+
+
+def test_without_an_address_ray_is_started_for_the_run_and_ends_with_it(tmp_path: Path) -> None:
+    """A device that this machine has not is not run; and no token stays in the home of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path / "home"))
+        token = mark()
+        ended = command(
+            "--device", "hpu", "--profile", "smoke", "--cases", "embedding8bit", "--out", str(tmp_path / "r")
+        )
+
+    assert ended.returncode == 3, ended.stderr
+    assert not list(tmp_path.glob("home/.ray/*"))
+    assert until_empty(lambda: left_behind(token)) == []
 
 
 @pytest.mark.parametrize(

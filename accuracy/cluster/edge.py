@@ -49,13 +49,13 @@ def joined(address: str) -> Iterator["Cluster"]:
     if address not in {"", "auto"}:
         _reach(address)
     os.environ.update(ENVIRONMENT)
+    if not address:
+        # A token of its own, or Ray would leave one in the user's home for every later cluster. Read on import.
+        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     try:
         import ray  # after its variables are set
     except ImportError as error:
         raise UsageError(f"--engine ray needs Ray ({error}); pip install 'bitsandbytes-accuracy[ray]'") from error
-    if not address:
-        # A token of its own, or Ray would leave one in the user's home for every later cluster.
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     # What becomes of nodes is told by the head; Ray would print a dead one's log to stdout, which may carry events.
     ray._private.worker.print_to_stdstream = _drop  # noqa: SLF001  there is no public way
     own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
