@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from accuracy.arguments import load_library, load_limits, load_waivers, opened, seconds, sharing
-from commands import evidence, fleet, releases, stored
+from accuracy.arguments import load_baseline, load_library, load_limits, load_waivers, opened, seconds, sharing
+from commands import baselines, evidence, fleet, folders, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
 
@@ -67,6 +67,10 @@ def nightly(
     address: Annotated[
         str | None, typer.Option(help="Address of the Ray cluster, host:port or auto; by default one of this machine.")
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Run to hold this one against, or none; by default that of `accuracy baseline set`, if any."),
+    ] = None,
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
     with one_line_errors(), ExitStack() as stack:
@@ -99,6 +103,7 @@ def nightly(
             created=created,
             library=load_library(bitsandbytes, python),
             interpreter=python or sys.executable,
+            baseline=load_baseline(baseline),
         )
         folder = out or nightly.default_folder(Path("runs"), created, profile, request.seed)
         if history is not None and not history.is_dir():
@@ -115,14 +120,7 @@ def nightly(
             emit(told.started(folder.name, prepared))
             with progress.shown() as show:
                 result = nightly.run(prepared, journal, told.progress(emit, show), using.execute)
-            manifest = store.write(
-                folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary
-            )
-            page = publish.write(
-                folder, manifest, result.observations, result.verdicts, result.summary, nights_in=history
-            )
-            if result.complete:
-                journal.discard()
+            page = folders.written(folder, result, journal, nights_in=history)
             exit_code = INTERRUPTED if result.interrupted else result.summary["exit_code"]
             for event in (*told.cells(result.verdicts), told.done(result.summary, exit_code=exit_code)):
                 emit(event)
@@ -146,7 +144,14 @@ def report(
 
         stored = unfinished.result(run, load_limits(limits)) if store.is_unfinished(run) else opened(run)
         publish.write(
-            run, stored.manifest, stored.observations, stored.verdicts, stored.summary, out, nights_in=history
+            run,
+            stored.manifest,
+            stored.observations,
+            stored.verdicts,
+            stored.summary,
+            out,
+            comparison=stored.comparison,
+            nights_in=history,
         )
     typer.echo(out or run / publish.PAGE)
 
@@ -157,7 +162,7 @@ def judge(
 ) -> None:
     """Judge a stored run again, with these limits and waivers, and write its verdicts and report anew."""
     with one_line_errors():
-        from accuracy import nightly, store
+        from accuracy import baseline, nightly, store
         from reports import publish
 
         stored = opened(run)
@@ -170,11 +175,20 @@ def judge(
             )
         today = datetime.datetime.now(datetime.UTC).date()
         known = load_waivers(waivers)
-        parts = stored.manifest.get("parts")
-        judged = nightly.judged_run(stored.observations, stored.manifest["cases"], by, known, today, parts=parts)
+        parts, against = stored.manifest.get("parts"), baseline.stored(stored)
+        cases = stored.manifest["cases"]
+        judged = nightly.judged_run(stored.observations, cases, by, known, today, parts=parts, against=against)
         changed = nightly.judged_by(by, known)
         manifest = store.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
-        page = publish.write(run, manifest, judged.observations, judged.verdicts, judged.summary, nights_in=history)
+        page = publish.write(
+            run,
+            manifest,
+            judged.observations,
+            judged.verdicts,
+            judged.summary,
+            comparison=stored.comparison,
+            nights_in=history,
+        )
     publish.announce(page, os.environ)
     conclude(run, judged.summary, exit_code=judged.summary["exit_code"])
 
@@ -197,7 +211,15 @@ def sign(
         moment = datetime.datetime.now(datetime.UTC)
         made = signature.sign(stored, name=name, decision=decision, note=note, moment=moment)
         signature.add(run, stored.manifest, made)
-        publish.write(run, stored.manifest, stored.observations, stored.verdicts, stored.summary, nights_in=history)
+        publish.write(
+            run,
+            stored.manifest,
+            stored.observations,
+            stored.verdicts,
+            stored.summary,
+            comparison=stored.comparison,
+            nights_in=history,
+        )
     typer.echo(f"{made.decision}, signed by {made.name} on {made.signed} for run {made.run[:16]}")
 
 
@@ -208,6 +230,7 @@ app.command()(evidence.script)
 app.command()(evidence.shrink)
 app.command()(releases.compare)
 app.command()(fleet.merge)
+app.add_typer(baselines.app, name="baseline")
 
 
 @app.command("limits")

@@ -80,6 +80,29 @@ def load_waivers(path: Path | None) -> Any:
     return waivers.load(path) if path else ()
 
 
+def load_baseline(asked: str | None) -> Any:
+    """The run to hold a night against: the one that is named, not `none`, or by default the user's; None for none.
+
+    Raises:
+        UsageError: if the user's baseline is not what it was when it was set.
+    """
+    from accuracy import baseline
+
+    if asked == "none":
+        return None
+    if asked is not None:
+        return opened(found_run(Path(asked)))
+    if (named := baseline.kept()) is None:
+        return None
+    folder, hashed = named
+    if not folder.is_dir():
+        raise UsageError(f"the baseline {folder} is gone; name another with `accuracy baseline set RUN`, or clear it")
+    stored = opened(folder)
+    if stored.manifest["hash"] != hashed:
+        raise UsageError(f"the baseline {folder} has changed since it was set; look, and set it again")
+    return stored
+
+
 def opened(run: Path) -> Any:
     """The run that a user names, which may be a stranger's."""
     from accuracy import quarantine, store

@@ -1,72 +1,163 @@
-"""The two sides of a comparison: stored runs, or libraries on each of which the same plan is run."""
+"""The two sides of a comparison: stored runs, or libraries on which the same plan is run side by side."""
 
-import subprocess
-import sys
+import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from accuracy import compare, store
-from accuracy.limits import Change
-
-MEASURED: Final = (0, 1, 3)
-"""Exit codes of a nightly that has stored a run."""
-
-
-class ArmsError(ValueError):
-    """Two sides that cannot be compared; the message says what was seen, what was wanted and what to do."""
+from accuracy import baseline, change, compare, store, verdicts
+from accuracy.change import CellChange, ComparisonError
+from accuracy.devices import probe
+from accuracy.library import Library
+from accuracy.limits import Change, Limits
+from accuracy.nightly import Prepared, Request, prepare
+from accuracy.plan import PROFILES, checked_seed, select
 
 
-def measure(library: str, folder: Path, options: Sequence[str]) -> int:
-    """Runs a nightly of its own on `library` into `folder`; its exit code. What it says goes where ours does."""
-    command = [sys.executable, "-m", "accuracy", "nightly", "--bitsandbytes", library, "--out", str(folder), *options]
-    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is to be run on libraries. What is None is as in the stored run on the other side, or as for a night."""
+
+    profile: str | None
+    examples: int | None = None
+    seed: int | None
+    devices: Sequence[str]
+    cases: Sequence[str]
+    jobs: int | None
+    limits: Limits
+    created: datetime.datetime
+
+    def as_in(self, manifest: Mapping[str, Any]) -> "Options":
+        """The same with what was left open taken from a stored run."""
+        return Options(
+            profile=str(manifest["profile"]) if self.profile is None else self.profile,
+            examples=int(manifest["examples"]) if self.profile is None and "examples" in manifest else None,
+            seed=int(manifest["seed"]) if self.seed is None else self.seed,
+            devices=self.devices or list(manifest["devices"]["found"]),
+            cases=self.cases or list(manifest["cases"]),
+            jobs=self.jobs,
+            limits=self.limits,
+            created=self.created,
+        )
 
 
-def compared(baseline: store.Run, candidate: store.Run, by: Change, *, unpaired: bool) -> list[compare.CellChange]:
+def prepared(libraries: Sequence[Library], options: Options, known: Mapping[str, Any]) -> list[Prepared]:
+    """The same plan for each library; `known` holds the cases by name.
+
+    Raises:
+        ComparisonError: if the profile is unknown.
+        PlanError: if the plan cannot be made.
+        ValueError: if a device is unknown.
+    """
+    profile = options.profile or "nightly"
+    if profile not in PROFILES:
+        raise ComparisonError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
+    requests = [
+        Request(
+            cases=select(dict(known), options.cases),
+            profile=profile,
+            examples=options.examples,
+            seed=int(f"{options.created:%Y%m%d}") if options.seed is None else checked_seed(options.seed),
+            devices=options.devices,
+            limits=options.limits,
+            waivers=(),
+            jobs=options.jobs,
+            deadline=None,
+            created=options.created,
+            library=library,
+        )
+        for library in libraries
+    ]
+    return [prepare(request, probe(request.interpreter, request.overlay)) for request in requests]
+
+
+def compared(base: store.Run, candidate: store.Run, by: Change, *, unpaired: bool) -> list[CellChange]:
     """One entry a cell; see `accuracy.compare`.
 
     Raises:
-        ArmsError: if the runs have different plans and pairs are wanted, or no device in common.
+        ComparisonError: if the runs have different plans and pairs are wanted, or no device in common.
     """
-    plans = [dict(_plan(run.manifest)) for run in (baseline, candidate)]
-    differing = [name for name in plans[0] if plans[0][name] != plans[1][name]]
-    if differing and not unpaired:
-        what = "; ".join(f"{name} {plans[0][name]} and {plans[1][name]}" for name in differing)
-        raise ArmsError(f"the runs have different plans ({what}); run both with one seed, or compare with --unpaired")
-    devices = [set(run.manifest["devices"]["found"]) for run in (baseline, candidate)]
+    if not unpaired:
+        same_plan(base.manifest, plan_of(candidate.manifest))
+    devices = [set(run.manifest["devices"]["found"]) for run in (base, candidate)]
     if not devices[0] & devices[1]:
         names = [", ".join(sorted(there)) or "none" for there in devices]
-        raise ArmsError(f"no device in common: {names[0]} and {names[1]}; run both on the same")
+        raise ComparisonError(f"no device in common: {names[0]} and {names[1]}; run both on the same")
     rule = compare.unpaired if unpaired else compare.compare
-    return rule(baseline.observations, candidate.observations, by)
+    return rule(base.observations, candidate.observations, by)
 
 
-def document(
-    baseline: Mapping[str, Any], candidate: Mapping[str, Any], changes: Sequence[compare.CellChange]
-) -> dict[str, Any]:
+def same_plan(base: Mapping[str, Any], other: Mapping[str, object]) -> None:
+    """Check that a run has this plan, as `plan_of` gives it.
+
+    Raises:
+        ComparisonError: if it has another.
+    """
+    mine = plan_of(base)
+    if mine["plan"] != other["plan"]:
+        what = "; ".join(f"{name} {mine[name]} and {other[name]}" for name in mine if mine[name] != other[name])
+        raise ComparisonError(
+            f"the runs have different plans ({what}); run both with one seed, or compare with --unpaired"
+        )
+
+
+def plan_of(manifest: Mapping[str, Any]) -> dict[str, object]:
+    """What names the plan of a run, and what made it so."""
+    return {
+        "plan": manifest["plan_hash"],
+        "profile": manifest["profile"],
+        "seed": manifest["seed"],
+        "Hypothesis": manifest["versions"].get("hypothesis", ""),
+    }
+
+
+def plan_to_be(prepared: Prepared) -> dict[str, object]:
+    """The same of a run that is prepared."""
+    request = prepared.request
+    return {
+        "plan": prepared.key["plan"],
+        "profile": request.profile,
+        "seed": request.seed,
+        "Hypothesis": version("hypothesis"),
+    }
+
+
+def write(folder: Path, base: store.Run, candidate: store.Run, changes: Sequence[CellChange], *, paired: bool) -> Any:
+    """Store the candidate's run with the comparison and what follows from it; returns the run as stored.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    against = baseline.Against(name=baseline.name(base.manifest), paired=paired, changes=changes)
+    cells = [verdicts.Cell(**row) for row in verdicts.records(candidate.verdicts)]
+    cells = baseline.applied(cells, against)
+    store.write(
+        folder,
+        {**candidate.manifest, "baseline": against.name, "comparison": against.facts()},
+        candidate.plan,
+        candidate.observations,
+        verdicts.frame(cells),
+        verdicts.summarize(candidate.observations, cells),
+        comparison=change.frame(changes),
+    )
+    return store.read(folder)
+
+
+def document(base: Mapping[str, Any], candidate: Mapping[str, Any], changes: Sequence[CellChange]) -> dict[str, Any]:
     """The content of `comparison.json`, from two manifests and what was found."""
-    cells = compare.frame(changes)
+    cells = change.frame(changes)
     numbers = cells.select_dtypes("float")
     cells[numbers.columns] = numbers.astype(object).where(numbers.notna(), None)
     return {
         "schema": 1,
-        "baseline": _names(baseline),
+        "baseline": _names(base),
         "candidate": _names(candidate),
-        "exit_code": int(compare.got_worse(changes)),
-        "counts": compare.counts(changes),
+        "exit_code": change.exit_code(changes),
+        "counts": change.counts(changes),
         "cells": cells.to_dict("records"),
     }
-
-
-def _plan(manifest: Mapping[str, Any]) -> list[tuple[str, object]]:
-    versions = manifest["versions"]
-    return [
-        ("plan", manifest["plan_hash"]),
-        ("profile", manifest["profile"]),
-        ("seed", manifest["seed"]),
-        ("Hypothesis", versions.get("hypothesis", "")),
-    ]
 
 
 def _names(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,8 @@ size, tested pair by pair (docs/method.md, "Release against release").
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from accuracy.case import CELL, Status
+from accuracy.change import CellChange, Outcome
 from accuracy.limits import Change
 
 Numbers: TypeAlias = NDArray[np.float64]
@@ -24,6 +24,7 @@ Numbers: TypeAlias = NDArray[np.float64]
 PAIR = ("id", "device", "stage", "quantity")
 """What names a measurement in both runs."""
 
+BAD = (Status.FAIL, Status.CRASH, Status.TIMEOUT)
 SAMPLE = ("sample",)
 METRICS = {"rel_fro": "rel_fro_floor", "abs_p99": "abs_p99_floor"}
 """The sizes that are compared, each with the field of `Change` below which a change of it does not count."""
@@ -34,48 +35,6 @@ NEVER_BOTH = 50.0
 COLUMNS = (
     *PAIR, "case", "dtype", "origin", "status", "digest", "special_mismatch", "rel_fro", "abs_p99", "reason",
 )  # fmt: skip
-
-
-class Outcome(StrEnum):
-    """What became of one cell from the baseline to the candidate, worst first."""
-
-    REGRESSED = "regressed"
-    GONE = "gone"
-    CHANGED = "changed"
-    IMPROVED = "improved"
-    NEW = "new"
-    WITHIN_NOISE = "within_noise"
-    IDENTICAL = "identical"
-    NOT_COMPARED = "not_compared"
-
-
-BAD = frozenset({Outcome.REGRESSED, Outcome.GONE})
-"""What keeps a candidate back."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellChange:
-    """One cell of both runs. `n` counts pairs, `identical` those with equal digests, `worse` and `better` the rest.
-
-    `effect` is the median of log(candidate ÷ baseline) of `metric` over the pairs that differ, `p` its
-    p-value adjusted over all cells. `worst_id` is a case to look at.
-    """
-
-    case: str
-    device: str
-    dtype: str
-    stage: str
-    quantity: str
-    outcome: Outcome
-    n: int
-    identical: int
-    worse: int
-    better: int
-    metric: str
-    effect: float
-    p: float
-    worst_id: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +94,7 @@ def unpaired(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> lis
                 identical=0,
                 worse=0,
                 better=0,
+                broken=0,
                 metric=test.metric if test else "",
                 effect=test.effect if test else math.nan,
                 p=adjusted,
@@ -144,23 +104,6 @@ def unpaired(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> lis
         )
         position += len(found)
     return entries
-
-
-def frame(changes: Iterable[CellChange]) -> pd.DataFrame:
-    """The entries as a table, one row a cell."""
-    columns = [field.name for field in fields(CellChange)]
-    return pd.DataFrame([asdict(change) | {"outcome": change.outcome.value} for change in changes], columns=columns)
-
-
-def got_worse(changes: Sequence[CellChange]) -> bool:
-    """Whether something keeps the candidate back."""
-    return any(change.outcome in BAD for change in changes)
-
-
-def counts(changes: Iterable[CellChange]) -> dict[str, int]:
-    """How many cells each outcome has, in the order of `Outcome`."""
-    outcomes = [change.outcome for change in changes]
-    return {outcome.value: outcomes.count(outcome) for outcome in Outcome}
 
 
 def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
@@ -175,15 +118,18 @@ def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
         both[f"measured{side}"] = both[f"status{side}"].isin([Status.OK, Status.FAIL])
     both["identical"] = both["measured_b"] & both["measured_c"] & (both["digest_b"] == both["digest_c"])
     both["identical"] &= (both["digest_b"] != "") | (both["status_b"] == both["status_c"])
+    # What a case that newly breaks off does not come to is told once, where it breaks off.
+    ends = (both["quantity"] == "completes") & both["status_c"].isin(BAD) & ~both["status_b"].isin(BAD)
+    broken_off = set(zip(both.loc[ends, "id"], both.loc[ends, "device"], strict=True))
+    both["ended"] = [pair in broken_off for pair in zip(both["id"], both["device"], strict=True)]
     return both
 
 
 def _entry(cell: dict[str, str], group: pd.DataFrame, said: tuple[Outcome, _Test | None, float]) -> CellChange:
-    bad = [Status.FAIL, Status.CRASH, Status.TIMEOUT]
-    broken = group[group["status_c"].isin(bad) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
-    mended = group[group["status_b"].isin(bad) & (group["status_c"] == Status.OK)]
-    gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(bad)]
-    new = group[~group["measured_b"] & group["measured_c"] & ~group["status_b"].isin(bad)]
+    broken = group[group["status_c"].isin(BAD) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
+    mended = group[group["status_b"].isin(BAD) & (group["status_c"] == Status.OK)]
+    gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(BAD) & ~group["ended"]]
+    new = group[~group["measured_b"] & group["measured_c"] & ~group["status_b"].isin(BAD)]
     differing = group[group["measured_b"] & group["measured_c"] & ~group["identical"]]
     outcome, test, p = said
     reason, shown = _size_reason(outcome, test, p), test.worst_id if test else ""
@@ -200,7 +146,8 @@ def _entry(cell: dict[str, str], group: pd.DataFrame, said: tuple[Outcome, _Test
     elif outcome is Outcome.WITHIN_NOISE and not len(differing):
         compared = bool(group["identical"].any())
         outcome = Outcome.IDENTICAL if compared else Outcome.NOT_COMPARED
-        reason = "" if compared else "neither run measured it"
+        broke_off = bool((group["ended"] & group["measured_b"]).any())
+        reason = "" if compared else "the candidate broke off before it" if broke_off else "neither run measured it"
     grown = _log_ratio(differing, "rel_fro")
     return CellChange(
         **cell,
@@ -209,6 +156,7 @@ def _entry(cell: dict[str, str], group: pd.DataFrame, said: tuple[Outcome, _Test
         identical=int(group["identical"].sum()),
         worse=int((grown > 0).sum()),
         better=int((grown < 0).sum()),
+        broken=len(broken),
         metric=test.metric if test else "",
         effect=test.effect if test else math.nan,
         p=p,

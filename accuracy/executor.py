@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -36,6 +36,12 @@ TICK: Final = 0.1
 
 MEMORY_SHARE: Final = 0.8
 """Share of the memory now free that all workers together may take."""
+
+
+MEASURE: Final = "accuracy.measure:measure"
+MODULES: Final = ("torch", "bitsandbytes")
+START_TIMEOUT_S: Final = 120.0
+RECYCLE_AFTER: Final = 500
 
 
 class Search(Protocol):
@@ -65,6 +71,18 @@ def share_of_memory(workers: int) -> int:
     return int(available() * MEMORY_SHARE / workers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of several libraries on which the same tasks are measured; see `execute` for what each part is."""
+
+    interpreter: str = sys.executable
+    overlay: Sequence[Path] = ()
+    modules: Sequence[str] = MODULES
+    measure: str = MEASURE
+    journal: Journal | None = None
+    on_progress: Callable[[Progress], None] | None = None
+
+
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -78,16 +96,16 @@ def execute(
     bounds: Mapping[str, float],
     jobs: int | None = None,
     accelerator_jobs: int | None = None,
-    measure: str = "accuracy.measure:measure",
+    measure: str = MEASURE,
     check: str = "",
     refuse: Callable[[Task, Device], str] = refusal,
-    modules: Sequence[str] = ("torch", "bitsandbytes"),
+    modules: Sequence[str] = MODULES,
     interpreter: str = sys.executable,
     overlay: Sequence[Path] = (),
     deadline: float | None = None,
-    start_timeout_s: float = 120.0,
+    start_timeout_s: float = START_TIMEOUT_S,
     memory: int | None = None,
-    recycle_after: int = 500,
+    recycle_after: int = RECYCLE_AFTER,
     journal: Journal | None = None,
     search: Search | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -120,11 +138,9 @@ def execute(
         ValueError: if two tasks have the same id or a device is unknown.
     """
     jobs = cores() if jobs is None else jobs
+    arm = Arm(interpreter=interpreter, overlay=overlay, journal=journal, on_progress=on_progress)
     parsed = [parse(name) for name in devices]
-    earlier = {} if journal is None else journal.outcomes()
-    run = Record(tasks=tasks, devices=devices, earlier=earlier, journal=journal, on_progress=on_progress)
-    accelerators = [device.adapter for device in parsed if not device.adapter.on_host]
-    workers = jobs + sum(adapter.workers_for(accelerator_jobs, jobs) for adapter in accelerators)
+    workers = _workers(parsed, jobs, accelerator_jobs)
     terms = Terms(
         jobs=jobs,
         accelerator_jobs=accelerator_jobs,
@@ -140,6 +156,85 @@ def execute(
         check=check,
         bounds=bounds,
     )
+    run = _record(tasks, devices, arm)
+    with selectors.DefaultSelector() as selector:
+        lanes = _lanes(run, parsed, terms, refuse, selector)
+        interrupted = _work(lanes, selector, run, search, refuse)
+    return run.execution(_closed(lanes), interrupted=interrupted)
+
+
+def interleave(
+    tasks: Sequence[Task],
+    devices: Sequence[str],
+    arms: Sequence[Arm],
+    *,
+    timeout_s: float,
+    bounds: Mapping[str, float],
+    jobs: int | None = None,
+    accelerator_jobs: int | None = None,
+    deadline: float | None = None,
+    refuse: Callable[[Task, Device], str] = refusal,
+) -> list[Execution]:
+    """Measures each of `tasks` on each of `devices` once for each arm, all arms side by side, in step.
+
+    On each device they take the plan in its order, and none gets more than `LEAD` tasks ahead of another: whatever
+    happens to the machine meanwhile happens to all of them alike. `jobs` is for each arm, by default its share
+    of the processors; the rest is as for `execute`.
+
+    Raises:
+        ValueError: if two tasks have the same id or a device is unknown.
+    """
+    jobs = max(1, cores() // len(arms)) if jobs is None else jobs
+    parsed = [parse(name) for name in devices]
+    workers = _workers(parsed, jobs, accelerator_jobs)
+    runs = [_record(tasks, devices, arm) for arm in arms]
+    with selectors.DefaultSelector() as selector:
+        sides = []
+        for run, arm in zip(runs, arms, strict=True):
+            terms = Terms(
+                jobs=jobs * len(arms),
+                accelerator_jobs=accelerator_jobs,
+                timeout_s=timeout_s,
+                start_timeout_s=START_TIMEOUT_S,
+                memory=share_of_memory(workers * len(arms)),
+                recycle_after=RECYCLE_AFTER,
+                deadline=deadline,
+                interpreter=arm.interpreter,
+                overlay=arm.overlay,
+                modules=arm.modules,
+                measure=arm.measure,
+                check="",
+                bounds=bounds,
+            )
+            sides.append(_lanes(run, parsed, terms, refuse, selector))
+        for twins in zip(*sides, strict=True):
+            for lane in twins:
+                lane.twins = [twin for twin in twins if twin is not lane]
+        # Device by device, so that the first free processors go to the arms of one device.
+        lanes = [lane for twins in zip(*sides, strict=True) for lane in twins]
+        interrupted = _work(lanes, selector, None, None, refuse)
+    return [run.execution(_closed(side), interrupted=interrupted) for run, side in zip(runs, sides, strict=True)]
+
+
+def _workers(devices: Sequence[Device], jobs: int, accelerator_jobs: int | None) -> int:
+    """How many there can be at once: those on the host, and those of each accelerator."""
+    accelerators = [device.adapter for device in devices if not device.adapter.on_host]
+    return jobs + sum(adapter.workers_for(accelerator_jobs, jobs) for adapter in accelerators)
+
+
+def _record(tasks: Sequence[Task], devices: Sequence[str], arm: Arm) -> Record:
+    earlier = {} if arm.journal is None else arm.journal.outcomes()
+    return Record(tasks=tasks, devices=devices, earlier=earlier, journal=arm.journal, on_progress=arm.on_progress)
+
+
+def _lanes(
+    run: Record,
+    devices: Sequence[Device],
+    terms: Terms,
+    refuse: Callable[[Task, Device], str],
+    selector: selectors.BaseSelector,
+) -> list[Lane]:
+    """A lane for each device with what is left to do there, once what it does not support is settled."""
     calls = Calls(
         task_id=run.task_id,
         message=run.message,
@@ -148,16 +243,17 @@ def execute(
         hello=run.hello,
         incident=run.incidents.append,
     )
-    for device in parsed:
+    for device in devices:
         run.refuse(device, refuse)
-    with selectors.DefaultSelector() as selector:
-        lanes = [
-            Lane(device=device, queue=deque(run.left(device.name)), terms=terms, calls=calls, selector=selector)
-            for device in parsed
-        ]
-        interrupted = _work(lanes, selector, run, search, refuse)
-    closed = {lane.device.name: lane.closed for lane in lanes if lane.closed}
-    return run.execution(closed, interrupted=interrupted)
+    return [
+        Lane(device=device, queue=deque(run.left(device.name)), terms=terms, calls=calls, selector=selector)
+        for device in devices
+    ]
+
+
+def _closed(lanes: Sequence[Lane]) -> dict[str, str]:
+    """Why each device that was given up was."""
+    return {lane.device.name: lane.closed for lane in lanes if lane.closed}
 
 
 def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, reason: str) -> Execution:
@@ -173,14 +269,14 @@ def cut_off(tasks: Sequence[Task], devices: Sequence[str], contents: Contents, r
 def _work(
     lanes: Sequence[Lane],
     selector: selectors.BaseSelector,
-    run: Record,
+    run: Record | None,
     search: Search | None,
     refuse: Callable[[Task, Device], str],
 ) -> bool:
     """Runs the lanes until all is settled and nothing more is thought of; says whether the user stopped it."""
     try:
         settle(lanes, selector)
-        if search is not None and any(not lane.closed and not lane.late for lane in lanes):
+        if run is not None and search is not None and any(not lane.closed and not lane.late for lane in lanes):
             mailbox = search.mailbox
             for lane in lanes:
                 lane.terms = replace(lane.terms, timeout_s=search.timeout_s)

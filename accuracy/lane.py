@@ -28,6 +28,9 @@ from accuracy.wire import WireError, decode
 START_ATTEMPTS: Final = 2
 """Starts in a row that may fail before a device is given up."""
 
+LEAD: Final = 8
+"""Tasks by which a lane may be ahead of its twins."""
+
 DEATHS: Final = 64
 """Deaths in a row, without one answer between them, before a device is given up."""
 
@@ -36,7 +39,8 @@ DEATHS: Final = 64
 class Lane:
     """A device with its queue of tasks and its workers.
 
-    `slots` is the number of workers it may have; `closed` says why nothing more can be done here.
+    `slots` is the number of workers it may have; `closed` says why nothing more can be done here. `twins` do the
+    same on the same device for another library, and are kept in step.
     """
 
     device: Device
@@ -50,6 +54,7 @@ class Lane:
     deaths: int = 0
     answered: bool = False
     closed: str = ""
+    twins: Sequence["Lane"] = ()
 
     def __post_init__(self) -> None:
         self.crew = Crew(
@@ -87,12 +92,15 @@ class Lane:
     def hand_out(self) -> None:
         """Gives each worker one task to do and one to follow, so that it never waits for its parent."""
         ahead = 2 if len(self.queue) > 2 * self.slots else 1
+        least = max((len(twin.queue) for twin in self.twins), default=0) - LEAD
         for worker in self.workers:
             if worker.alone and worker.usable and not worker.assigned and self.suspects:
                 index, worker.first = self.suspects.popleft()
                 self._give(worker, index)
             depth = min(ahead, self.terms.recycle_after - worker.answered)
-            while not worker.alone and worker.usable and self.queue and len(worker.assigned) < depth:
+            while (
+                not worker.alone and worker.usable and len(self.queue) > max(least, 0) and len(worker.assigned) < depth
+            ):
                 self._give(worker, self.queue.popleft())
 
     def _give(self, worker: Worker, index: int) -> None:

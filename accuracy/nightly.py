@@ -12,14 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import __version__, executor, judge, limits, plan, rows, shards, store, verdicts, waivers
+from accuracy import __version__, change, executor, judge, limits, plan, rows, shards, store, verdicts, waivers
+from accuracy import baseline as baselines
+from accuracy.baseline import Against
 from accuracy.case import EXPLORED, Case, Status, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.exploration import Budget, Search
 from accuracy.journal import Journal
 from accuracy.library import Library
-from accuracy.record import Execution, Progress
+from accuracy.record import Execution, Progress, summed
 from accuracy.selftest import matrix
 
 TIMEOUT_S = 60.0
@@ -32,6 +34,7 @@ class Request:
 
     `examples` is how many draws of the sample each case gets, None for as many as the profile says; `explore`
     how much is explored after the plan, None for not at all; `shard` which share of the plan it is, None for all.
+    `baseline` is a run to hold this one against.
     """
 
     cases: Sequence[Case]
@@ -54,6 +57,7 @@ class Request:
     examples: int | None = None
     explore: Budget | None = None
     shard: shards.Shard | None = None
+    baseline: store.Run | None = None
 
     @property
     def size(self) -> plan.Profile:
@@ -73,6 +77,7 @@ class Result:
     summary: dict[str, Any]
     interrupted: bool
     complete: bool
+    comparison: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +173,35 @@ def run(
     return conclude(prepared, execution, exploration, seconds=time.monotonic() - started)
 
 
+def run_together(
+    prepared: Sequence[Prepared], journals: Sequence[Journal], on_progress: Callable[[Progress], None]
+) -> list[Result]:
+    """Measure and judge several requests that differ in their library alone, side by side and in step."""
+    started = time.monotonic()
+    first = prepared[0]
+    for each, journal in zip(prepared, journals, strict=True):
+        journal.plan(plan.rows(each.tasks))
+    executions = executor.interleave(
+        first.tasks,
+        list(first.there),
+        [
+            executor.Arm(
+                interpreter=each.request.interpreter,
+                overlay=each.request.overlay,
+                journal=journal,
+                on_progress=show,
+            )
+            for each, journal, show in zip(prepared, journals, summed(on_progress, len(prepared)), strict=True)
+        ],
+        timeout_s=TIMEOUT_S,
+        bounds=first.request.limits.measuring,
+        jobs=first.request.jobs,
+        deadline=first.request.deadline,
+    )
+    seconds = time.monotonic() - started
+    return [conclude(each, ran, None, seconds=seconds) for each, ran in zip(prepared, executions, strict=True)]
+
+
 def _explored(journal: Journal | None) -> list[Task]:
     """What an earlier part of the run explored: on record, or begun and to be ended."""
     return [plan.task(row, CASES) for row in (journal.planned if journal else ()) if row["origin"] == EXPLORED]
@@ -196,7 +230,12 @@ def conclude(
     if request.shard is not None:
         devices = [*prepared.there, *missing]
         parts = shards.asked(request.shard, plan_hash=prepared.whole[0], plan_size=prepared.whole[1], devices=devices)
-    judged = judged_run(observations, cases, request.limits, request.waivers, request.created.date(), parts=parts)
+    against = None
+    if request.baseline is not None:
+        rated = judge.judge_rows(observations, request.limits)
+        against = baselines.compared(request.baseline, rated, __version__, request.limits.change)
+    today = request.created.date()
+    judged = judged_run(observations, cases, request.limits, request.waivers, today, parts=parts, against=against)
     manifest = {
         "schema": 1,
         "created": request.created.isoformat(timespec="seconds"),
@@ -222,7 +261,8 @@ def conclude(
         "parts": parts,
         "exploration": exploration,
         "cases": cases,
-        "baseline": None,
+        "baseline": None if against is None else against.name,
+        "comparison": None if against is None else against.facts(),
         "selftest": _selftest(),
         "duration_s": round(seconds, 1),
     }
@@ -232,6 +272,7 @@ def conclude(
         observations=judged.observations,
         verdicts=judged.verdicts,
         summary=judged.summary,
+        comparison=None if against is None else change.frame(against.changes),
         interrupted=execution.interrupted,
         complete=execution.complete,
     )
@@ -254,14 +295,15 @@ def judged_run(
     today: datetime.date,
     *,
     parts: shards.Parts | None = None,
+    against: Against | None = None,
 ) -> Judged:
     """Rows to statuses, statuses to cells, cells to the verdict of the run. Pure.
 
     `cases` and `parts` are the manifest's entries of that name: the strata that each case must touch, all shards
-    together, and which of the shards the run holds.
+    together, and which of the shards the run holds; `against` what a comparison with a baseline gave.
     """
     judged = judge.judge_rows(observations, by)
-    told, summary = verdict(judged, cases, known, today, parts=parts)
+    told, summary = verdict(judged, cases, known, today, parts=parts, against=against)
     return Judged(observations=judged[list(observations.columns)], verdicts=told, summary=summary)
 
 
@@ -272,10 +314,14 @@ def verdict(
     today: datetime.date,
     *,
     parts: shards.Parts | None = None,
+    against: Against | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The verdict table and the content of `verdict.json` of rows that `judge.judge_rows` has judged."""
     strata = {} if shards.is_one(parts) else {name: case.get("strata", ()) for name, case in cases.items()}
-    cells = verdicts.waive(verdicts.cells(judged, strata), known, today)
+    cells = verdicts.cells(judged, strata)
+    if against is not None:
+        cells = baselines.applied(cells, against)
+    cells = verdicts.waive(cells, known, today)
     lacking = shards.unseen(cells, parts)
     summary = verdicts.summarize(judged, cells, lacking=lacking, gaps=shards.gaps(parts))
     return verdicts.frame([*cells, *lacking]), summary

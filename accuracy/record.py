@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from accuracy import plan
@@ -27,6 +28,26 @@ class Progress:
     resumed: int
     seconds: float
     explored: int = 0
+
+
+def summed(show: Callable[[Progress], None], parts: int) -> list[Callable[[Progress], None]]:
+    """What each of several runs that go on side by side calls with its progress, so that `show` gets that of all."""
+    latest: dict[int, Progress] = {}
+
+    def part(number: int, now: Progress) -> None:
+        latest[number] = now
+        if len(latest) == parts:
+            every = latest.values()
+            show(
+                Progress(
+                    done=sum(each.done for each in every),
+                    total=sum(each.total for each in every),
+                    resumed=sum(each.resumed for each in every),
+                    seconds=max(each.seconds for each in every),
+                )
+            )
+
+    return [partial(part, number) for number in range(parts)]
 
 
 @dataclass(frozen=True, kw_only=True)

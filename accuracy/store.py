@@ -21,12 +21,14 @@ import pyarrow.parquet as pq
 from accuracy import shape as shapes
 from accuracy import shards
 from accuracy.case import Verdict, canonical_json
+from accuracy.change import CellChange, Outcome
 from accuracy.files import JOURNAL, StoreError, appearing, read_file, sweep, write_file
 from accuracy.rows import NAMES, TYPES
 from accuracy.verdicts import Cell
 
 MANIFEST: Final = "manifest.json"
 PLAN, OBSERVATIONS, VERDICTS, SUMMARY = "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json"
+COMPARISON: Final = "comparison.parquet"
 SCHEMA: Final = 1
 
 LARGEST_TEXT: Final = 64 << 20
@@ -62,13 +64,22 @@ VERDICT_SCHEMA: Final = pa.schema(
         for field in fields(Cell)
     ]
 )
+COMPARISON_SCHEMA: Final = pa.schema(
+    [
+        pa.field(field.name, _ARROW[str if field.type is Outcome else field.type], nullable=False)
+        for field in fields(CellChange)
+    ]
+)
 JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
 """Columns of observations that judging may change; the rest is as measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run as it is stored. Frames have the columns of their files, `summary` is `verdict.json`."""
+    """A finished run as it is stored. Frames have the columns of their files, `summary` is `verdict.json`.
+
+    `comparison` has one row a cell as `accuracy.change.frame` makes it; None where there was no baseline.
+    """
 
     folder: Path
     manifest: dict[str, Any]
@@ -76,6 +87,7 @@ class Run:
     observations: pd.DataFrame
     verdicts: pd.DataFrame
     summary: dict[str, Any]
+    comparison: pd.DataFrame | None = None
 
 
 def plan_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -121,6 +133,8 @@ def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
     observations: pd.DataFrame,
     verdicts: pd.DataFrame,
     summary: Mapping[str, Any],
+    *,
+    comparison: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Stores a run and returns its manifest with the hashes of its files under `files`.
 
@@ -130,6 +144,7 @@ def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
     data = {
         PLAN: _parquet(PLAN, plan, PLAN_SCHEMA),
         OBSERVATIONS: _parquet(OBSERVATIONS, observations, OBSERVATION_SCHEMA),
+        **({} if comparison is None else {COMPARISON: _parquet(COMPARISON, comparison, COMPARISON_SCHEMA)}),
         **_judgement(verdicts, summary),
     }
     return _write_all(folder, manifest, data)
@@ -170,11 +185,12 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
         StoreError: if anything is missing, damaged, too large or of another version.
     """
     manifest = read_manifest(folder)
-    names = (PLAN, OBSERVATIONS, VERDICTS, SUMMARY)
+    tables = (PLAN, OBSERVATIONS, VERDICTS, *([COMPARISON] if COMPARISON in manifest["files"] else []))
+    names = (*tables, SUMMARY)
     data = {name: _checked(folder / name, manifest["files"].get(name)) for name in names}
     summary = _shaped(folder / SUMMARY, _json(folder / SUMMARY, data[SUMMARY]), shapes.SUMMARY)
     if first is not None:
-        first(folder, [data[name] for name in (PLAN, OBSERVATIONS, VERDICTS)])
+        first(folder, [data[name] for name in tables])
     return Run(
         folder=folder,
         manifest=manifest,
@@ -182,6 +198,9 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
         observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], OBSERVATION_SCHEMA)),
         verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], VERDICT_SCHEMA)),
         summary=summary,
+        comparison=_frame(_table(folder / COMPARISON, data[COMPARISON], COMPARISON_SCHEMA))
+        if COMPARISON in tables
+        else None,
     )
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from accuracy.case import CELL, EXPLORED, Dtype, Stage, Status, Verdict
 from accuracy.waivers import Waiver
 
+CHANGED = "change"
+"""Basis, and in the place of a limit, of what a comparison with a baseline decides."""
+
 EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
 _FAILED = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
@@ -101,6 +104,12 @@ def frame(judged: Iterable[Cell]) -> pd.DataFrame:
     """Cells as the table that `verdicts.parquet` holds, one row a cell."""
     columns = [field.name for field in fields(Cell)]
     return pd.DataFrame([asdict(cell) | {"verdict": cell.verdict.value} for cell in judged], columns=columns)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as `frame` makes it, as the fields of cells."""
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return [row | {"verdict": Verdict(row["verdict"])} for row in rows]
 
 
 def summarize(
@@ -342,11 +351,11 @@ def _reason(group: Sequence[Cell]) -> dict[str, Any]:
     worst = max(group, key=lambda cell: math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio)
     failing, n = sum(cell.failing for cell in group), sum(cell.n for cell in group)
     where = f"{worst.case} on {worst.device} in {', '.join(cell.dtype for cell in group)}"
-    what = (
-        f"did not run: {worst.reason}"
-        if worst.verdict is Verdict.NOT_RUN
-        else f"{worst.stage}/{worst.quantity} is off in {failing} of {n} cases; {worst.reason}"
-    )
+    what = f"{worst.stage}/{worst.quantity} is off in {failing} of {n} cases; {worst.reason}"
+    if worst.verdict is Verdict.NOT_RUN:
+        what = f"did not run: {worst.reason}"
+    elif worst.limit_id == CHANGED:
+        what = f"{worst.stage}/{worst.quantity} is {worst.reason}"
     return {
         "verdict": worst.verdict.value,
         "case": worst.case,

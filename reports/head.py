@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accuracy.case import Verdict
-from reports import causes, links, words
+from reports import causes, compared, links, words
 from reports.causes import Cause
 from reports.frames import Cell
 from reports.past import Past, failing_since
@@ -74,9 +74,10 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str, 
     """What was measured, with what, on what, and who signed; what was asked for and did not run is named."""
     versions, devices, counts = manifest["versions"], manifest["devices"], summary["counts"]
     missing = "; ".join(f"{name} not run: {reason}" for name, reason in devices["missing"].items())
+    held_against, not_held = compared.facts(manifest)
     return (
         Fact(name="Candidate", text=f"bitsandbytes {versions.get('bitsandbytes', 'not importable')}"),
-        Fact(name="Baseline", text=str(manifest["baseline"] or "none")),
+        Fact(name="Baseline", text=held_against, gap=not_held),
         Fact(
             name="Devices",
             text=", ".join(devices["found"]) or "none",

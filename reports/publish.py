@@ -24,11 +24,13 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     summary: Mapping[str, Any],
     out: Path | None = None,
     *,
+    comparison: pd.DataFrame | None = None,
     nights_in: Path | None = None,
 ) -> view.Page:
     """Write the page to `out`, or to the run folder with the same verdicts as JUnit XML and as Markdown.
 
-    `nights_in` is a folder of run folders: those from before this run are its past.
+    `comparison` is what became of each cell since a baseline; `nights_in` is a folder of run folders: those from
+    before this run are its past.
 
     Raises:
         StoreError: if a file cannot be written.
@@ -44,6 +46,7 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
         signatures=signatures,
         past=past,
         smaller=shrunk.read(folder),
+        comparison=comparison,
     )
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:

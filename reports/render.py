@@ -22,6 +22,7 @@ def render(
     summary: Mapping[str, Any],
     *,
     run: str = "RUN",
+    comparison: pd.DataFrame | None = None,
 ) -> str:
     """The tolerance report of one run, as one HTML page that needs no network.
 
@@ -31,11 +32,12 @@ def render(
         verdicts: one row per (case, device, dtype, stage, quantity).
         summary: the parsed `verdict.json`; the banner repeats its verdict.
         run: the run folder's name, for the commands that the page shows.
+        comparison: what became of each cell since a baseline; none without one.
 
     Returns:
         The page; equal arguments give equal text, byte for byte, in whatever order the rows come.
     """
-    return html(view.build(manifest, observations, verdicts, summary, run=run))
+    return html(view.build(manifest, observations, verdicts, summary, run=run, comparison=comparison))
 
 
 def html(page: view.Page) -> str:

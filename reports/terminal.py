@@ -13,17 +13,23 @@ USAGE, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
 
 def fail(message: str) -> NoReturn:
-    """One line on stderr, exit code 2; nothing in it, which may come from a file, can act on the terminal."""
+    """One line on stderr, exit code 2."""
+    end(message, USAGE)
+
+
+def end(message: str, exit_code: int) -> NoReturn:
+    """One line on stderr; nothing in it, which may come from a file, can act on the terminal."""
     from reports.words import one_line
 
     typer.echo(f"accuracy: {one_line(message)}", err=True)
-    raise typer.Exit(USAGE)
+    raise typer.Exit(exit_code)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
     from accuracy.bisect import BisectError
+    from accuracy.change import ComparisonError
     from accuracy.devices import DeviceError
     from accuracy.files import StoreError
     from accuracy.library import LibraryError
@@ -38,6 +44,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (
         BisectError,
+        ComparisonError,
         DeviceError,
         LibraryError,
         LimitsError,

@@ -14,6 +14,7 @@ from reports import (
     causes,
     cells,
     charts,
+    compared,
     dispatch,
     explored,
     frames,
@@ -33,6 +34,7 @@ from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
 from reports.charts import Chart, Shared
+from reports.compared import Compared
 from reports.dispatch import Coverage
 from reports.explored import Exploration
 from reports.frames import Cell
@@ -92,6 +94,7 @@ class Page:
     cases_total: str
     gaps: tuple[Gap, ...]
     more_gaps: int
+    compared: Compared | None
     pairs: Pairs | None
     dispatch: tuple[Coverage, ...]
     explored: Exploration | None
@@ -119,8 +122,9 @@ def build(
     signatures: Signatures = NO_SIGNATURES,
     past: Past | None = None,
     smaller: Sequence[Shrunk] = (),
+    comparison: pd.DataFrame | None = None,
 ) -> Page:
-    """The page of one run; `smaller` is what was shrunk of it.
+    """The page of one run; `smaller` is what was shrunk of it, `comparison` what became of it since a baseline.
 
     Depends on nothing but its arguments, and not on the order of the rows.
     """
@@ -133,6 +137,7 @@ def build(
     sections = cells.build(material, standing)
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
+    against = compared.build(manifest, comparison, set(standing), set(prepared.worst["id"]))
     apart = pairs.build(observations, list(manifest["devices"]["found"]))
     searched = explored.build(manifest, prepared)
     banner = head.banner(summary)
@@ -159,10 +164,11 @@ def build(
         axis=axis.ticks(AXIS_TICKS),
         limit_place=compact(axis.place(1.0)),
         scales=charts.shared([chart for section in sections for chart in _charts(section)]),
-        cases=caselist.listed(prepared, _linked(sections, found, apart, searched), _at_home(sections), run),
+        cases=caselist.listed(prepared, _linked(sections, found, against, apart, searched), _at_home(sections), run),
         cases_total=words.counted(len(prepared.worst), "case on a device", "cases on devices"),
         gaps=gap_lines,
         more_gaps=more_gaps,
+        compared=against,
         pairs=apart,
         dispatch=dispatch.build(manifest, observations),
         explored=searched,
@@ -233,11 +239,13 @@ def _at_home(sections: tuple[CellSection, ...]) -> set[str]:
 def _linked(
     sections: tuple[CellSection, ...],
     found: tuple[causes.Cause, ...],
+    against: Compared | None,
     apart: Pairs | None,
     searched: Exploration | None,
 ) -> set[str]:
     """Every case that some part of the page links to."""
     linked = {row.worst_id for section in sections for row in section.quantities if row.worst_href}
+    linked |= {line.id for line in against.lines if line.href} if against is not None else set()
     linked |= {line.id for line in apart.disagreements} if apart is not None else set()
     linked |= {line.id for line in searched.lines} if searched is not None else set()
     return linked | {cause.worst_id for cause in found}

@@ -7,6 +7,7 @@ from hypothesis import settings
 from accuracy.devices import SINGLE_THREAD
 
 os.environ.update(SINGLE_THREAD)
+os.environ["XDG_DATA_HOME"] = f"{os.devnull}/none"  # the baseline of whoever runs the tests is nobody's here
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
 settings.register_profile("long", parent=settings.get_profile("tests"), max_examples=2000)
 settings.load_profile("tests")

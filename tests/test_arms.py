@@ -1,12 +1,15 @@
 """`accuracy compare` as a user runs it: on stored runs, on a build, and with what cannot be compared."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import bitsandbytes
 import pytest
+
+from accuracy import change, store
 
 SMALL = ("--profile", "smoke", "--device", "cpu", "--cases", "embedding8bit", "--jobs", "1")
 
@@ -35,7 +38,7 @@ def test_a_library_and_a_worse_build_of_it(run: Path, tmp_path: Path) -> None:
     for path in (package / "nn").glob("*.py"):
         text = path.read_text(encoding="utf-8")
         (build / "nn" / path.name).write_text(text.replace("stats / 127.0", "stats / 126.873"), encoding="utf-8")
-    ended = accuracy("compare", str(run), str(build.parent), *SMALL, "--seed", "3", "--out", str(tmp_path / "out"))
+    ended = accuracy("compare", str(run), str(build.parent), "--out", str(tmp_path / "out"), "--jobs", "1")
     found = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
 
     assert ended.returncode == 1, ended.stderr
@@ -43,6 +46,12 @@ def test_a_library_and_a_worse_build_of_it(run: Path, tmp_path: Path) -> None:
     assert "regressed    embedding8bit cpu float32 compute/output" in ended.stdout
     assert "new failure" in ended.stdout
     assert found["counts"]["identical"] > 0
+    candidate = store.read(tmp_path / "out" / "candidate")
+    assert candidate.comparison is not None
+    assert change.counts(change.listed(candidate.comparison)) == found["counts"]
+    assert "newly worse than bitsandbytes" in candidate.summary["reasons"][0]["text"]
+    page = Path(ended.stdout.splitlines()[-1]).read_text(encoding="utf-8")
+    assert re.search(r'<section id="comparison".*?Regressed.*?embedding8bit on cpu, fp32', page, re.DOTALL)
 
 
 def test_a_run_against_itself_is_identical(run: Path) -> None:
@@ -60,7 +69,11 @@ def test_another_plan_is_refused_by_name(run: Path, tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "different plans" in ended.stderr
     assert "seed 3 and 4" in ended.stderr
-    assert accuracy("compare", str(run), str(tmp_path / "other"), "--unpaired").returncode == 0
+    both = accuracy("compare", str(run), str(tmp_path / "other"), "--unpaired", "--out", str(tmp_path / "out"))
+    assert both.returncode == 0
+    held = store.read(tmp_path / "out" / "candidate")
+    assert held.manifest["comparison"]["paired"] is False
+    assert (held.plan == store.read(tmp_path / "other").plan).all(axis=None)
 
 
 def test_a_library_that_is_none_costs_no_time(run: Path) -> None:
@@ -69,3 +82,32 @@ def test_a_library_that_is_none_costs_no_time(run: Path) -> None:
 
     assert ended.returncode == 2
     assert "neither a version nor a path" in ended.stderr
+
+
+def test_two_libraries_are_measured_side_by_side(tmp_path: Path) -> None:
+    """The installed one as a checkout twice: one plan, two folders, and every bit the same."""
+    installed = str(Path(bitsandbytes.__file__).parents[1])
+    package = tmp_path / "build" / "bitsandbytes"
+    package.parent.mkdir()
+    package.symlink_to(Path(installed) / "bitsandbytes")
+    out = tmp_path / "out"
+    ended = accuracy("compare", str(package.parent), str(package.parent), *SMALL, "--seed", "3", "--out", str(out))
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-2].endswith(" identical")
+    assert "," not in ended.stdout.splitlines()[-2]
+    assert [store.read(out / side).manifest["library"]["asked"] for side in ("baseline", "candidate")] == [
+        str(package.parent)
+    ] * 2
+
+
+def test_a_library_that_cannot_be_imported_is_one_line_and_leaves_no_verdict(run: Path, tmp_path: Path) -> None:
+    """It is incomplete, and not worse: nothing of it was seen."""
+    package = tmp_path / "build" / "bitsandbytes"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('no libcudart')\n", encoding="utf-8")
+    ended = accuracy("compare", str(run), str(package.parent), "--out", str(tmp_path / "out"))
+
+    assert ended.returncode == 3
+    assert "cannot be measured: device unusable: bitsandbytes cannot be imported" in ended.stderr.splitlines()[-1]
+    assert ended.stdout == ""

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from accuracy import limits
-from accuracy.compare import CellChange, Outcome, compare, counts, got_worse, unpaired
+from accuracy.change import CellChange, Outcome, counts, got_worse
+from accuracy.compare import compare, unpaired
 
 BY = limits.load().change
 CELLS = 40
@@ -212,3 +213,16 @@ def test_what_a_search_found_is_left_out() -> None:
     explored = base.assign(origin="explored", id="x" + base["id"])
 
     assert [change.outcome for change in compare(base, pd.concat([base, explored]), BY)] == [Outcome.IDENTICAL]
+
+
+def test_what_a_case_does_not_come_to_since_it_breaks_off_is_told_once() -> None:
+    """The failure to complete has regressed; the outputs that never were are no news of their own."""
+    base = pd.concat([run(1, cells=1), run(1, cells=1).assign(stage="contract", quantity="completes")])
+    candidate = run(1, cells=1).assign(stage="contract", quantity="completes", status="fail", reason="raised")
+    changes = compare(base, candidate, BY)
+
+    assert {change.quantity: change.outcome for change in changes} == {
+        "completes": Outcome.REGRESSED,
+        "output": Outcome.NOT_COMPARED,
+    }
+    assert "broke off before" in next(change.reason for change in changes if change.quantity == "output")
