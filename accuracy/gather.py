@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from accuracy import duplicates, judge, store
+from accuracy import duplicates, judge, schemas, store
 from accuracy.case import EXPLORED
 from accuracy.files import StoreError
 from accuracy.limits import Limits
@@ -28,8 +28,8 @@ JUDGED: Final = ("broken", "warned", "explained", *store.JUDGED)
 KEPT: Final = ("id", "case", "origin", "device", "dtype", "stage", "quantity", "count", *JUDGED)
 """What verdicts are made of, besides the strata."""
 
-LISTS: Final = tuple(field.name for field in store.OBSERVATION_SCHEMA if pa.types.is_list(field.type))
-NARROW: Final = tuple(name for name in store.OBSERVATION_SCHEMA.names if name not in {*LISTS, "worst", "config"})
+LISTS: Final = tuple(field.name for field in schemas.OBSERVATION if pa.types.is_list(field.type))
+NARROW: Final = tuple(name for name in schemas.OBSERVATION.names if name not in {*LISTS, "worst", "config"})
 """Columns that a limit may be about, and those that say what a row is of."""
 
 _APART: Final = "\x1f"
@@ -116,7 +116,7 @@ def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
     rows = _frame([each.rows for each in looked])
     several = duplicates.in_several(rows, number)
     kept = np.ones(len(rows), dtype=bool)
-    findings = store.OBSERVATION_SCHEMA.empty_table()
+    findings = schemas.OBSERVATION.empty_table()
     if several.any():
         parts = []
         for run, each in enumerate(looked):
@@ -127,7 +127,7 @@ def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
         kept[several] = good
         if found:
             judged = judge.judge_rows(store.observations_frame(columns(found)), by)
-            findings = store.typed(judged, store.OBSERVATION_SCHEMA)
+            findings = store.typed(judged, schemas.OBSERVATION)
             rows = _frame([*(each.rows for each in looked), _narrow(judged, findings)])
             number = np.append(number, np.full(len(found), len(looked)))
             kept = np.append(kept, np.ones(len(found), dtype=bool))
@@ -151,7 +151,7 @@ def _whole(source: Source, judged: pd.DataFrame, names: Sequence[str], kept: NDA
         raise StoreError(f"{source.folder} has changed since it was looked through; merge again")
     for name in names:
         if name in {"device", *store.JUDGED}:
-            field = store.OBSERVATION_SCHEMA.field(name)
+            field = schemas.OBSERVATION.field(name)
             values = pa.array(judged[name].tolist(), type=field.type, from_pandas=False)
             table = table.set_column(table.schema.get_field_index(name), field, values)
     return table.filter(pa.array(kept))
@@ -165,5 +165,5 @@ def copy(looked: Sequence[Looked], found: Gathered, write: Callable[[pa.Table], 
     """
     for run, each in enumerate(looked):
         mine = found.run == run
-        write(_whole(each.source, found.rows[mine], store.OBSERVATION_SCHEMA.names, found.kept[mine]))
+        write(_whole(each.source, found.rows[mine], schemas.OBSERVATION.names, found.kept[mine]))
     write(found.findings)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from accuracy import shards, store, trend
+from accuracy import schemas, shards, store, trend
 from accuracy.case import CELL, Verdict
 from accuracy.files import StoreError
 from accuracy.verdicts import overall
@@ -154,7 +154,7 @@ def _query(tables: Sequence[pa.Table]) -> tuple[tuple[Place, ...], pd.DataFrame]
         table.append_column("night", pa.array([night] * table.num_rows, pa.int32()))
         for night, table in enumerate(tables)
     ]
-    stored = (store.VERDICT_SCHEMA.field(name) for name in (*CELL, *COLUMNS))
+    stored = (schemas.VERDICT.field(name) for name in (*CELL, *COLUMNS))
     every = pa.concat_tables([pa.schema([*stored, pa.field("night", pa.int32())]).empty_table(), *numbered])
     cell, told = (", ".join(f'"{name}"' for name in names) for names in (CELL, COLUMNS))
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:

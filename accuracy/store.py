@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +18,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from accuracy import schemas, shards
 from accuracy import shape as shapes
-from accuracy import shards
-from accuracy.case import Verdict, canonical_json
-from accuracy.change import CellChange, Outcome
+from accuracy.case import canonical_json
 from accuracy.files import JOURNAL, StoreError, appearing, read_file, sweep, write_file
-from accuracy.rows import NAMES, TYPES
-from accuracy.verdicts import Cell
+from accuracy.rows import NAMES
 
 MANIFEST: Final = "manifest.json"
 PLAN, OBSERVATIONS, VERDICTS, SUMMARY = "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json"
@@ -37,39 +35,6 @@ LARGEST_UNPACKED: Final = 16 << 30
 MOST_ROWS: Final = 50_000_000
 """Caps on what is read, so that a stranger's folder cannot fill the memory."""
 
-_ARROW: Final[Mapping[Any, pa.DataType]] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    tuple[str, ...]: pa.list_(pa.string()),
-    tuple[int, ...]: pa.list_(pa.int64()),
-    tuple[float, ...]: pa.list_(pa.float64()),
-}
-OBSERVATION_SCHEMA: Final = pa.schema([pa.field(name, _ARROW[TYPES[name]], nullable=False) for name in NAMES])
-ADDED: Final[Mapping[str, object]] = {
-    "digest": "",
-    "sample_values": [],
-    "sample_bounds": [],
-    "p99": float("nan"),
-    "largest": float("nan"),
-}
-"""Columns that runs of an earlier version lack, with the value that says that nothing was recorded."""
-
-PLAN_SCHEMA: Final = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("id", "case", "origin", "config", "seed")]
-)
-VERDICT_SCHEMA: Final = pa.schema(
-    [
-        pa.field(field.name, _ARROW[str if field.type is Verdict else field.type], nullable=False)
-        for field in fields(Cell)
-    ]
-)
-COMPARISON_SCHEMA: Final = pa.schema(
-    [
-        pa.field(field.name, _ARROW[str if field.type is Outcome else field.type], nullable=False)
-        for field in fields(CellChange)
-    ]
-)
 JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
 """Columns of observations that judging may change; the rest is as measured."""
 
@@ -92,12 +57,12 @@ class Run:
 
 def plan_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The plan as a table, from the rows that `accuracy.plan.rows` makes of it."""
-    return _frame(pa.Table.from_pylist(list(rows), schema=PLAN_SCHEMA))
+    return _frame(pa.Table.from_pylist(list(rows), schema=schemas.PLAN))
 
 
 def observations_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Observations from columns, as `Execution.columns` gives them, with the types that they have when stored."""
-    return _frame(pa.table({name: columns[name] for name in NAMES}, schema=OBSERVATION_SCHEMA))
+    return _frame(pa.table({name: columns[name] for name in NAMES}, schema=schemas.OBSERVATION))
 
 
 def prepare(folder: Path, *, resume: bool = False) -> None:
@@ -142,9 +107,9 @@ def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
         StoreError: if a frame has other columns than its schema, or a file cannot be written.
     """
     data = {
-        PLAN: _parquet(PLAN, plan, PLAN_SCHEMA),
-        OBSERVATIONS: _parquet(OBSERVATIONS, observations, OBSERVATION_SCHEMA),
-        **({} if comparison is None else {COMPARISON: _parquet(COMPARISON, comparison, COMPARISON_SCHEMA)}),
+        PLAN: _parquet(PLAN, plan, schemas.PLAN),
+        OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
+        **({} if comparison is None else {COMPARISON: _parquet(COMPARISON, comparison, schemas.COMPARISON)}),
         **_judgement(verdicts, summary),
     }
     return _write_all(folder, manifest, data)
@@ -160,11 +125,11 @@ def rewrite_verdicts(
     Raises:
         StoreError: if `observations` differs from the stored ones elsewhere than in the columns `JUDGED`.
     """
-    measured = pa.schema([field for field in OBSERVATION_SCHEMA if field.name not in JUDGED])
+    measured = pa.schema([field for field in schemas.OBSERVATION if field.name not in JUDGED])
     if not _same(typed(run.observations, measured), typed(observations, measured)):
         raise StoreError(f"{run.folder}: judging changed what was measured; only {', '.join(JUDGED)} may change")
     data = {
-        OBSERVATIONS: _parquet(OBSERVATIONS, observations, OBSERVATION_SCHEMA),
+        OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
         **_judgement(verdicts, summary),
     }
     return _write_all(run.folder, {**run.manifest, **changed}, data)
@@ -194,11 +159,11 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
     return Run(
         folder=folder,
         manifest=manifest,
-        plan=_frame(_table(folder / PLAN, data[PLAN], PLAN_SCHEMA)),
-        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], OBSERVATION_SCHEMA)),
-        verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], VERDICT_SCHEMA)),
+        plan=_frame(_table(folder / PLAN, data[PLAN], schemas.PLAN)),
+        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION)),
+        verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], schemas.VERDICT)),
         summary=summary,
-        comparison=_frame(_table(folder / COMPARISON, data[COMPARISON], COMPARISON_SCHEMA))
+        comparison=_frame(_table(folder / COMPARISON, data[COMPARISON], schemas.COMPARISON))
         if COMPARISON in tables
         else None,
     )
@@ -212,7 +177,7 @@ def read_verdicts(folder: Path, columns: Sequence[str]) -> tuple[dict[str, Any],
     Raises:
         StoreError: if what is read is missing, damaged, too large or of another version.
     """
-    return _read_one(folder, VERDICTS, VERDICT_SCHEMA, columns)
+    return _read_one(folder, VERDICTS, schemas.VERDICT, columns)
 
 
 def read_observations(folder: Path, columns: Sequence[str]) -> tuple[dict[str, Any], pa.Table]:
@@ -221,7 +186,7 @@ def read_observations(folder: Path, columns: Sequence[str]) -> tuple[dict[str, A
     Raises:
         StoreError: if what is read is missing, damaged, too large or of another version.
     """
-    return _read_one(folder, OBSERVATIONS, OBSERVATION_SCHEMA, columns)
+    return _read_one(folder, OBSERVATIONS, schemas.OBSERVATION, columns)
 
 
 def _read_one(folder: Path, name: str, schema: pa.Schema, columns: Sequence[str]) -> tuple[dict[str, Any], pa.Table]:
@@ -240,8 +205,8 @@ def read_parts(
     """
     data = {name: _checked(folder / name, manifest["files"].get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS)}
     first(folder, list(data.values()))
-    plan = _table(folder / PLAN, data[PLAN], PLAN_SCHEMA)
-    return plan, _table(folder / OBSERVATIONS, data[OBSERVATIONS], OBSERVATION_SCHEMA, columns)
+    plan = _table(folder / PLAN, data[PLAN], schemas.PLAN)
+    return plan, _table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, columns)
 
 
 @contextmanager
@@ -253,7 +218,7 @@ def writing_observations(folder: Path) -> Iterator[Callable[[pa.Table], None]]:
     """
     with (
         appearing(folder / OBSERVATIONS) as file,
-        pq.ParquetWriter(file, OBSERVATION_SCHEMA, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(file, schemas.OBSERVATION, compression="zstd", write_page_checksum=True) as writer,
     ):
         yield writer.write_table
 
@@ -268,7 +233,7 @@ def write_around_observations(
     """
     with (folder / OBSERVATIONS).open("rb") as file:
         observed = hashlib.file_digest(file, "sha256").hexdigest()
-    data = {PLAN: _parquet(PLAN, plan, PLAN_SCHEMA), **_judgement(verdicts, summary)}
+    data = {PLAN: _parquet(PLAN, plan, schemas.PLAN), **_judgement(verdicts, summary)}
     return _write_all(folder, {**manifest, "files": {OBSERVATIONS: observed}}, data)
 
 
@@ -324,7 +289,7 @@ def _own_hash(manifest: Mapping[str, Any]) -> str:
 
 def _judgement(verdicts: pd.DataFrame, summary: Mapping[str, Any]) -> dict[str, bytes]:
     return {
-        VERDICTS: _parquet(VERDICTS, verdicts, VERDICT_SCHEMA),
+        VERDICTS: _parquet(VERDICTS, verdicts, schemas.VERDICT),
         SUMMARY: json.dumps(summary, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n",
     }
 
@@ -386,14 +351,14 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
         groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
         if file.metadata.num_rows > MOST_ROWS or sum(groups) > LARGEST_UNPACKED:
             raise StoreError(f"{path} unpacks to {file.metadata.num_rows} rows, {sum(groups)} bytes: too many to read")
-        added = [field for field in schema if field.name in ADDED and field.name not in file.schema_arrow.names]
+        added = [field for field in schema if field.name in schemas.ADDED and field.name not in file.schema_arrow.names]
         if not file.schema_arrow.equals(pa.schema([field for field in schema if field not in added])):
             differ = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or "types"
             raise StoreError(f"{path} has another schema ({differ}): use the version that wrote it")
         stored = [name for name in wanted if name in file.schema_arrow.names]
         table = file.read(stored, use_threads=columns is None)  # a few columns are read sooner than threads start
         for field in added:
-            table = table.append_column(field, pa.array([ADDED[field.name]] * table.num_rows, type=field.type))
+            table = table.append_column(field, pa.array([schemas.ADDED[field.name]] * table.num_rows, type=field.type))
         return table.select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error

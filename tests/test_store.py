@@ -22,7 +22,7 @@ import pytest
 from faults.plans import TESTS, plan, task
 from faults.workloads import healthy
 
-from accuracy import shape, store, verdicts
+from accuracy import schemas, shape, store, verdicts
 from accuracy.case import Verdict, canonical_json
 from accuracy.files import JOURNAL, StoreError, write_file
 from accuracy.packing import pack, unpack
@@ -412,7 +412,7 @@ def test_a_run_from_before_a_column_was_added_is_read_without_it(stored: Path, t
     """Nothing was recorded then, which the empty values say; any other column that is missing is refused."""
     folder = shutil.copytree(stored, tmp_path / "run")
     table = pq.read_table(folder / store.OBSERVATIONS)
-    added = [name for name in store.ADDED if name in NAMES]
+    added = [name for name in schemas.ADDED if name in NAMES]
     replaced(folder, table.drop_columns(added))
     old = store.read(folder)
 
