@@ -71,7 +71,9 @@ def of_fault(fault: Fault, pool: Sequence[Task], *, seconds: float, runs: int, j
     """Plants a fault, finds what fails first, shrinks it, and runs its script."""
     by = limits.load(limits.DEFAULT_FILE)
     with tempfile.TemporaryDirectory(prefix="accuracy-evidence-") as name:
-        folder = Path(name)
+        folder, aside = Path(name) / "planted", Path(name) / "script"
+        folder.mkdir()
+        aside.mkdir()  # a script's own folder is on its path, and the fault must not be
         text = PLANTING.format(name=fault.name, size=tasks.sizes_of(fault)[0])
         (folder / "planting.py").write_text(text, encoding="utf-8")
         overlay = [folder, MENDED]
@@ -99,7 +101,7 @@ def of_fault(fault: Fault, pool: Sequence[Task], *, seconds: float, runs: int, j
             text = program.text(found.of_row(row, {}, [small]), by.bounds)
         except ScriptError as error:
             return Evidence(fault=fault.name, check=check, shrunk=small, note=str(error))
-        script = folder / "script.py"
+        script = aside / "script.py"
         script.write_text(text, encoding="utf-8")
         codes = [_exit(script, overlay) for _ in range(runs)]
         return Evidence(

@@ -127,6 +127,18 @@ def test_a_script_draws_from_the_same_distribution(name: str, shape: tuple[int, 
         assert 1 / 3 < mine.abs().mean() / its.abs().mean() < 3
 
 
+def test_half_way_is_half_way() -> None:
+    """As far from the float16 below as from the one above; every other element so for bfloat16."""
+    torch.manual_seed(3)
+    values = eval(drawn("half_way", (64,), "float32"), {"torch": torch})  # noqa: S307  our own text
+    for dtype, mine in ((torch.float16, values[::2]), (torch.bfloat16, values[1::2])):
+        near = mine.to(dtype)
+        towards = torch.where(mine > near.float(), torch.inf, -torch.inf).to(dtype)
+        other = torch.nextafter(near, towards)
+
+        assert torch.equal(mine - near.float(), other.float() - mine)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", DRAWS)
 def test_a_script_draws_in_the_dtype(name: str, dtype: str) -> None:
@@ -326,7 +338,7 @@ def test_an_issue_has_what_a_maintainer_asks_for(run: Path) -> None:
     [
         (["0000000000000000"], "has no case"),
         (["ID", "--check", "encode/codes"], "does not fail in encode/codes"),
-        (["ID", "--device", "cuda"], "does not fail in on cuda"),
+        (["ID", "--device", "cuda"], "does not fail on cuda"),
     ],
 )
 def test_what_does_not_fail_has_no_script(run: Path, arguments: list[str], words: str) -> None:

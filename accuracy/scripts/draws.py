@@ -22,6 +22,13 @@ def _zero_blocks(text: str, shape: tuple[int, ...]) -> str:
     return f"torch.randn({text}) * {kept}.reshape{shape}"
 
 
+def _half_way(text: str, shape: tuple[int, ...]) -> str:
+    """The digits that a narrower type has no place for are one and zeros, in turn for float16 and bfloat16."""
+    bits = f"torch.randn({text}).view(torch.int32)"
+    halves = f"{bits} & -8192 | 4096, {bits} & -65536 | 32768"
+    return f"torch.where({_places(shape)} % 2 == 0, {halves}).view(torch.float32)"
+
+
 DRAWS: Final[dict[str, Drawn]] = {
     "normal": lambda text, _: f"torch.randn({text})",
     "uniform": lambda text, _: f"torch.rand({text}) * 2 - 1",
@@ -44,6 +51,7 @@ DRAWS: Final[dict[str, Drawn]] = {
     "signed_zeros": lambda text, _: f"torch.randn({text}) * torch.rand({text}).round()",
     "subnormal": lambda text, _: f"torch.randn({text}) * 2.0**-16",
     "near_overflow": lambda text, _: f"torch.rand({text}).sub(0.5).sign() * (torch.rand({text}) * 4.4e4 + 2e4)",
+    "half_way": _half_way,
     "zeros": lambda text, _: f"torch.zeros({text})",
 }
 """By the name that configs carry."""

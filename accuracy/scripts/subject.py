@@ -162,7 +162,8 @@ class Subject(Layer):
         """From where a result may be infinite; empty where none can be."""
         names = {getattr(self.config, name, "") for name in ("weight", "activation", "gradient")}
         narrow = "float16" in (self.compute, self.out) and self.stage in (Stage.COMPUTE, Stage.QUANTIZATION)
-        return str(HALF_OVERFLOWS) if narrow and names & OVERFLOWING and not self.embedding else ""
+        may = narrow and names & OVERFLOWING and not self.embedding and not self.structured
+        return str(HALF_OVERFLOWS) if may else ""
 
     @property
     def tie_slack(self) -> str:
