@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import cli
 from accuracy import limits, plan, shrink, shrunk, store
-from accuracy.case import Status
+from accuracy.case import Status, Task
 from accuracy.cases import CASES
 from accuracy.files import StoreError
 from accuracy.rows import DEFAULTS, Row
@@ -21,9 +21,26 @@ from accuracy.scripts import failure, found
 from accuracy.simpler import elements, simpler
 
 BY = limits.load(limits.DEFAULT_FILE)
+ABORTS = """import builtins, os
+
+original = builtins.__import__
+
+
+def importing(name, *args, **kwargs):
+    module = original(name, *args, **kwargs)
+    if name == "bitsandbytes" and hasattr(module, "nn") and not hasattr(module, "aborts"):
+        module.aborts, forward = True, module.nn.Embedding8bit.forward
+        module.nn.Embedding8bit.forward = lambda layer, x: os.abort() if x.numel() > 5 else forward(layer, x)
+    return module
+
+
+builtins.__import__ = importing
+"""
+"""A library in which a lookup of more than five rows kills its process."""
+
 FIXED = ("mode", "quant_type", "has_fp16_weights", "relation", "moves")
 
-CONFIGS = [config for name, case in CASES.items() for config, _ in plan.draws(case.draw(), f"shrink/{name}", 2)]
+CONFIGS = [config for name, case in CASES.items() for config, _ in plan.draws(case.draw(), f"shrink/{name}", 1)]
 
 
 def smallest(config: Any, fails: Any) -> Any:
@@ -113,6 +130,24 @@ def test_crashes_and_messages_are_told_apart() -> None:
     assert fpe == again is not None
     assert raised == other is not None
     assert len({fpe, segv, raised}) == 3
+
+
+def test_a_crash_costs_a_worker_and_not_the_search(tmp_path: Path) -> None:
+    """A lookup of six rows or more that aborts is shrunk to six numbers of one row of one element."""
+    (tmp_path / "sitecustomize.py").write_text(ABORTS, encoding="utf-8")
+    published: Any = CASES["embedding8bit"].published[0]
+    config = replace(published, rows=64, dim=32, index=(4, 5), dtype="bfloat16")
+    task = Task(case="embedding8bit", config=config, seed=3, origin="sample")
+    target = shrunk.Target(
+        task=task, device="cpu", stage="contract", quantity="completes", members=frozenset({(task.id, "cpu")})
+    )
+    (least,) = shrink.shrink([target], BY, seconds=60.0, jobs=1, overlay=[tmp_path])
+
+    assert least.status == Status.CRASH
+    assert "SIGABRT" in least.reason
+    found_config: Any = least.task.config
+    assert (found_config.rows, found_config.dim, found_config.index) == (1, 1, (6,))
+    assert least.failed == least.tried == shrink.CONFIRMED
 
 
 @pytest.fixture(scope="module")
