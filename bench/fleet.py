@@ -1,0 +1,131 @@
+"""Run folders of many machines and many nights, made from one real run: `python -m bench.fleet KIND RUN DIR ...`.
+
+Nothing is measured. Every case gets new ids, every number moves a little, so that files are as large as real ones;
+what a folder says of itself is true of it, and commands read it as any other.
+"""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from accuracy import nightly, plan, shards, store
+from accuracy.case import EXPLORED, short_hash
+from accuracy.limits import load
+from accuracy.shards import Shard
+
+MOVED: Final = (
+    "abs_mean",
+    "abs_p50",
+    "abs_p99",
+    "abs_max",
+    "rel_p50",
+    "rel_p99",
+    "rel_max",
+    "rel_fro",
+    "sqnr_db",
+    "kappa",
+)
+"""Numbers that no limit is about: moving them changes no verdict."""
+
+BY: Final = load()
+
+
+def dealt(base: store.Run, folder: Path, number: Shard, whole: Sequence[str]) -> None:
+    """Stores one shard of a plan with the ids `whole`, whose tasks are those of `base` again and again."""
+    rows = base.observations[base.observations["origin"] != EXPLORED]
+    planned = base.plan[base.plan["origin"] != EXPLORED].reset_index(drop=True)
+    mine = shards.places(len(whole), number)
+    new = [whole[place] for place in mine]
+    by_id = rows.groupby("id", sort=False).indices
+    taken = [by_id[planned["id"][place % len(planned)]] for place in mine]
+    ids = np.repeat(np.array(new, dtype=object), [len(each) for each in taken])
+    manifest = base.manifest | {"plan_hash": plan.hash_of(new), "plan_size": len(new), "profile": "nightly"}
+    if number.of > 1:
+        devices = [*base.manifest["devices"]["found"], *base.manifest["devices"]["missing"]]
+        whole_hash = plan.hash_of(whole)
+        manifest["parts"] = shards.asked(number, plan_hash=whole_hash, plan_size=len(whole), devices=devices)
+    copies = rows.iloc[np.concatenate(taken)].assign(id=ids)
+    _store(folder, manifest, planned.iloc[mine % len(planned)].assign(id=new), _moved(copies, number.number))
+
+
+def _ids(base: store.Run, rows: int) -> list[str]:
+    """The ids of a plan that gives so many rows, if its tasks are those of `base` again and again."""
+    ids = base.plan.loc[base.plan["origin"] != EXPLORED, "id"].tolist()
+    tasks = round(rows * len(ids) / len(base.observations))
+    return [
+        ids[place] if place < len(ids) else short_hash([ids[place % len(ids)], place // len(ids)])
+        for place in range(tasks)
+    ]
+
+
+def _moved(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Rows whose numbers compress as those of other layers would."""
+    noise = np.random.default_rng(seed)
+    moved = {name: rows[name] * (1 + 1e-3 * noise.random(len(rows))) for name in MOVED}
+    for name in ("sample_values", "sample_bounds"):
+        values = [np.asarray(each) * (1 + 1e-12 * noise.random(len(each))) for each in rows[name]]
+        moved[name] = pd.Series(values, index=rows.index, dtype=object)
+    digests = [
+        f"{word:016x}" if there else ""
+        for word, there in zip(noise.integers(2**63, size=len(rows)).tolist(), rows["digest"], strict=True)
+    ]
+    return rows.assign(**moved, digest=digests)
+
+
+def _store(folder: Path, manifest: dict[str, Any], planned: pd.DataFrame, rows: pd.DataFrame) -> None:
+    rows = rows.reset_index(drop=True)
+    today = datetime.datetime.fromisoformat(manifest["created"]).date()
+    judged = nightly.judged_run(rows, manifest["cases"], BY, (), today, parts=manifest.get("parts"))
+    manifest |= nightly.judged_by(BY, ())
+    store.prepare(folder)
+    store.write(folder, manifest, planned, judged.observations, judged.verdicts, judged.summary)
+
+
+def hosts(base: store.Run, target: Path, *, number: int, rows: int) -> None:
+    """Stores the shards of one plan, one a host, of about so many rows each."""
+    whole = _ids(base, number * rows)
+    for host in range(1, number + 1):
+        dealt(base, target / f"host-{host:04}", Shard(number=host, of=number), whole)
+
+
+def nights(base: store.Run, target: Path, *, number: int, rows: int) -> None:
+    """Stores as many nights of so many rows. They share one file of rows, which no other would be larger than."""
+    first = target / "night-0000"
+    dealt(base, first, Shard(number=1, of=1), _ids(base, rows))
+    run = store.read(first)
+    began = datetime.datetime.fromisoformat(run.manifest["created"])
+    for night in range(1, number):
+        noise = np.random.default_rng(night)
+        move = {name: run.verdicts[name] * (1 + 0.1 * noise.random(len(run.verdicts))) for name in ("p99", "largest")}
+        folder = target / f"night-{night:04}"
+        store.prepare(folder)
+        (folder / store.OBSERVATIONS).hardlink_to(first / store.OBSERVATIONS)
+        created = (began + datetime.timedelta(days=night)).isoformat(timespec="seconds")
+        manifest = run.manifest | {"created": created, "seed": run.manifest["seed"] + night}
+        store.write_around_observations(folder, manifest, run.plan, run.verdicts.assign(**move), run.summary)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes the folders."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
+    parser.add_argument("kind", choices=("hosts", "nights"))
+    parser.add_argument("run", type=Path, help="a real run to make them from")
+    parser.add_argument("target", type=Path, help="the folder that they are put into")
+    parser.add_argument("--number", type=int, default=200, help="of hosts, or of nights")
+    parser.add_argument("--rows", type=int, default=10_000, help="of each")
+    options = parser.parse_args(arguments)
+    base = store.read(options.run)
+
+    make = {"hosts": hosts, "nights": nights}[options.kind]
+    make(base, options.target, number=options.number, rows=options.rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
