@@ -4,6 +4,7 @@ Neither step holds more than the few columns that verdicts are made of, and the 
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from accuracy import duplicates, judge, schemas, store
-from accuracy.case import EXPLORED
+from accuracy.case import CELL, EXPLORED
 from accuracy.files import StoreError
 from accuracy.limits import Limits
 from accuracy.merge import Source
@@ -79,8 +80,8 @@ def look(source: Source, by: Limits, taste: Taste) -> Looked:
     """
     planned, table = store.read_parts(source.folder, source.manifest, [*NARROW, "strata"], taste)
     plan = planned.to_pandas()
-    rows = table.drop_columns(["strata"]).to_pandas()
-    rows["device"] = rows["device"].map(lambda name: source.names.get(name, name))
+    rows = table.drop_columns(["strata"]).to_pandas(categories=["id", "origin", *CELL])
+    rows["device"] = rows["device"].cat.rename_categories(dict(source.names))
     _check_outcomes(source, plan, rows)
     judged = judge.judge_rows(rows, by)
     return Looked(source=source, plan=plan, rows=_narrow(judged, table))
@@ -88,9 +89,14 @@ def look(source: Source, by: Limits, taste: Taste) -> Looked:
 
 def _check_outcomes(source: Source, plan: pd.DataFrame, rows: pd.DataFrame) -> None:
     """What a run was asked for and has no row of, did not run and says nothing of it."""
-    planned = plan.loc[plan["origin"] != EXPLORED, "id"]
-    pairs = rows.loc[rows["id"].isin(planned), ["id", "device"]].drop_duplicates()
-    lacking = len(planned) * len(source.names) - int(pairs["device"].isin(set(source.names.values())).sum())
+    planned = pd.Index(plan.loc[plan["origin"] != EXPLORED, "id"])
+    identity, device = (
+        planned.get_indexer(rows["id"].cat.categories),
+        pd.Index(source.names.values()).get_indexer(rows["device"].cat.categories),
+    )
+    one, other = identity[rows["id"].cat.codes], device[rows["device"].cat.codes]
+    there = np.unique((one * len(source.names) + other)[(one >= 0) & (other >= 0)])
+    lacking = len(planned) * len(source.names) - len(there)
     if lacking:
         raise StoreError(f"{source.folder} has no outcome for {lacking} of its cases; ask for another copy")
 
@@ -100,7 +106,7 @@ def _narrow(judged: pd.DataFrame, stored: pa.Table) -> pa.Table:
     names: Any = pc.binary_join(stored["strata"], _APART)
     table = pa.Table.from_pandas(judged[list(KEPT)], preserve_index=False).append_column("strata", names)
     for number, field in enumerate(table.schema):
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+        if not pa.types.is_primitive(field.type):  # texts, or numbers of texts that may be too small for all runs
             texts = table[number].cast(pa.string()).combine_chunks().dictionary_encode()
             table = table.set_column(number, field.name, texts)
     return table
@@ -163,7 +169,18 @@ def copy(looked: Sequence[Looked], found: Gathered, write: Callable[[pa.Table], 
     Raises:
         StoreError: if a run is no longer what it was when it was looked through.
     """
-    for run, each in enumerate(looked):
-        mine = found.run == run
-        write(_whole(each.source, found.rows[mine], schemas.OBSERVATION.names, found.kept[mine]))
+    ends = np.cumsum([0, *(each.rows.num_rows for each in looked)]).tolist()
+
+    def whole(run: int) -> pa.Table:
+        mine = slice(ends[run], ends[run + 1])
+        names = schemas.OBSERVATION.names
+        return _whole(looked[run].source, found.rows.iloc[mine], names, found.kept[mine])
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(whole, run) for run in range(min(1, len(looked)))]
+        for run in range(len(looked)):
+            table = ahead.pop().result()
+            if run + 1 < len(looked):
+                ahead.append(pool.submit(whole, run + 1))
+            write(table)
     write(found.findings)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from accuracy.case import CELL, EXPLORED, Status, Verdict
@@ -28,11 +29,14 @@ def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     rows["broken"] = ""
     rows["warned"] = ""
     rows["explained"] = False
-    cells = pd.Series(list(zip(*(rows[name] for name in CELL), strict=True)), index=rows.index, dtype=object)
+    grouped = rows.groupby(list(CELL), sort=False, observed=True)
+    cell = grouped.ngroup().to_numpy()
+    cells = rows.loc[~rows.duplicated(list(CELL)), list(CELL)].astype(object).to_numpy().tolist()
     free = measured.copy()
     planned = rows["origin"] != EXPLORED
     for limit in limits.limits:
-        covered = cells.isin([cell for cell in cells.unique() if limit.covers(*cell)]) & (planned | limit.explored)
+        of_limit = np.array([limit.covers(*each) for each in cells], dtype=bool)
+        covered = of_limit[cell] & (planned | limit.explored)
         outside = measured & covered & ~rows[limit.metric].between(limit.at_least, limit.at_most)
         if limit.verdict is Verdict.WARN:
             rows.loc[outside & (rows["warned"] == ""), "warned"] = limit.id
@@ -56,12 +60,13 @@ def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":
     measured = rows["status"].isin(MEASURED)
     words = rows["observed"].where(~passing, "")
     words = words.where(measured | (words != ""), rows["reason"])
-    for index in rows.index[(rows["broken"] != "") & (words == "")]:
-        if rows.at[index, "broken"] == UNCOVERED:
-            words.loc[index] = "no limit of verdict fail covers this; add one to the limits file"
+    for broken, mine in rows[(rows["broken"] != "") & (words == "")].groupby("broken"):
+        if broken == UNCOVERED:
+            words.loc[mine.index] = "no limit of verdict fail covers this; add one to the limits file"
             continue
-        limit = by_id[str(rows.at[index, "broken"])]
-        words.loc[index] = f"{limit.metric} is {float(rows.at[index, limit.metric]):.3g}, {_interval(limit)}"  # type: ignore[arg-type]  # a metric is a number
+        limit = by_id[str(broken)]
+        wanted = _interval(limit)
+        words.loc[mine.index] = [f"{limit.metric} is {value:.3g}, {wanted}" for value in mine[limit.metric].tolist()]
     explained = rows.index[rows["explained"]]
     words.loc[explained] += "; explained by " + rows.loc[explained, "lower"]
     return words

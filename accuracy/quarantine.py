@@ -38,14 +38,16 @@ def survive(folder: Path, tables: Sequence[bytes], *, memory: int = MEMORY) -> N
 def tasting(*, memory: int = MEMORY) -> Iterator[Taste]:
     """One process for the tables of many folders: starting it takes longer than most tables. A new one if it dies."""
     running: list[subprocess.Popen[bytes]] = []
+    one_at_a_time = threading.Lock()
     with tempfile.TemporaryFile() as said:
 
         def taste(folder: Path, tables: Sequence[bytes]) -> None:
-            if not running:
-                running.append(_started(memory, said))
-            if not _survives(running[0], tables):
-                code = _ended(running.pop())
-                raise StoreError(f"{folder} has {_end(code, said)}; ask for another copy")
+            with one_at_a_time:
+                if not running:
+                    running.append(_started(memory, said))
+                if not _survives(running[0], tables):
+                    code = _ended(running.pop())
+                    raise StoreError(f"{folder} has {_end(code, said)}; ask for another copy")
 
         try:
             yield taste

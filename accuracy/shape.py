@@ -44,6 +44,11 @@ SUMMARY: Final = {
 
 def misfit(value: Any, shape: Any, place: str = "") -> str:
     """The first place where `value` has not the shape, in words; nothing if it has."""
+    match value, shape:
+        case list() as elements, [type() as kind] if {kind}.issuperset(map(type, elements)):
+            return ""  # the longest there are, and most of a manifest
+        case _:
+            pass
     match shape:
         case dict():
             wanted, parts = "an object", list(shape.items())

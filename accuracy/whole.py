@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ def opened(request: Request) -> Whole:
     """
     manifests, refused = gather.manifests(request.runs)
     looked = []
-    with quarantine.tasting() as taste:
-        for source in merge.sources(manifests, request.limits):
+    # While one run is tasted in its own process, another is judged here.
+    with quarantine.tasting() as taste, ThreadPoolExecutor(2) as pool:
+        sources = merge.sources(manifests, request.limits)
+        for source, looking in [(each, pool.submit(gather.look, each, request.limits, taste)) for each in sources]:
             try:
-                looked.append(gather.look(source, request.limits, taste))
+                looked.append(looking.result())
             except StoreError as error:
                 refused[source.folder.name] = str(error)
     if not looked:
@@ -63,8 +66,8 @@ def opened(request: Request) -> Whole:
     )
 
 
-def write(folder: Path, whole: Whole, request: Request) -> None:
-    """Judges the whole and stores it in a new folder, as a run like any other.
+def write(folder: Path, whole: Whole, request: Request) -> dict[str, Any]:
+    """Judges the whole and stores it in a new folder, as a run like any other; returns the content of `verdict.json`.
 
     Raises:
         StoreError: if the folder holds something or cannot be written, or a run has changed since it was read.
@@ -78,3 +81,4 @@ def write(folder: Path, whole: Whole, request: Request) -> None:
         rows, manifest["cases"], request.waivers, request.today, parts=manifest["parts"]
     )
     store.write_around_observations(folder, manifest, whole.plan, verdicts, summary)
+    return summary

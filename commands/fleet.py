@@ -19,6 +19,9 @@ def merge(
     device: Annotated[
         list[str] | None, typer.Option(help="Device that must be in it, else it is NOT RUN; repeat for more.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option(help="Write the report too; it reads all rows into memory, a merge by itself does not.")
+    ] = True,
     limits: LimitsFile = None,
     waivers: WaiversFile = None,
     history: HistoryFolder = None,
@@ -41,8 +44,9 @@ def merge(
         for name, why in found.refused.items():
             typer.echo(f"accuracy: {one_line(f'{name} left out: {why}')}", err=True)
         folder = out or nightly.default_folder(Path("runs"), now, "merged", found.manifest["seed"])
-        whole.write(folder, found, request)
-        run = store.read(folder)
-        page = publish.write(folder, run.manifest, run.observations, run.verdicts, run.summary, nights_in=history)
-    publish.announce(page, os.environ)
-    conclude(folder, run.summary, exit_code=run.summary["exit_code"])
+        summary = whole.write(folder, found, request)
+        if report:
+            run = store.read(folder)
+            page = publish.write(folder, run.manifest, run.observations, run.verdicts, summary, nights_in=history)
+            publish.announce(page, os.environ)
+    conclude(folder, summary, exit_code=summary["exit_code"])

@@ -68,5 +68,6 @@ def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bo
         f"{counts['elements']:,} elements",
         err=quiet,
     )
-    typer.echo(folder / "report.html", err=quiet)
+    page = folder / "report.html"
+    typer.echo(page if page.exists() else folder, err=quiet)
     raise typer.Exit(exit_code)

@@ -22,6 +22,7 @@ from accuracy.files import StoreError
 from accuracy.journal import Journal
 from accuracy.merge import MergeError
 from accuracy.shards import parse
+from bench import fleet
 from reports import publish
 
 CREATED = datetime.datetime(2026, 11, 22, 3, 4, 5, tzinfo=datetime.UTC)
@@ -131,6 +132,15 @@ def test_shards_make_what_one_run_makes(runs: Path, tmp_path: Path) -> None:
     assert_same(alone, one)
     assert_same(alone, merged(tmp_path / "b", runs / "two", runs / "one"))
     assert [entry["run"] for entry in one.manifest["merged"]] == ["one", "two"]
+
+
+def test_the_shards_of_a_larger_plan(runs: Path, tmp_path: Path) -> None:
+    """Of three hundred cases that are told apart by their ids alone, each is there once."""
+    fleet.hosts(store.read(runs / "all"), tmp_path / "hosts", number=2, rows=1000)
+    found = merged(tmp_path / "out", *sorted((tmp_path / "hosts").iterdir()))
+
+    assert found.summary["verdict"] == "release"
+    assert found.summary["counts"]["cases"] == found.observations["id"].nunique() == len(found.plan) > 256
 
 
 def test_one_shard_is_never_a_release_and_raises_no_alarm_for_the_others(runs: Path) -> None:
@@ -340,4 +350,6 @@ def test_the_command_says_what_is_missing_and_exits_so(runs: Path, tmp_path: Pat
     assert ended.stdout.startswith("incomplete: 0 of")
     assert "</span> Incomplete</h1>" in page
     assert "shard 2/2 of the plan did not run" in page
-    assert CliRunner().invoke(cli.app, [*arguments[:-1], str(tmp_path / "out")]).exit_code == 2
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 2
+    bare = CliRunner().invoke(cli.app, [*arguments[:-1], str(tmp_path / "bare"), "--no-report"])
+    assert (bare.exit_code, bare.stdout.splitlines()[-1]) == (3, str(tmp_path / "bare"))
