@@ -1,6 +1,6 @@
 """Faults that need two or three conditions at once: a smoke plan misses each of them, the exploration finds it.
 
-The library is a mended one with the faults of tests/cornered, so whatever fails is one of them.
+The library is a mended one with the faults of tests/cornered: whatever fails is one of them, but for F36, which is torch's.
 """
 
 import json
@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import bitsandbytes
+import numpy as np
 import pandas as pd
 import pytest
+
+from reports import known
 
 HERE = Path(__file__).parent
 EXAMPLES = 200
@@ -57,7 +60,11 @@ def failing(run: Path) -> pd.DataFrame:
     """The rows that fail, with their configs."""
     rows = pd.read_parquet(run / "observations.parquet")
     rows = rows[rows["status"].isin(["fail", "crash", "timeout"])]
-    return rows.assign(config=rows["config"].map(json.loads))
+    of_torch = [
+        "F36" in known.fitting(row.case, row.device, f"{row.stage}/{row.quantity}", row.reason)
+        for row in rows.itertuples()
+    ]
+    return rows[~np.array(of_torch, dtype=bool)].assign(config=rows["config"].map(json.loads))
 
 
 def test_a_smoke_plan_misses_all_of_them(run: Path, failing: pd.DataFrame) -> None:
