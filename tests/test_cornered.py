@@ -1,6 +1,6 @@
 """Faults that need two or three conditions at once: a smoke plan misses each of them, the exploration finds it.
 
-The library is a mended one with the faults of tests/cornered: whatever fails is one of them, but for F36, which is torch's.
+The library is a mended one with the faults of tests/cornered: what fails is one of them, but for F36, which is torch's.
 """
 
 import json
