@@ -64,13 +64,17 @@ def test_rows_are_those_of_one_machine() -> None:
     assert (spread.unusable, spread.interrupted) == ({}, False)
 
 
-def test_what_lost_agents_had_is_measured_by_the_one_that_is_left() -> None:
-    """One dies and one talks nonsense: both are named, and no row is missing or other."""
-    dies = loses("a", after=3)
+@pytest.mark.parametrize(("after", "nonsense"), [(3, False), (0, True)])
+def test_what_lost_agents_had_is_measured_by_the_one_that_is_left(after: int, *, nonsense: bool) -> None:
+    """One dies in the middle, or one dies and one talks nonsense: they are named, and no row is missing or other.
+
+    Where both are lost, both are so at their first answer, when they have nothing but what was theirs first: a case
+    that two lost agents had, one after the other, is given to no third.
+    """
+    dies = loses("a", after=after)
 
     def spoil(name: str, turns: int, answer: Mapping[str, Any]) -> Answer:
-        nonsense = {"id": tasks[0].id, "device": "cpu", "line": b"{}"}
-        return {**answer, "reports": [nonsense]} if name == "b" else dies(name, turns, answer)
+        return {**answer, "reports": [7]} if nonsense and name == "b" else dies(name, turns, answer)
 
     tasks = plan(60, FAULTS)
     spread = cluster(Threads(seats(["cpu"], ["cpu"], ["cpu"]), spoil=spoil), tasks)
@@ -80,9 +84,19 @@ def test_what_lost_agents_had_is_measured_by_the_one_that_is_left() -> None:
     text = " | ".join(spread.incidents)
     assert "a was lost after" in text
     assert "the power went" in text
+    assert ("b was lost after" in text) == nonsense
 
 
-@pytest.mark.parametrize("report", [{"id": "f" * 16, "device": "cpu", "status": "fine"}, {"id": 1}, 7, {"hello": 1}])
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"id": "f" * 16, "device": "cpu", "status": "fine"},
+        {"id": plan(8)[0].id, "device": "cpu", "line": b"{}"},
+        {"id": 1},
+        7,
+        {"hello": 1},
+    ],
+)
 def test_an_agent_that_says_what_it_should_not_is_given_up(report: Any) -> None:
     """Its cases are measured by another."""
 
