@@ -169,6 +169,36 @@ def test_a_strangers_config_writes_no_code(field: str, value: object) -> None:
         failure.of(task, case, row | {"structure_at": "", "reason": ""}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", 'cpu"""\nimport os'),
+        ("stage", "compute\n"),
+        ("status", 'crash"""'),
+        ("quantity", 'output"""\n__import__("os").abort()\n"""'),
+        ("structure_at", "all, and more"),
+    ],
+)
+def test_a_strangers_row_writes_no_code(name: str, value: str) -> None:
+    """It has another device, quantity or place than any row; so a page of such a run says that there is no script."""
+    case = CASES["linear4bit-nf4-eval"]
+    task = Task(case=case.name, config=case.published[0], seed=1, origin="sample")
+    row = {"device": "cpu", "stage": "compute", "quantity": "output", "status": "crash", "ratio": 2.0, "reason": ""}
+
+    with pytest.raises(ScriptError):
+        failure.of(task, case, row | {"structure_at": "", name: value}, {})
+
+
+def test_only_versions_are_named_as_such() -> None:
+    """A name of a version is text of the run as well."""
+    case = CASES["linear4bit-nf4-eval"]
+    task = Task(case=case.name, config=case.published[0], seed=1, origin="sample")
+    row = {"device": "cpu", "stage": "compute", "quantity": "output", "status": "crash", "ratio": 2.0, "reason": ""}
+    versions = {"torch": "2.13.0+cpu", 'x"""\nimport os': "1.0", "bitsandbytes": '"""'}
+
+    assert failure.of(task, case, row | {"structure_at": ""}, versions).versions == {"torch": "2.13.0+cpu"}
+
+
 def test_what_there_is_no_script_for_is_said() -> None:
     config = CASES["upstream-12-state-dict-embedding8bit"].published[0]
 

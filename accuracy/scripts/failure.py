@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from accuracy import devices
 from accuracy.case import Case, Config, Stage, Status, Task
 from accuracy.roundoff import UNIT
+from accuracy.rows import plain
 from accuracy.scripts.draws import DRAWS
 from accuracy.strategies import STORAGES
 
 VERSION: Final = re.compile(r"[\w.+!-]{1,40}")
+QUANTITY: Final = re.compile(r"[a-z_0-9]{1,60}")
+PLACE: Final = re.compile(r"|(mean of )?(all|row|column)( \d{1,9})?|block \d{1,9} of \d{1,9} of the inner dimension")
+"""What a version, a quantity and a place may look like in a program."""
+
 LARGEST: Final = 1 << 24
 """Elements of a tensor above which a script would take minutes."""
 
@@ -56,21 +62,31 @@ def of(task: Task, case: Case, row: Mapping[str, Any], versions: Mapping[str, st
     """The failure that a row of observations of this task tells of.
 
     Raises:
-        ScriptError: if the config holds what none has.
+        ScriptError: if the config holds what none has, or the row what no row has, or a device that is unknown here.
     """
     check(task.config)
+    for name, form in (("quantity", QUANTITY), ("structure_at", PLACE)):
+        if not form.fullmatch(str(row[name])):
+            raise ScriptError(f"a row whose {name} is {str(row[name])[:40]!r}: no script can be made of that")
+    try:
+        devices.parse(str(row["device"]))
+        stage, status = Stage(row["stage"]), Status(row["status"])
+    except ValueError as error:
+        raise ScriptError(plain(str(error))) from error
     return Failure(
         case=case,
         config=task.config,
         id=task.id,
         device=str(row["device"]),
-        stage=Stage(row["stage"]),
+        stage=stage,
         quantity=str(row["quantity"]),
-        status=Status(row["status"]),
+        status=status,
         ratio=float(row["ratio"]),
         place=str(row["structure_at"]),
         reason=str(row["reason"]),
-        versions={name: text for name, text in versions.items() if VERSION.fullmatch(text)},
+        versions={
+            name: text for name, text in versions.items() if VERSION.fullmatch(name) and VERSION.fullmatch(str(text))
+        },
     )
 
 
