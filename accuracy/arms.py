@@ -86,7 +86,8 @@ def compared(base: store.Run, candidate: store.Run, by: Change, *, unpaired: boo
         names = [", ".join(sorted(there)) or "none" for there in devices]
         raise ComparisonError(f"no device in common: {names[0]} and {names[1]}; run both on the same")
     rule = compare.unpaired if unpaired else compare.compare
-    return rule(base.observations, candidate.observations, by)
+    changes = rule(base.observations, candidate.observations, by)
+    return baseline.drawn(changes, base.observations, (base.manifest, candidate.manifest))
 
 
 def same_plan(base: Mapping[str, Any], other: Mapping[str, object]) -> None:
@@ -146,8 +147,8 @@ def write(folder: Path, base: store.Run, candidate: store.Run, changes: Sequence
 
 
 def document(base: Mapping[str, Any], candidate: Mapping[str, Any], changes: Sequence[CellChange]) -> dict[str, Any]:
-    """The content of `comparison.json`, from two manifests and what was found."""
-    cells = change.frame(changes)
+    """The content of `comparison.json`, from two manifests and what was found; distributions are in the run."""
+    cells = change.frame(changes).drop(columns=["before_bins", "before_counts"])
     numbers = cells.select_dtypes("float")
     cells[numbers.columns] = numbers.astype(object).where(numbers.notna(), None)
     return {

@@ -1,7 +1,7 @@
 """The run that a night is held against: which one it is, whether the two can be compared, and what that decides."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 from platformdirs import user_data_path
 
-from accuracy import change, store
+from accuracy import change, histogram, store
 from accuracy.case import CELL, EXPLORED, Stage, Verdict
 from accuracy.change import CellChange, Outcome
 from accuracy.files import StoreError, read_file, write_file
@@ -19,6 +19,10 @@ from accuracy.verdicts import CHANGED, Cell
 LARGEST: Final = 1 << 16
 QUANTITY: Final = "baseline"
 """What stands for the comparison in the contract stage where it could not be made."""
+
+
+SCALE: Final = ("accuracy", "bounds", "published")
+"""Entries of a manifest on which the limit of an element rests, and with it what error ÷ limit means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +49,12 @@ def name(manifest: Mapping[str, Any]) -> str:
     return f"bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')} of {moment}"
 
 
-def compared(base: store.Run, candidate: pd.DataFrame, version: str, by: Change) -> Against:
+def compared(base: store.Run, candidate: pd.DataFrame, scale: Mapping[str, Any], by: Change) -> Against:
     """Hold judged observations against a baseline, of which only the same cases and devices count.
 
     Pairs are compared where the baseline has all tasks of the candidate, else the sizes of all that was drawn,
-    which are exchangeable as long as the same `version` of accuracy drew them.
+    which are exchangeable as long as the same version of accuracy drew them. `scale` has the entries `SCALE` of
+    the candidate's manifest.
     """
     from accuracy import compare  # SciPy's statistics take half a second, which no other command has to wait
 
@@ -60,11 +65,37 @@ def compared(base: store.Run, candidate: pd.DataFrame, version: str, by: Change)
         return replace(found, why_not="no case on any device is in both runs")
     known, planned = (set(rows.loc[rows["origin"] != EXPLORED, "id"]) for rows in (before, candidate))
     if planned <= known:
-        return replace(found, changes=compare.compare(before[before["id"].isin(planned)], candidate, by))
-    if base.manifest["accuracy"] != version:
-        drew = f"accuracy {base.manifest['accuracy']} drew its plan and {version} this one"
+        before = before[before["id"].isin(planned)]
+        changes = compare.compare(before, candidate, by)
+        return replace(found, changes=drawn(changes, before, (base.manifest, scale)))
+    if base.manifest["accuracy"] != scale["accuracy"]:
+        drew = f"accuracy {base.manifest['accuracy']} drew its plan and {scale['accuracy']} this one"
         return replace(found, paired=False, why_not=f"the plans differ, and {drew}; make a new baseline")
-    return replace(found, paired=False, changes=compare.unpaired(before, candidate, by))
+    changes = compare.unpaired(before, candidate, by)
+    return replace(found, paired=False, changes=drawn(changes, before, (base.manifest, scale)))
+
+
+def drawn(
+    changes: Iterable[CellChange], before: pd.DataFrame, scales: tuple[Mapping[str, Any], Mapping[str, Any]]
+) -> list[CellChange]:
+    """The entries with the distributions of the baseline, for a page to draw; its observations are `before`.
+
+    `scales` has the entries `SCALE` of both manifests. Without a distribution where they differ: error ÷ limit then
+    means another thing in each run. What a search chose is in no distribution.
+    """
+    if not all(scales[0].get(name) == scales[1].get(name) for name in SCALE):
+        return list(changes)
+    planned = before[before["origin"] != EXPLORED]
+    pooled = {
+        key: histogram.merge(zip(rows["ratio_bins"], rows["ratio_counts"], strict=True))
+        for key, rows in planned.groupby(list(CELL), sort=False)
+    }
+    nothing = histogram.zeros(0)
+    found = []
+    for each in changes:
+        bins, counts = pooled.get(tuple(getattr(each, part) for part in CELL), nothing)
+        found.append(replace(each, before_bins=tuple(bins.tolist()), before_counts=tuple(counts.tolist())))
+    return found
 
 
 def applied(cells: Sequence[Cell], against: Against) -> list[Cell]:

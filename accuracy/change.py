@@ -35,7 +35,8 @@ class CellChange:
 
     `broken` counts pairs that newly fail, crash or have a wrong special value. `effect` is the median of
     log(candidate ÷ baseline) of `metric` over the pairs that differ, `p` its p-value adjusted over all cells.
-    `worst_id` is a case to look at.
+    `worst_id` is a case to look at. `before_bins` and `before_counts` are the baseline's histogram of error ÷ limit
+    over its planned cases, as `accuracy.histogram` makes it; empty where its limits were not those of the candidate.
     """
 
     case: str
@@ -54,6 +55,8 @@ class CellChange:
     p: float
     worst_id: str
     reason: str
+    before_bins: tuple[int, ...] = ()
+    before_counts: tuple[int, ...] = ()
 
 
 def frame(changes: Iterable[CellChange]) -> pd.DataFrame:
@@ -87,4 +90,11 @@ def listed(table: pd.DataFrame) -> list[CellChange]:
         ValueError: if an outcome is none that this version knows.
     """
     rows: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-    return [CellChange(**row | {"outcome": Outcome(row["outcome"])}) for row in rows]
+    return [
+        CellChange(
+            **row
+            | {"outcome": Outcome(row["outcome"])}
+            | {name: tuple(int(each) for each in row[name]) for name in ("before_bins", "before_counts")}
+        )
+        for row in rows
+    ]

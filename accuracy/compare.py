@@ -8,7 +8,7 @@ size, tested pair by pair (docs/method.md, "Release against release").
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -84,11 +84,12 @@ def unpaired(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> lis
     entries, position = [], 0
     for cell, found in zip(cells, tests, strict=True):
         p = slice(position, position + len(found))
+        place: dict[str, Any] = dict(zip(CELL, cell, strict=True))
         n = min(len(group.get(cell, ())) for group in by_cell)
         outcome, test, adjusted = _size_outcome(found, holm[p], hochberg[p], by)
         entries.append(
             CellChange(
-                **dict(zip(CELL, cell, strict=True)),
+                **place,
                 outcome=outcome if n else Outcome.NOT_COMPARED,
                 n=n,
                 identical=0,
@@ -125,7 +126,7 @@ def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def _entry(cell: dict[str, str], group: pd.DataFrame, said: tuple[Outcome, _Test | None, float]) -> CellChange:
+def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, _Test | None, float]) -> CellChange:
     broken = group[group["status_c"].isin(BAD) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
     mended = group[group["status_b"].isin(BAD) & (group["status_c"] == Status.OK)]
     gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(BAD) & ~group["ended"]]
@@ -173,7 +174,7 @@ def _broken_reason(broken: pd.DataFrame) -> str:
         what = "new wrong special value"
     else:
         what = "new failure"
-    return f"{what} in {len(broken)} cases; {row['reason_c']}"
+    return f"{what} in {len(broken)} case{'' if len(broken) == 1 else 's'}; {row['reason_c']}"
 
 
 def _tests(group: pd.DataFrame, by: Change) -> list[_Test]:

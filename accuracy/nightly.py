@@ -231,9 +231,14 @@ def conclude(
         devices = [*prepared.there, *missing]
         parts = shards.asked(request.shard, plan_hash=prepared.whole[0], plan_size=prepared.whole[1], devices=devices)
     against = None
+    scale = {
+        "accuracy": __version__,
+        "bounds": asdict(request.limits.bounds),
+        "published": request.limits.measuring["published"],
+    }
     if request.baseline is not None:
         rated = judge.judge_rows(observations, request.limits)
-        against = baselines.compared(request.baseline, rated, __version__, request.limits.change)
+        against = baselines.compared(request.baseline, rated, scale, request.limits.change)
     today = request.created.date()
     judged = judged_run(observations, cases, request.limits, request.waivers, today, parts=parts, against=against)
     manifest = {
@@ -242,7 +247,6 @@ def conclude(
         "profile": request.profile,
         "examples": request.size.samples,
         "seed": request.seed,
-        "accuracy": __version__,
         "devices": {"requested": list(request.devices), "found": dict(prepared.there), "missing": dict(missing)},
         "versions": _versions(execution.environment, prepared.found),
         "environment": {
@@ -252,8 +256,7 @@ def conclude(
         "paths": {device: facts.get("paths", []) for device, facts in execution.environment.items()},
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
-        "bounds": asdict(request.limits.bounds),
-        "published": request.limits.measuring["published"],
+        **scale,
         **judged_by(request.limits, request.waivers),
         "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),

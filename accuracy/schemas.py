@@ -26,6 +26,8 @@ ADDED: Final[Mapping[str, object]] = {
     "sample_bounds": [],
     "p99": float("nan"),
     "largest": float("nan"),
+    "before_bins": [],
+    "before_counts": [],
 }
 """Columns that runs of an earlier version lack, with the value that says that nothing was recorded."""
 

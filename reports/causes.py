@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from accuracy.case import Stage, Status, Verdict
 from reports import known, trigger, words
-from reports.condition import Condition
+from reports.condition import Condition, together
 from reports.frames import Cell, Frames, records
 from reports.trigger import Trigger
 
@@ -252,7 +252,7 @@ def _manner(members: pd.DataFrame) -> str:
     energy = members["slope"].pow(2) / members["rel_fro"].pow(2)
     if energy.median() >= SCALE_FAULT:
         return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
-    return f"exceeds its limit up to {words.number(float(ratios[ratios < math.inf].max()))} times"
+    return f"exceeds its limit up to {words.number(float(ratios[ratios < math.inf].max()))}-fold"
 
 
 def sentence(cause: Cause) -> str:
@@ -305,11 +305,11 @@ def _when(cause: Cause) -> str:
         return ", under no single condition"
     if not found.conditions:
         return " in every case"
-    rest = [condition.text for condition in found.conditions if not _is_place(condition)]
+    rest = [condition for condition in found.conditions if not _is_place(condition)]
     if not rest:
         return ""
     how = " when" if found.sufficient else ", only when" if found.necessary else ", mostly when"
-    return f"{how} {' and '.join(rest)}"
+    return f"{how} {together(rest)}"
 
 
 def evidence(cause: Cause) -> str:

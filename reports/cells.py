@@ -6,11 +6,14 @@ from typing import Any
 
 from accuracy import histogram
 from accuracy.case import EXPLORED, Verdict
-from reports import caselist, causes, charts, drivers, known, links, words
+from accuracy.histogram import Counts
+from accuracy.verdicts import CHANGED
+from reports import caselist, causes, distributions, drivers, known, links, words
 from reports.axes import LogAxis
 from reports.caselist import CaseRow
 from reports.causes import Cause
-from reports.charts import Chart, Strip
+from reports.charts import Chart
+from reports.distributions import Strip
 from reports.drivers import StratumRow, Term
 from reports.frames import Cell, Frames, by_cell, records
 from reports.matrix import DISTRIBUTION_STAGES, Standing
@@ -79,14 +82,19 @@ class CellSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """What every section is made from."""
+    """What every section is made from; `before` has the baseline's error ÷ limit, by (cell, stage, quantity).
+
+    `held` says whether the page has a section on the baseline.
+    """
 
     frames: Frames
+    before: Mapping[tuple[str, ...], Counts]
     causes: Sequence[Cause]
     axis: LogAxis
     run: str
     past: Past | None
     bases: Container[str]
+    held: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +153,7 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, th
         margin_value=words.margin_value(standing.ratio),
         focus=words.quantity(standing.stage, standing.quantity),
         drawn=words.quantity(*charted[-2:]).lower() if charted else "",
-        strip=charts.strip(counts, material.axis),
+        strip=distributions.strip(counts, material.axis, material.before.get(charted) if charted else None),
         said=tuple(
             (f"#cause-{place}", causes.sentence(cause))
             for place, cause in enumerate(material.causes, start=1)
@@ -153,7 +161,7 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, th
         ),
         quantities=tuple(_quantity(row, cell, material) for row in rows.verdicts),
         charts=(
-            *(_charts(material.frames, charted) if charted else ()),
+            *(_charts(material, charted) if charted else ()),
             *theory,
         ),
         trend=_trend(material.past, cell, charted),
@@ -180,11 +188,10 @@ def _charted(frames: Frames, cell: Cell, verdicts: Sequence[Mapping[str, Any]]) 
     return min(drawn)[-1] if drawn else None
 
 
-def _charts(frames: Frames, charted: tuple[str, ...]) -> tuple[Chart, ...]:
-    name = words.quantity(*charted[-2:])
-    return charts.distribution(frames.histograms[charted], name) + drivers.charts_of(
-        frames, frames.places[charted], name
-    )
+def _charts(material: Material, charted: tuple[str, ...]) -> tuple[Chart, ...]:
+    frames, name = material.frames, words.quantity(*charted[-2:])
+    drawn = distributions.distribution(frames.histograms[charted], name, material.before.get(charted))
+    return drawn + drivers.charts_of(frames, frames.places[charted], name)
 
 
 def _trend(past: Past | None, cell: Cell, charted: tuple[str, ...] | None) -> Trend | None:
@@ -200,8 +207,9 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
     ratio = float(row["worst_ratio"])
     judged = verdict not in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED)
     identity = str(row["worst_id"] or "")
-    counts = material.frames.histograms.get((*cell, stage, name), histogram.merge([]))
-    fits = material.frames.fits.get((*cell, stage, name), [])
+    place = (*cell, stage, name)
+    counts = material.frames.histograms.get(place, histogram.merge([]))
+    fits = material.frames.fits.get(place, [])
     return QuantityRow(
         anchor=links.quantity(cell, stage, name) if verdict in LINKED else "",
         stage=stage,
@@ -213,14 +221,21 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
         margin=words.standing(stage, ratio) if judged else "–",
         margin_value=words.margin_value(ratio),
         failing=f"{row['failing']} of {row['n']}" if judged else "–",
-        basis=words.clipped(str(row["basis"])),
-        broken="" if row["limit_id"] == HARD else str(row["limit_id"]),
+        basis="held against the baseline" if row["basis"] == CHANGED else words.clipped(str(row["basis"])),
+        broken="" if row["limit_id"] in (HARD, CHANGED) else str(row["limit_id"]),
         reason="" if verdict is Verdict.PASS else words.clipped(str(row["reason"])),
         known=known.said(fits),
         findings=" ".join(dict.fromkeys(name for names in fits for name in names)),
-        basis_href="#" + links.basis(str(row["basis"])) if row["basis"] in material.bases else "",
-        since=failing_since(material.past, [(*cell, stage, name)]) if material.past else "",
+        basis_href=_why(str(row["basis"]), material),
+        since=failing_since(material.past, [place]) if material.past else "",
         worst_id=identity,
         worst_href="#" + links.case(identity) if verdict in LINKED else "",
-        strip=charts.strip(counts, material.axis),
+        strip=distributions.strip(counts, material.axis, material.before.get(place)),
     )
+
+
+def _why(basis: str, material: Material) -> str:
+    """Where the page says why a limit is what it is; empty where it does not."""
+    if basis == CHANGED:
+        return "#comparison" if material.held else ""
+    return "#" + links.basis(basis) if basis in material.bases else ""

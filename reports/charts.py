@@ -1,7 +1,6 @@
-"""Geometry of the charts: from histograms and numbers to places and paths, which the macros only draw.
+"""Geometry of the small charts: from numbers to places and paths, which the macros only draw.
 
-Strips are placed in per cent of their width, so that they stretch with the page and nothing is
-distorted; the other charts have a fixed drawing of `WIDTH` by `HEIGHT` units.
+Every chart has a fixed drawing of `WIDTH` by `HEIGHT` units.
 """
 
 import math
@@ -9,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from accuracy import histogram
-from accuracy.histogram import Counts
-from reports.axes import LinearAxis, LogAxis, Tick, compact, covering, fitted
-from reports.words import count, number
+from reports.axes import LogAxis, Tick, compact, covering, fitted
+from reports.words import number
 
 WIDTH, HEIGHT = 320.0, 170.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 308.0, 14.0, 134.0
@@ -26,23 +22,6 @@ MOST_POINTS = 8
 """Places on an axis of names that can still be told apart."""
 
 RATIO = "error ÷ limit"
-
-QUANTILES = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strip:
-    """One distribution on a shared axis; places in per cent. Empty `note` where there is a drawing."""
-
-    note: str
-    description: str
-    p1: str = ""
-    p25: str = ""
-    p50: str = ""
-    largest: str = ""
-    whisker: str = ""
-    box: str = ""
-    beyond: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,77 +84,6 @@ def shared(charts: Sequence[Chart]) -> Shared:
     )
 
 
-def strip_axis(histograms: Sequence[Counts]) -> LogAxis:
-    """The axis that all strips share: error ÷ limit from the smallest 1 % to the largest, with 1 on it."""
-    ends = [value for counts in histograms for value in histogram.quantiles(counts, (0.01, 1.0))]
-    axis = covering(ends, start=3, end=97, always=(0.1, 2.0))
-    return LogAxis(low=max(axis.low, 1e-6), high=min(axis.high, 1e6), start=axis.start, end=axis.end)
-
-
-def strip(counts: Counts, axis: LogAxis) -> Strip:
-    """The quantile strip of error ÷ limit: whisker p1 to p99, box p25 to p75, median, maximum, limit."""
-    total = int(counts[1].sum())
-    if total == 0:
-        return Strip(note="no elements compared", description="no distribution")
-    values = dict(zip(QUANTILES, histogram.quantiles(counts, list(QUANTILES.values())), strict=True))
-    if values["max"] == 0:
-        return Strip(
-            note=f"all {count(total)} elements exact",
-            description=f"all {count(total)} elements are exact",
-        )
-    places = {name: axis.place(value) for name, value in values.items()}
-    spoken = ", ".join(f"{name} {number(values[name])}" for name in ("p50", "p99", "max"))
-    return Strip(
-        note="",
-        description=f"{count(total)} elements, error ÷ limit: {spoken}",
-        p1=compact(places["p1"]),
-        p25=compact(places["p25"]),
-        p50=compact(places["p50"]),
-        largest=compact(places["max"]),
-        whisker=compact(places["p99"] - places["p1"]),
-        box=compact(max(0.4, places["p75"] - places["p25"])),
-        beyond=not values["max"] <= 1,
-    )
-
-
-def distribution(counts: Counts, name: str) -> tuple[Chart, Chart]:
-    """ECDF and tail of error ÷ limit: F on a linear scale, and 1 − F on a log scale against the same axis."""
-    bins, number_in_bin = counts
-    total = int(number_in_bin.sum())
-    edges = np.array([histogram.centre(int(index)) for index in bins])
-    below = np.cumsum(number_in_bin) / total
-    x_axis = covering(_between(edges), start=LEFT, end=RIGHT, always=(0.5, 2.0))
-    x_axis = LogAxis(low=max(x_axis.low, 1e-6), high=min(x_axis.high, 1e6), start=LEFT, end=RIGHT)
-    rising = LinearAxis(low=0, high=1, start=BOTTOM, end=TOP)
-    falling = LogAxis(low=10.0 ** math.floor(math.log10(1 / total)), high=1.0, start=BOTTOM, end=TOP)
-    exceed = np.concatenate([[total], total - np.cumsum(number_in_bin)[:-1]]) / total
-    limit_x = compact(x_axis.place(1.0))
-    ratio = Scale(label=RATIO, ticks=_whole(x_axis.ticks(6)))
-    over = float(exceed[np.searchsorted(edges, 1.0)]) if not edges[-1] <= 1 else 0.0
-    said = f"{number(100 * over)} % of {count(total)} elements lie beyond the limit"
-    return (
-        Chart(
-            title=f"{name}, cumulative",
-            description=f"share of elements with at most this error ÷ limit; {said}",
-            x=ratio,
-            y=Scale(
-                label="share of elements",
-                ticks=tuple(Tick(place=f"{rising.place(share):.0f}", label=f"{share:g}") for share in (0, 0.5, 1)),
-            ),
-            lines=(Line(path=_steps(edges, below, x_axis, rising), kind="candidate"),),
-            limit_x=limit_x,
-        ),
-        Chart(
-            title=f"{name}, tail",
-            description=f"share of elements with a larger error ÷ limit, log scale; {said}",
-            x=ratio,
-            y=Scale(label="share beyond", ticks=_whole(falling.ticks(5))),
-            lines=(Line(path=_steps(edges, exceed, x_axis, falling), kind="candidate"),),
-            limit_x=limit_x,
-        ),
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Binned:
     """Per-case worst error ÷ limit in one bin of an input."""
@@ -215,7 +123,7 @@ def against_input(bins: Sequence[Binned], quantity: str, name: str) -> Chart:
         title=f"{quantity} against {name}",
         description=f"worst error ÷ limit of the cases by {name}, at most {number(_largest(bins))}",
         x=_named(name, [entry.label for entry in bins], places, step),
-        y=Scale(label=RATIO, ticks=_whole(y_axis.ticks(5))),
+        y=Scale(label=RATIO, ticks=whole(y_axis.ticks(5))),
         lines=tuple(Line(path=curve, kind=f"{kind} over-cases") for kind, curve in curves.items()),
         marks=marks,
         limit_y=compact(y_axis.place(1.0)),
@@ -268,7 +176,7 @@ def against_theory(points: Sequence[Expected], name: str, far: float) -> Chart:
         title=f"Quantization error of the weight against {name}, with theory",
         description=f"relative error of normal weights by {name}, at most {number(far)} standard deviations off theory",
         x=_named(name, [point.label for point in shown], places, step),
-        y=Scale(label="‖error‖ ÷ ‖weight‖; dotted: theory", ticks=_whole(axis.ticks(5))),
+        y=Scale(label="‖error‖ ÷ ‖weight‖; dotted: theory", ticks=whole(axis.ticks(5))),
         lines=(Line(path=reach, kind="reach"), *(Line(path=curve, kind=kind) for kind, curve in curves.items())),
     )
 
@@ -286,23 +194,9 @@ def _named(label: str, names: Sequence[str], places: Sequence[float], step: floa
     )
 
 
-def _whole(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
+def whole(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
     """Ticks at whole units of the drawing, which is finer than their pen."""
     return tuple(Tick(place=f"{float(tick.place):.0f}", label=tick.label) for tick in ticks)
-
-
-def _between(edges: NDArray[np.float64]) -> list[float]:
-    return [float(edge) for edge in (edges[0], edges[-1], *edges[edges > 0][:1])]
-
-
-def _steps(
-    edges: NDArray[np.float64], heights: NDArray[np.float64], x_axis: LogAxis, y_axis: LinearAxis | LogAxis
-) -> str:
-    points = [
-        (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
-        for edge, height in zip(edges, heights, strict=True)
-    ]
-    return path(simplified(points, PEN))
 
 
 def simplified(points: Sequence[tuple[float, float]], pen: float) -> list[tuple[float, float]]:

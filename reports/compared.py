@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy.case import Verdict
+from accuracy import histogram
+from accuracy.case import CELL, Verdict
 from accuracy.change import CellChange, Outcome, counts, listed
+from accuracy.histogram import Counts
 from reports import links, words
 from reports.frames import Cell
 
@@ -57,11 +59,15 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """The section: the baseline in words, how many checks became what, and those that changed."""
+    """The section: the baseline in words, how many checks became what, and those that changed.
+
+    `drawn` says whether its distributions stand on the page.
+    """
 
     baseline: str
     how: str
     why_not: str
+    drawn: bool
     counts: tuple[tuple[str, str, str, str], ...]
     lines: tuple[Line, ...]
     more: int
@@ -88,10 +94,20 @@ def build(
         baseline=str(manifest["baseline"]),
         how="the same layers on the same inputs, pair by pair" if paired else "other draws, by their sizes",
         why_not=str(facts.get("why_not", "")),
+        drawn=any(each.before_bins for each in changes),
         counts=_counts(changes),
         lines=tuple(_line(each, cells, cases) for each in told[:MOST]),
         more=max(0, len(told) - MOST),
     )
+
+
+def distributions(comparison: pd.DataFrame | None) -> dict[tuple[str, ...], Counts]:
+    """The baseline's histograms of error ÷ limit, by (case, device, dtype, stage, quantity), of those that have one."""
+    if comparison is None:
+        return {}
+    columns = [comparison[name] for name in (*CELL, "before_bins", "before_counts")]
+    found = {tuple(key): histogram.merge([(bins, number)]) for *key, bins, number in zip(*columns, strict=True)}
+    return {key: counts for key, counts in found.items() if len(counts[0])}
 
 
 def facts(manifest: Mapping[str, Any]) -> tuple[str, str]:
@@ -99,7 +115,8 @@ def facts(manifest: Mapping[str, Any]) -> tuple[str, str]:
     known = manifest.get("comparison") or {}
     why_not = str(known.get("why_not", ""))
     how = "" if not known or known.get("paired", True) else ", by sizes: its plan is another"
-    return f"{manifest['baseline'] or 'none'}{'' if why_not else how}", f"not comparable: {why_not}" if why_not else ""
+    baseline = str(manifest["baseline"] or "none").removeprefix("bitsandbytes ")
+    return f"{baseline}{'' if why_not else how}", f"not comparable: {why_not}" if why_not else ""
 
 
 def _counts(changes: Sequence[CellChange]) -> tuple[tuple[str, str, str, str], ...]:
@@ -115,8 +132,9 @@ def _line(each: CellChange, cells: set[Cell], cases: set[str]) -> Line:
     symbol, word, kind = SAID[each.outcome]
     place = Cell(each.case, each.device, each.dtype)
     pairs = words.count(each.n)
-    if each.identical or each.worse or each.better:
-        pairs += f": {each.identical} identical, {each.worse} worse, {each.better} better"
+    parts = ((each.identical, "identical"), (each.worse, "worse"), (each.better, "better"))
+    if said := ", ".join(f"{number} {what}" for number, what in parts if number):
+        pairs += f": {said}"
     return Line(
         symbol=symbol,
         word=word,
@@ -126,7 +144,7 @@ def _line(each: CellChange, cells: set[Cell], cases: set[str]) -> Line:
         quantity=f"{words.quantity(each.stage, each.quantity)} ({each.stage})",
         pairs=pairs,
         change=_change(each),
-        p="" if math.isnan(each.p) else f"{each.p:.1e}",
+        p="" if math.isnan(each.p) else words.number(float(f"{each.p:.2g}")),
         id=each.worst_id,
         href=f"#{links.case(each.worst_id)}" if each.worst_id in cases else "",
         reason=words.clipped(each.reason, 200),
@@ -145,5 +163,5 @@ def _change(each: CellChange) -> str:
         return "from 0" if each.effect > 0 else "to 0"
     factor = math.exp(each.effect)
     if abs(each.effect) > DOUBLED:
-        return f"{each.metric} × {factor:.3g}"
+        return f"{each.metric} × {words.number(factor)}"
     return f"{each.metric} {factor - 1:+.1%}"

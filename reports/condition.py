@@ -1,6 +1,7 @@
 """One condition on one input, and how a cut between two neighbouring values is put in words."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports import features
@@ -32,6 +33,16 @@ class Condition:
             return ""
         name = features.label(self.feature)
         return f"{name} {_plain(self.passes)} passes, {_plain(self.fails)} fails"
+
+
+def together(conditions: Iterable[Condition]) -> str:
+    """The conditions joined: `in_features ≥ 1024 and dtype = fp16`; what two say of one input names it once."""
+    told: list[str] = []
+    subject = ""
+    for text in (condition.text for condition in conditions):
+        told.append(text.removeprefix(subject) if subject and text.startswith(subject) else text)
+        subject = f"{text.partition(' is ')[0]} is " if " is " in text else ""
+    return " and ".join(told)
 
 
 def upward(name: str, low: float, high: float) -> Condition:

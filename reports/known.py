@@ -123,6 +123,12 @@ def fitting(case: str, device: str, check: str, reason: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for rule in rules for name in rule.findings))
 
 
+def linked(text: str) -> tuple[tuple[str, str], ...]:
+    """What `said` gives, in pieces with their addresses on the page; empty where a piece is no finding."""
+    pieces = re.split(rf"\b({IDENTITY.pattern})\b", text)
+    return tuple((piece, f"#finding={piece}" if place % 2 else "") for place, piece in enumerate(pieces) if piece)
+
+
 def said(rows: Iterable[Sequence[str]]) -> str:
     """What the findings say of failing rows (their fitting ids), in a few words; empty without rows."""
     fits = list(rows)

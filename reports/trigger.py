@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports.condition import Condition, downward, exact, upward
+from reports.condition import Condition, downward, exact, together, upward
 
 Mask = NDArray[np.bool_]
 
@@ -61,7 +61,7 @@ class Trigger:
     @property
     def text(self) -> str:
         """The conditions joined: `in_features ≥ 1024 and dtype = fp16`."""
-        return " and ".join(condition.text for condition in self.conditions)
+        return together(self.conditions)
 
 
 @dataclass(frozen=True, kw_only=True)

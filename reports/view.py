@@ -16,6 +16,7 @@ from reports import (
     charts,
     compared,
     dispatch,
+    distributions,
     explored,
     frames,
     gaps,
@@ -64,7 +65,7 @@ class CauseBlock:
     sentence: str
     where: str
     since: str
-    known: str
+    known: tuple[tuple[str, str], ...]
     evidence: str
     consequences: str
     worst_id: str
@@ -132,8 +133,18 @@ def build(
     prepared = frames.prepare(manifest, observations, verdicts)
     standing = matrix.standings(prepared)
     found = causes.find(prepared)
-    axis = charts.strip_axis(list(prepared.histograms.values()))
-    material = Material(frames=prepared, causes=found, axis=axis, run=run, past=past, bases=manifest.get("bases", {}))
+    before = compared.distributions(comparison)
+    axis = distributions.strip_axis([*prepared.histograms.values(), *before.values()])
+    material = Material(
+        frames=prepared,
+        before=before,
+        causes=found,
+        axis=axis,
+        run=run,
+        past=past,
+        bases=manifest.get("bases", {}),
+        held=comparison is not None,
+    )
     sections = cells.build(material, standing)
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
@@ -212,7 +223,7 @@ def _cause(  # noqa: PLR0917  what a block is made of
         sentence=causes.sentence(cause),
         where=causes.where(cause, devices),
         since=head.since(cause, past),
-        known=cause.known,
+        known=known.linked(cause.known),
         evidence=causes.evidence(cause),
         consequences=causes.consequences(cause),
         worst_id=cause.worst_id,

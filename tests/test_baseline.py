@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import __version__, baseline, limits, nightly, store, verdicts
+from accuracy import baseline, limits, nightly, store, verdicts
 from accuracy.baseline import Against
 from accuracy.case import CELL, Verdict
 from accuracy.change import CellChange, Outcome
@@ -101,7 +101,7 @@ def test_five_percent_more_error_than_the_baseline_blocks_and_less_does_not(
     run: store.Run, factor: float, outcome: str
 ) -> None:
     """Within every limit, so that only the comparison sees it; the summary's first reason says so."""
-    against = baseline.compared(scaled(run, factor), run.observations, __version__, BY.change)
+    against = baseline.compared(scaled(run, factor), run.observations, run.manifest, BY.change)
     today = pd.Timestamp("2026-11-22").date()
     judged = nightly.judged_run(run.observations, run.manifest["cases"], BY, (), today, against=against)
     mine = judged.verdicts[(judged.verdicts["stage"] == "quantization") & (judged.verdicts["dtype"] == "float32")]
@@ -113,14 +113,30 @@ def test_five_percent_more_error_than_the_baseline_blocks_and_less_does_not(
         assert "output is newly worse than bitsandbytes" in judged.summary["reasons"][0]["text"]
 
 
+def test_a_page_can_draw_the_baseline_if_its_limits_were_the_same(run: store.Run) -> None:
+    """As many elements as were compared in the baseline's planned rows; other bounds mean another error ÷ limit."""
+    against = baseline.compared(run, run.observations, run.manifest, BY.change)
+    other = baseline.compared(run, run.observations, run.manifest | {"bounds": {}}, BY.change)
+    planned = run.observations[run.observations["origin"] != "explored"]
+    rows = planned.groupby(list(CELL))["ratio_counts"]
+    elements = {key: sum(int(each.sum()) for each in counts) for key, counts in rows}
+
+    assert {
+        tuple(getattr(each, part) for part in CELL): sum(each.before_counts) for each in against.changes
+    } == elements
+    assert max(elements.values()) > 0
+    assert not any(each.before_counts for each in other.changes)
+
+
 def test_other_draws_are_compared_by_size_if_the_same_version_drew_them(run: store.Run) -> None:
     """Else they come from another distribution, and the gap is named."""
     drawn = run.observations["origin"] == "sample"
     others = replace(run, observations=run.observations.assign(id=run.observations["id"].where(~drawn, "f" * 16)))
 
-    same = baseline.compared(others, run.observations, __version__, BY.change)
-    older = baseline.compared(others, run.observations, "0.0", BY.change)
-    none = baseline.compared(run, run.observations.assign(device="xpu"), __version__, BY.change)
+    older_version = run.manifest | {"accuracy": "0.0"}
+    same = baseline.compared(others, run.observations, run.manifest, BY.change)
+    older = baseline.compared(others, run.observations, older_version, BY.change)
+    none = baseline.compared(run, run.observations.assign(device="xpu"), run.manifest, BY.change)
 
     assert (same.paired, same.why_not) == (False, "")
     assert {change.outcome for change in same.changes} <= {Outcome.WITHIN_NOISE, Outcome.NOT_COMPARED}
@@ -148,6 +164,7 @@ def test_the_users_baseline_is_used_until_it_is_cleared(
     page = (tmp_path / "night" / "report.html").read_text(encoding="utf-8")
     assert '<section id="comparison"' in page
     assert "No check has changed beyond noise." in page
+    assert page.count('<path class="line baseline"') == page.count('<path class="line candidate"') > 0
 
 
 def test_a_baseline_that_is_gone_or_changed_is_refused_before_anything_is_run(

@@ -44,7 +44,8 @@ def run() -> data.Run:
 @pytest.fixture(scope="module")
 def address(run: data.Run, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("run") / "report.html"
-    page = render(run.manifest, run.observations, run.verdicts, run.summary, run="2026-11-22-nightly")
+    parts = ({**run.manifest, "baseline": "bitsandbytes 0.50.1"}, run.observations, run.verdicts, run.summary)
+    page = render(*parts, run="2026-11-22-nightly", comparison=data.identical(run))
     file.write_text(page, encoding="utf-8")
     return file.as_uri()
 

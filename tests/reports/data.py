@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accuracy import judge, limits, store, verdicts
-from accuracy.case import Observation, short_hash
+from accuracy import baseline, change, judge, limits, store, verdicts
+from accuracy.case import CELL, Observation, short_hash
+from accuracy.change import CellChange, Outcome
 from accuracy.histogram import SHIFT, merge
 from accuracy.waivers import Waiver
 
@@ -175,6 +176,15 @@ def repeated(run: Run, times: int, *, devices: Sequence[str] = ("cpu", "cpu:avx2
         for copy in range(1, times)
     ]
     return assemble(pd.concat(copies, ignore_index=True), devices=devices, missing={})
+
+
+def identical(run: Run) -> pd.DataFrame:
+    """The comparison of a run with itself: nothing has changed, and the baseline's distributions are its own."""
+    shared: dict[str, Any] = {"outcome": Outcome.IDENTICAL, "metric": "", "effect": math.nan, "p": math.nan}
+    shared |= {"n": 1, "identical": 1, "worse": 0, "better": 0, "broken": 0, "worst_id": "", "reason": ""}
+    cells = run.verdicts[list(CELL)].to_dict("records")
+    changes = [CellChange(**{str(name): value for name, value in cell.items()} | shared) for cell in cells]
+    return change.frame(baseline.drawn(changes, run.observations, (run.manifest, run.manifest)))
 
 
 def noted(run: Run) -> Run:

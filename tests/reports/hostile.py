@@ -1,12 +1,16 @@
 """Strings that broke other pages, and runs that carry one of them wherever a run can carry text."""
 
 import json
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 import data
 import pandas as pd
 
-from accuracy import history
+from accuracy import change, history, limits, plan
+from accuracy.case import Task
+from accuracy.cases import CASES
+from accuracy.change import CellChange, Outcome
 from accuracy.history import History
 from accuracy.path import CHAINS, LINKS
 from accuracy.signature import Signature, Signatures, Signed
@@ -40,6 +44,15 @@ def small_run() -> data.Run:
     return data.failing(per_case=1, cases={"linear4bit-fp4-train": "Linear4bit"}, devices=("cpu",))
 
 
+@cache
+def real_rows() -> pd.DataFrame:
+    """Rows of a config that this version has, on a device that it knows: their failures have scripts."""
+    case = CASES["linear4bit-fp4-train"]
+    task = Task(case=case.name, config=case.published[0], seed=1, origin="sample")
+    return small_run().observations.assign(**plan.rows([task])[0])
+
+
+@lru_cache(maxsize=2)
 def hostile(payload: str) -> data.Run:
     """A run with the payload in every text it can carry."""
     run = small_run()
@@ -53,15 +66,23 @@ def hostile(payload: str) -> data.Run:
     ids = observations["id"] == observations.at[first, "id"]
     observations.loc[ids, "config"] = json.dumps(config)
     observations.loc[ids, "status"] = "crash"
-    again = data.assemble(observations, cases={payload: payload}, devices=[payload], missing={payload + "2": payload})
+    quoted = real_rows().assign(**dict.fromkeys(("reason", "observed", "device_name", "lower"), payload))
+    cases = {payload: payload, str(quoted["case"].iloc[0]): payload}
+    again = data.assemble(
+        pd.concat([observations, quoted], ignore_index=True),
+        cases=cases,
+        devices=[payload, "cpu"],
+        missing={payload + "2": payload},
+    )
     manifest = dict(again.manifest) | {"profile": payload, "accuracy": payload, "limits_hash": payload}
-    manifest["versions"] = {payload: payload, "bitsandbytes": payload}
+    manifest["versions"] = {payload: "1.0", payload + "2": payload, "bitsandbytes": payload}
+    manifest["bounds"] = vars(limits.load().bounds)
     manifest["environment"] = {payload: {payload: payload}}
-    manifest["cases"] = {payload: {"layer": payload, "claim": payload, "strata": [payload]}}
+    manifest["cases"] = {name: {"layer": payload, "claim": payload, "strata": [payload]} for name in cases}
     manifest["bases"] = {payload: payload}
     manifest |= dict.fromkeys(("baseline", "created", "hash", "plan_hash", "seed"), payload)
     manifest["unusable"] = {payload: payload}
-    manifest["devices"] = {**manifest["devices"], "found": {payload: payload}}
+    manifest["devices"] = {**manifest["devices"], "found": {payload: payload, "cpu": payload}}
     step = {"path": payload, "layers": [payload, "other"], "built": True, "unreached": {"other": payload}}
     manifest["paths"] = {payload: [step]}
     matrix = {"created": payload, "versions": {payload: payload}, "summary": [payload], "columns": [payload]}
@@ -75,6 +96,15 @@ def hostile(payload: str) -> data.Run:
         verdicts=again.verdicts,
         summary=dict(again.summary) | {"reasons": reasons},
     )
+
+
+def compared(payload: str) -> pd.DataFrame:
+    """A comparison with the payload in every text, of each outcome once, and with what the baseline measured."""
+    texts: dict[str, Any] = dict.fromkeys(("case", "device", "dtype", "stage", "quantity"), payload)
+    texts |= dict.fromkeys(("metric", "worst_id", "reason"), payload)
+    numbers: dict[str, Any] = {"n": 9, "identical": 3, "worse": 4, "better": 2, "broken": 1, "effect": 0.1, "p": 1e-6}
+    before: dict[str, Any] = {"before_bins": (4000, 4064), "before_counts": (8, 1)}
+    return change.frame(CellChange(outcome=outcome, **texts, **numbers, **before) for outcome in Outcome)
 
 
 def signed(payload: str) -> Signatures:

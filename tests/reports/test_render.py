@@ -1,5 +1,6 @@
 """The page as a whole: it agrees with the run, escapes what it shows, and is the same for the same data."""
 
+import ast
 import base64
 import hashlib
 import html
@@ -10,8 +11,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import data
+import pandas as pd
 import pytest
-from hostile import PAYLOADS, hostile, nights, signed
+from hostile import PAYLOADS, compared, hostile, nights, signed
 
 from reports import nights as index
 from reports import past, view, words
@@ -28,8 +30,9 @@ RUNS = {
 SMALL = {"per_case": 6}
 
 
-def page_of(run: data.Run) -> str:
-    return render(run.manifest, run.observations, run.verdicts, run.summary, run="2026-11-22-nightly")
+def page_of(run: data.Run, *, comparison: pd.DataFrame | None = None) -> str:
+    parts = (run.manifest, run.observations, run.verdicts, run.summary)
+    return render(*parts, run="2026-11-22-nightly", comparison=comparison)
 
 
 @cache
@@ -170,6 +173,14 @@ def test_links_within_the_page_arrive(page: str) -> None:
     assert targets <= set(ids)
 
 
+def test_every_section_is_reached_from_the_navigation(page: str) -> None:
+    """In the order of the page; the reasons are on the first screen."""
+    links = re.findall(r'href="#(\w+)"', page.partition("<nav")[2].partition("</nav>")[0])
+    sections = re.findall(r'<section id="(\w+)"', page)
+
+    assert links == [section for section in sections if section != "why"]
+
+
 def test_nothing_on_the_page_points_outside(page: str) -> None:
     for tag, attributes in Elements(page).found:
         for name in ("href", "src", "action", "srcset", "xlink:href"):
@@ -221,12 +232,12 @@ def test_a_run_that_measured_nothing_claims_nothing() -> None:
 
 
 def test_a_night_of_fifty_cells_fits_well_in_a_megabyte() -> None:
-    """54 cells, 2,000 cases: three quarters of what a mail server takes; five times the cases in twice that."""
+    """54 cells, 2,000 cases, with a baseline in every chart; five times the cases, without one, in twice that."""
     cases = {name: layer for name, layer in data.CASES.items() if name != "embedding4bit-fp4"}
     some = data.failing(per_case=28, cases=cases)
     run = data.repeated(some, 8)
     assert run.observations["id"].nunique() >= 2000
-    assert len(page_of(run).encode()) <= 750_000
+    assert len(page_of(run, comparison=data.identical(run)).encode()) <= 850_000
     five = data.repeated(some, 40)
     assert five.observations["id"].nunique() >= 10_000
     assert len(page_of(five).encode()) <= 1_500_000
@@ -238,7 +249,7 @@ def shape(page: str) -> set[tuple[str, tuple[str, ...]]]:
 
 
 def hostile_pages(payload: str) -> tuple[str, str]:
-    """The report, with signatures and a past, and the index of nights, with the payload in every text."""
+    """The report, with signatures, a past and a baseline, and the index of nights, with the payload in every text."""
     run, known = hostile(payload), nights(payload)
     page = view.build(
         run.manifest,
@@ -248,6 +259,7 @@ def hostile_pages(payload: str) -> tuple[str, str]:
         run=payload,
         signatures=signed(payload),
         past=past.build(known, payload, run.manifest, run.verdicts),
+        comparison=compared(payload),
     )
     return html_of(page), index.html(index.build(known, to="."))
 
@@ -255,6 +267,21 @@ def hostile_pages(payload: str) -> tuple[str, str]:
 @cache
 def harmless_shapes() -> list[set[tuple[str, tuple[str, ...]]]]:
     return [shape(page) for page in hostile_pages("harmless")]
+
+
+def programs(page: str) -> list[str]:
+    """The scripts of a page, each as the tree that Python makes of it without its docstring, which names versions."""
+    found = re.findall(r'<code class="program">(.*?)</code>', page, re.DOTALL)
+    trees = [ast.parse(html.unescape(text)) for text in found]
+    assert all(ast.get_docstring(tree) for tree in trees)
+    return [ast.dump(ast.Module(body=tree.body[1:], type_ignores=[])) for tree in trees]
+
+
+@cache
+def harmless_programs() -> list[str]:
+    found = programs(hostile_pages("harmless")[0])
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
@@ -266,6 +293,7 @@ def test_hostile_text_stays_text(payload: str) -> None:
         assert not any(letter in page for letter in "\x00\x1b\u202e\u2066\u2028\ufeff")
         page.encode()
     assert words.visible(payload) in {cell["case"] for cell in island(pages[0])["cells"]}
+    assert programs(pages[0]) == harmless_programs()
 
 
 def test_there_are_at_least_sixty_payloads() -> None:
