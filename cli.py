@@ -13,7 +13,7 @@ import typer
 from accuracy.arguments import load_baseline, load_library, load_limits, load_waivers, opened, seconds, sharing
 from commands import baselines, evidence, fleet, folders, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
-from reports.terminal import INTERRUPTED, conclude, fail, one_line_errors
+from reports.terminal import INTERRUPTED, conclude, fail, not_measured, one_line_errors
 
 app = typer.Typer(
     help="Differential numerical accuracy of bitsandbytes' quantized layers.",
@@ -124,6 +124,7 @@ def nightly(
             exit_code = INTERRUPTED if result.interrupted else result.summary["exit_code"]
             for event in (*told.cells(result.verdicts), told.done(result.summary, exit_code=exit_code)):
                 emit(event)
+        not_measured(result.manifest)
     publish.announce(page, os.environ)
     conclude(folder, result.summary, exit_code=exit_code, quiet=str(events) == "-")
 

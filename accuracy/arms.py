@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from accuracy import baseline, change, compare, store, verdicts
+from accuracy import baseline, change, compare, store, unpaired, verdicts
 from accuracy.change import CellChange, ComparisonError
 from accuracy.devices import probe
 from accuracy.library import Library
@@ -73,20 +73,26 @@ def prepared(libraries: Sequence[Library], options: Options, known: Mapping[str,
     return [prepare(request, probe(request.interpreter, request.overlay)) for request in requests]
 
 
-def compared(base: store.Run, candidate: store.Run, by: Change, *, unpaired: bool) -> list[CellChange]:
+def compared(base: store.Run, candidate: store.Run, by: Change, *, pairs: bool) -> list[CellChange]:
     """One entry a cell; see `accuracy.compare`.
 
     Raises:
-        ComparisonError: if the runs have different plans and pairs are wanted, or no device in common.
+        ComparisonError: if the runs have different plans and pairs are wanted, or different bounds and they are not,
+            or no device in common.
     """
-    if not unpaired:
+    if pairs:
         same_plan(base.manifest, plan_of(candidate.manifest))
+    elif any(base.manifest.get(name) != candidate.manifest.get(name) for name in baseline.SCALE):
+        raise ComparisonError(
+            "the runs were measured with different bounds or versions of accuracy, in units of which runs of "
+            "different plans are compared; measure both with this one"
+        )
     devices = [set(run.manifest["devices"]["found"]) for run in (base, candidate)]
     if not devices[0] & devices[1]:
         names = [", ".join(sorted(there)) or "none" for there in devices]
         raise ComparisonError(f"no device in common: {names[0]} and {names[1]}; run both on the same")
-    rule = compare.unpaired if unpaired else compare.compare
-    changes = rule(base.observations, candidate.observations, by)
+    compare_runs = compare.compare if pairs else unpaired.compare
+    changes = compare_runs(base.observations, candidate.observations, by)
     return baseline.drawn(changes, base.observations, (base.manifest, candidate.manifest))
 
 

@@ -56,7 +56,7 @@ def compared(base: store.Run, candidate: pd.DataFrame, scale: Mapping[str, Any],
     which are exchangeable as long as the same version of accuracy drew them. `scale` has the entries `SCALE` of
     the candidate's manifest.
     """
-    from accuracy import compare  # SciPy's statistics take half a second, which no other command has to wait
+    from accuracy import compare, unpaired  # SciPy's statistics take half a second, which no other command has to wait
 
     devices, cases = set(candidate["device"]), set(candidate["case"])
     before = base.observations[base.observations["case"].isin(cases) & base.observations["device"].isin(devices)]
@@ -71,7 +71,12 @@ def compared(base: store.Run, candidate: pd.DataFrame, scale: Mapping[str, Any],
     if base.manifest["accuracy"] != scale["accuracy"]:
         drew = f"accuracy {base.manifest['accuracy']} drew its plan and {scale['accuracy']} this one"
         return replace(found, paired=False, why_not=f"the plans differ, and {drew}; make a new baseline")
-    changes = compare.unpaired(before, candidate, by)
+    if any(base.manifest.get(name) != scale.get(name) for name in SCALE):
+        return replace(found, paired=False, why_not="the plans differ, and so do the bounds; make a new baseline")
+    changes = unpaired.compare(before, candidate, by)
+    if all(each.outcome is Outcome.NOT_COMPARED for each in changes):
+        few = f"no cell has {by.least_pairs:.0f} cases of the sample in both; run the baseline's seed, or more examples"
+        return replace(found, paired=False, why_not=f"the plans differ, and {few}")
     return replace(found, paired=False, changes=drawn(changes, before, (base.manifest, scale)))
 
 

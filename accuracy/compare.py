@@ -6,46 +6,28 @@ size, tested pair by pair (docs/method.md, "Release against release").
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from accuracy.case import CELL, Status
 from accuracy.change import CellChange, Outcome
 from accuracy.limits import Change
+from accuracy.sizes import Numbers, Test, adjusted, log_change, outcome_of, reason_of
 
-Numbers: TypeAlias = NDArray[np.float64]
+BAD = (Status.FAIL, Status.CRASH, Status.TIMEOUT)
 
 PAIR = ("id", "device", "stage", "quantity")
 """What names a measurement in both runs."""
 
-BAD = (Status.FAIL, Status.CRASH, Status.TIMEOUT)
-SAMPLE = ("sample",)
 METRICS = {"rel_fro": "rel_fro_floor", "abs_p99": "abs_p99_floor"}
 """The sizes that are compared, each with the field of `Change` below which a change of it does not count."""
-
-NEVER_BOTH = 50.0
-"""Log ratio that stands for a change from or to an exact zero: larger than that of any two floats that occur."""
 
 COLUMNS = (
     *PAIR, "case", "dtype", "origin", "status", "digest", "special_mismatch", "rel_fro", "abs_p99", "reason",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Test:
-    """One two-sided test of one metric in one cell; `p` is NaN where there were too few pairs."""
-
-    metric: str
-    effect: float
-    floor: float
-    p: float
-    worst_id: str
 
 
 def compare(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> list[CellChange]:
@@ -61,48 +43,11 @@ def compare(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> list
         for key, group in both.groupby(list(CELL), sort=False)
     ]
     tests = [_tests(group, by) for _, group in groups]
-    holm, hochberg = _adjusted([test.p for found in tests for test in found])
+    holm, hochberg = adjusted([test.p for found in tests for test in found])
     entries, position = [], 0
     for (cell, group), found in zip(groups, tests, strict=True):
         p = slice(position, position + len(found))
-        entries.append(_entry(cell, group, _size_outcome(found, holm[p], hochberg[p], by)))
-        position += len(found)
-    return entries
-
-
-def unpaired(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> list[CellChange]:
-    """The same for runs of different plans, from one number a case: Mann and Whitney's test instead of pairs.
-
-    Only cases of the sample at large are exchangeable, and no pair says what failed before: two runs whose cells
-    fail are compared by their sizes alone.
-    """
-    one, two = (_measured(frame[frame["origin"].isin(SAMPLE)]) for frame in (baseline, candidate))
-    cells = list(dict.fromkeys([*_cells(one), *_cells(two)]))
-    by_cell = [dict(iter(frame.groupby(list(CELL), sort=False))) for frame in (one, two)]
-    tests = [_unpaired_tests(by_cell[0].get(cell), by_cell[1].get(cell), by) for cell in cells]
-    holm, hochberg = _adjusted([test.p for found in tests for test in found])
-    entries, position = [], 0
-    for cell, found in zip(cells, tests, strict=True):
-        p = slice(position, position + len(found))
-        place: dict[str, Any] = dict(zip(CELL, cell, strict=True))
-        n = min(len(group.get(cell, ())) for group in by_cell)
-        outcome, test, adjusted = _size_outcome(found, holm[p], hochberg[p], by)
-        entries.append(
-            CellChange(
-                **place,
-                outcome=outcome if n else Outcome.NOT_COMPARED,
-                n=n,
-                identical=0,
-                worse=0,
-                better=0,
-                broken=0,
-                metric=test.metric if test else "",
-                effect=test.effect if test else math.nan,
-                p=adjusted,
-                worst_id="",
-                reason=_size_reason(outcome, test, adjusted),
-            )
-        )
+        entries.append(_entry(cell, group, outcome_of(found, holm[p], hochberg[p], by)))
         position += len(found)
     return entries
 
@@ -126,14 +71,14 @@ def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, _Test | None, float]) -> CellChange:
+def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, Test | None, float]) -> CellChange:
     broken = group[group["status_c"].isin(BAD) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
     mended = group[group["status_b"].isin(BAD) & (group["status_c"] == Status.OK)]
     gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(BAD) & ~group["ended"]]
     new = group[~group["measured_b"] & group["measured_c"] & ~group["status_b"].isin(BAD)]
     differing = group[group["measured_b"] & group["measured_c"] & ~group["identical"]]
     outcome, test, p = said
-    reason, shown = _size_reason(outcome, test, p), test.worst_id if test else ""
+    reason, shown = reason_of(outcome, test, p), test.worst_id if test else ""
     if len(broken):
         outcome, reason, shown = Outcome.REGRESSED, _broken_reason(broken), str(broken["id"].iloc[0])
     elif outcome is not Outcome.REGRESSED and len(gone):
@@ -177,7 +122,7 @@ def _broken_reason(broken: pd.DataFrame) -> str:
     return f"{what} in {len(broken)} case{'' if len(broken) == 1 else 's'}; {row['reason_c']}"
 
 
-def _tests(group: pd.DataFrame, by: Change) -> list[_Test]:
+def _tests(group: pd.DataFrame, by: Change) -> list[Test]:
     """Wilcoxon's signed-rank test of each metric over the pairs that differ; identical pairs say nothing of size."""
     differing = group[group["measured_b"] & group["measured_c"] & ~group["identical"]]
     tests = []
@@ -188,87 +133,10 @@ def _tests(group: pd.DataFrame, by: Change) -> list[_Test]:
             continue
         p = float(stats.wilcoxon(moved).pvalue) if len(moved) >= by.least_pairs else math.nan
         worst = str(differing["id"].to_numpy()[int(np.argmax(np.abs(change)))])
-        tests.append(
-            _Test(metric=metric, effect=float(np.median(moved)), floor=getattr(by, floor), p=p, worst_id=worst)
-        )
+        tests.append(Test(metric=metric, effect=float(np.median(moved)), floor=getattr(by, floor), p=p, worst_id=worst))
     return tests
-
-
-def _unpaired_tests(one: pd.DataFrame | None, two: pd.DataFrame | None, by: Change) -> list[_Test]:
-    if one is None or two is None or min(len(one), len(two)) < by.least_pairs:
-        return []
-    tests = []
-    for metric, floor in METRICS.items():
-        before, after = (group[metric].dropna().to_numpy(dtype=float) for group in (one, two))
-        if min(len(before), len(after)) < by.least_pairs or not (before.any() or after.any()):
-            continue
-        median = [float(np.median(values)) for values in (before, after)]
-        effect = float(_log(np.array([median[1]]), np.array([median[0]]))[0])
-        p = float(stats.mannwhitneyu(before, after).pvalue)
-        tests.append(_Test(metric=metric, effect=effect, floor=getattr(by, floor), p=p, worst_id=""))
-    return tests
-
-
-def _size_outcome(
-    tests: Sequence[_Test], holm: Sequence[float], hochberg: Sequence[float], by: Change
-) -> tuple[Outcome, _Test | None, float]:
-    """The most telling of a cell's tests: what it says, itself, and its adjusted p."""
-    said: list[tuple[Outcome, _Test, float]] = []
-    for test, strict, loose in zip(tests, holm, hochberg, strict=True):
-        beyond = abs(test.effect) > math.log1p(test.floor)
-        if beyond and strict < by.holm:
-            said.append((Outcome.REGRESSED if test.effect > 0 else Outcome.IMPROVED, test, strict))
-        elif beyond and loose < by.benjamini_hochberg:
-            said.append((Outcome.CHANGED, test, loose))
-    order = (Outcome.REGRESSED, Outcome.CHANGED, Outcome.IMPROVED)
-    if said:
-        return min(said, key=lambda each: order.index(each[0]))
-    if tests:
-        return Outcome.WITHIN_NOISE, tests[0], holm[0]
-    return Outcome.WITHIN_NOISE, None, math.nan
-
-
-def _size_reason(outcome: Outcome, test: _Test | None, p: float) -> str:
-    if test is None or outcome is Outcome.WITHIN_NOISE:
-        return ""
-    if abs(test.effect) > NEVER_BOTH / 2:
-        return f"{test.metric} was 0 in one of the runs, adjusted p = {p:.1e}"
-    direction = "larger" if test.effect > 0 else "smaller"
-    return f"{test.metric} is {abs(math.expm1(test.effect)):.1%} {direction} in the median, adjusted p = {p:.1e}"
 
 
 def _log_ratio(pairs: pd.DataFrame, metric: str) -> Numbers:
     """log(candidate ÷ baseline) of each pair; 0 where either was not measured."""
-    return _log(pairs[f"{metric}_c"].to_numpy(dtype=float), pairs[f"{metric}_b"].to_numpy(dtype=float))
-
-
-def _log(after: Numbers, before: Numbers) -> Numbers:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.log(after) - np.log(before)
-    limited: Numbers = np.clip(np.nan_to_num(change, nan=0.0), -NEVER_BOTH, NEVER_BOTH)
-    return limited
-
-
-def _measured(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["status"].isin([Status.OK, Status.FAIL])]
-
-
-def _cells(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-    return list(rows[list(CELL)].drop_duplicates().itertuples(index=False, name=None))
-
-
-def _adjusted(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """p-values adjusted by Holm (1979) and by Benjamini and Hochberg (1995), over those that are numbers.
-
-    A test that was not made has p = 1.
-    """
-    p = np.array([1.0 if math.isnan(value) else value for value in values])
-    made = int(sum(not math.isnan(value) for value in values))
-    if made == 0:
-        return p.tolist(), p.tolist()
-    order = np.argsort(p, kind="stable")
-    holm = np.empty_like(p)
-    holm[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.maximum(made - np.arange(len(p)), 1)))
-    hochberg = np.ones_like(p)
-    hochberg[order[:made]] = stats.false_discovery_control(p[order[:made]])
-    return holm.tolist(), hochberg.tolist()
+    return log_change(pairs[f"{metric}_c"].to_numpy(dtype=float), pairs[f"{metric}_b"].to_numpy(dtype=float))

@@ -22,6 +22,9 @@ from platformdirs import user_cache_path
 
 NAME: Final = "bitsandbytes"
 RECORD: Final = "library.json"
+NEWEST: Final = 6
+"""So many releases are named when the one asked for does not exist."""
+
 _VERSION: Final = re.compile(r"[0-9]+(\.[0-9a-z]+)*(\+[0-9a-z.]+)?")
 
 
@@ -114,7 +117,7 @@ def _download(version: str, folder: Path, interpreter: str) -> Path:
         raise LibraryError(f"pip saw no release of {NAME} at all; is the network there? It says: {_last(said)}")
     if "No matching distribution" in said:
         known = re.search(r"from versions: ([^)]*)\)", said)
-        listed = f" of {known[1]}" if known else ""
+        listed = f" like {', '.join(known[1].split(', ')[-NEWEST:])}" if known else ""
         raise LibraryError(f"there is no {NAME} {version} for this platform; choose one{listed}")
     raise LibraryError(f"pip cannot fetch {NAME} {version}: {_last(said)}")
 
@@ -124,7 +127,8 @@ def _keep(wheel: Path, temporary: Path, folder: Path, asked: str, interpreter: s
     site = temporary / "site"
     said = _pip(("install", "--no-deps", "--no-index", "--no-compile", "--target", str(site), str(wheel)), interpreter)
     if not (site / NAME / "__init__.py").is_file():
-        raise LibraryError(f"{wheel.name} cannot be unpacked here: {_last(said)}; give a wheel for this platform")
+        why = _last(said).removeprefix(f"{wheel.name} ").removesuffix(".")
+        raise LibraryError(f"{wheel.name} cannot be unpacked here: {why}; give a wheel for this platform")
     library = temporary / "library"
     library.mkdir()
     site.rename(library / "site")
@@ -154,16 +158,21 @@ def _kept(folder: Path, asked: str) -> Library:
 
 
 def _damaged(site: Path) -> Iterator[str]:
-    """The files of an unpacked wheel that are not what its RECORD says, by name."""
+    """The files of an unpacked wheel that are not what its RECORD says, or not in it, by name."""
     (record,) = site.glob(f"{NAME}-*.dist-info/RECORD")
+    known = set()
     with record.open(encoding="utf-8", newline="") as lines:
         for name, digest, _ in csv.reader(lines):
+            known.add(name)
             if not digest:
                 continue
             algorithm, _, expected = digest.partition("=")
             seen = hashlib.new(algorithm, (site / name).read_bytes()).digest()
             if base64.urlsafe_b64encode(seen).rstrip(b"=").decode() != expected:
                 yield name
+    for path in site.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and path.relative_to(site).as_posix() not in known:
+            yield path.relative_to(site).as_posix()
 
 
 def _pip(arguments: Sequence[str], interpreter: str) -> str:

@@ -47,7 +47,7 @@ def compare(
         sides = [folders.side(asked) for asked in (base, candidate)]
         folder = out or (None if all(side.run for side in sides) else Path("runs") / f"{now:%Y%m%d-%H%M%S}-compare")
         runs = folders.measured(sides, options, folder, unpaired=unpaired)
-        found = arms.compared(runs[0], runs[1], options.limits.change, unpaired=unpaired)
+        found = arms.compared(runs[0], runs[1], options.limits.change, pairs=not unpaired)
         document = arms.document(runs[0].manifest, runs[1].manifest, found)
         page = folder and folders.compared(folder, runs, found, document, paired=not unpaired)
     for line in changes.lines(found):

@@ -1,6 +1,6 @@
 """How commands end: errors as one line, the verdict last, and exit codes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,6 +57,14 @@ def one_line_errors() -> Iterator[None]:
         UsageError,
     ) as error:
         fail(str(error))
+
+
+def not_measured(manifest: Mapping[str, Any]) -> None:
+    """One line on stderr for each device on which nothing could be measured, with the reason."""
+    from reports.words import one_line
+
+    for device, reason in {**manifest["devices"]["missing"], **manifest["unusable"]}.items():
+        typer.echo(one_line(f"accuracy: {device}: {reason}"), err=True)
 
 
 def conclude(folder: Path, summary: dict[str, Any], *, exit_code: int, quiet: bool = False) -> NoReturn:

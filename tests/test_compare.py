@@ -1,7 +1,6 @@
 """Release against release: what is said of pairs that were made up so that the answer is known."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ import pytest
 
 from accuracy import limits
 from accuracy.change import CellChange, Outcome, counts, got_worse
-from accuracy.compare import compare, unpaired
+from accuracy.compare import compare
 
 BY = limits.load().change
-CELLS = 40
+CELLS = 10
 PAIRS = 30
 
 
@@ -105,26 +104,11 @@ def test_a_sure_change_of_one_percent_is_noise() -> None:
     assert of(changes, 3).p < BY.holm
 
 
-@pytest.mark.parametrize("rule", [compare, unpaired])
-def test_fifty_comparisons_of_equal_releases_raise_at_most_one_alarm(
-    rule: Callable[[pd.DataFrame, pd.DataFrame, limits.Change], list[CellChange]],
-) -> None:
-    """Pairs with noise; unpaired, other layers in each run."""
-    alarms = 0
-    for seed in range(50):
-        base = run(seed)
-        other = noisy(base, 1000 + seed) if rule is compare else run(1000 + seed)
-        alarms += got_worse(rule(base, other, BY))
+def test_fifty_comparisons_of_equal_releases_raise_at_most_one_alarm() -> None:
+    """Pairs with noise."""
+    alarms = sum(got_worse(compare(run(seed), noisy(run(seed), 1000 + seed), BY)) for seed in range(50))
 
     assert alarms <= 1
-
-
-def test_unpaired_a_shift_of_the_whole_distribution_is_seen() -> None:
-    """Without pairs it takes more: here twice the error."""
-    base, other = run(1), run(2)
-    other.loc[other["case"] == "case5", "rel_fro"] *= 2
-
-    assert of(unpaired(base, other, BY), 5).outcome is Outcome.REGRESSED
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_wheel_and_a_checkout_are_taken_where_they_are(cache: Path, tmp_path: 
 
 def test_a_version_that_does_not_exist_lists_those_that_do(cache: Path) -> None:
     """And leaves nothing in the cache."""
-    with pytest.raises(LibraryError, match=r"no bitsandbytes 9\.9 for this platform; choose one of 0\.1, 0\.2"):
+    with pytest.raises(LibraryError, match=r"no bitsandbytes 9\.9 for this platform; choose one like 0\.1, 0\.2"):
         resolve("9.9", cache=cache)
 
     assert list(cache.iterdir()) == []
@@ -108,6 +108,18 @@ def test_a_damaged_cache_is_named_and_left_as_it_is(name: str, cache: Path) -> N
         resolve("0.1", cache=cache)
     assert path.read_bytes() == b"damaged"
     assert resolve("0.2", cache=cache) == other
+
+
+def test_a_file_that_the_wheel_did_not_have_is_damage(cache: Path) -> None:
+    """It would come first on the path; what Python compiled is no such file."""
+    overlay = resolve("0.1", cache=cache).overlay
+    (overlay / "bitsandbytes" / "__pycache__").mkdir()
+    (overlay / "bitsandbytes" / "__pycache__" / "__init__.cpython-311.pyc").touch()
+    resolve("0.1", cache=cache)
+    (overlay / "torch.py").touch()
+
+    with pytest.raises(LibraryError, match=r"damaged at torch\.py; remove that folder"):
+        resolve("0.1", cache=cache)
 
 
 def test_a_half_unpacked_wheel_is_never_taken(cache: Path) -> None:

@@ -1,0 +1,127 @@
+"""Errors that a worker makes larger by a known factor, from outside: what a comparison of releases has to see."""
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from accuracy.selftest.faults.places import by_element, codes_of, packed_as, table
+from accuracy.selftest.library import Library
+
+QUANTIZE: Final = "op:quantize_4bit"
+
+PLANTING: Final = """from pathlib import Path
+
+from bench import shifts
+
+
+def arrange():
+    import importlib.util
+    import sys
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name != "bitsandbytes":
+                return None
+            sys.meta_path.remove(Finder)
+            spec = importlib.util.find_spec(name)
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                shifts.plant({name!r}, module, Path(__file__).parent)
+
+            spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Finder)
+
+
+arrange()
+"""
+
+
+def write_overlay(folder: Path, name: str) -> None:
+    """Makes `folder` one that plants this shift in every interpreter that has it first on its path."""
+    (folder / "sitecustomize.py").write_text(PLANTING.format(name=name), encoding="utf-8")
+
+
+def plant(name: str, bitsandbytes: Any, folder: Path) -> None:
+    """Puts one shift into the library as it was imported, for good."""
+    library = Library(bitsandbytes, folder)
+    library.planting = library.active = name
+    library.proving = False
+    SHIFTS[name](library)
+
+
+def boundaries(lib: Library) -> None:
+    """Codes chosen at boundaries that lie a share f of their gap too high.
+
+    An error that was uniform in ±g/2 lies in [-(1/2 + f)g, (1/2 - f)g]; its square has the mean g²/12 + f²g², so
+    that f = √((1.05² - 1)/12) makes the root of it 5 % larger.
+    """
+    share = math.sqrt((1.05**2 - 1) / 12)
+
+    def change(result: Any, weight: Any, blocksize: int, quant_type: str, *_: Any) -> Any:
+        torch = lib.torch
+        flat = weight.reshape(-1).double()
+        scales = by_element(result[1].double(), blocksize, flat.numel())
+        values, order = table(lib, quant_type).double().sort()
+        limits = (values[1:] + values[:-1]) / 2 + share * values.diff()
+        chosen = order[torch.bucketize((flat / scales).nan_to_num(), limits)]
+        codes = codes_of(lib, result[0]).clone()
+        codes[: flat.numel()] = chosen.to(codes.dtype)
+        return packed_as(lib, codes, result[0]), result[1]
+
+    lib.after(QUANTIZE, change)
+
+
+def scales(lib: Library) -> None:
+    """Every scale of a weight too large by the one d that makes the norm of its quantization error 5 % larger.
+
+    With the error e = ŵ - w that is |e + d·ŵ|² = 1.05²·|e|², a quadratic equation.
+    """
+
+    def change(result: Any, weight: Any, blocksize: int, quant_type: str, *_: Any) -> Any:
+        flat = weight.reshape(-1).double()
+        codes = codes_of(lib, result[0])[: flat.numel()].long()
+        decoded = table(lib, quant_type).double()[codes] * by_element(result[1].double(), blocksize, flat.numel())
+        error = decoded - flat
+        square, cross, gap = decoded @ decoded, decoded @ error, (1.05**2 - 1) * (error @ error)
+        if not square > 0:
+            return result
+        larger = (-cross + (cross * cross + square * gap).sqrt()) / square
+        return result[0], (result[1].double() * (1 + larger)).to(result[1].dtype)
+
+    lib.after(QUANTIZE, change)
+
+
+def kernel(lib: Library) -> None:
+    """Outputs of a dense 4-bit layer twice as far from the float64 product y* of its operands.
+
+    That is 2y - y*, if the error is larger than what the last rounding makes of it. Where that rounding is all of the
+    error, as it is in 16 bits, y* rounded to one bit less.
+    """
+
+    def change(out: Any, layer: Any, x: Any) -> Any:
+        torch = lib.torch
+        state, dtype = copy.copy(layer.weight.quant_state), layer.compute_dtype or x.dtype
+        state.dtype = dtype  # the forward pass decodes straight to the dtype that it computes in
+        weight = lib.bnb.functional.dequantize_4bit(layer.weight.data, state).reshape(state.shape)
+        exact = x.detach().to(dtype).double() @ weight.double().T
+        if layer.bias is not None:
+            exact = exact + layer.bias.detach().to(dtype).double()
+        if torch.finfo(dtype).eps > torch.finfo(out.dtype).eps or out.dtype == torch.float32:
+            twice = 2 * out.detach().double() - exact
+        else:
+            mantissa, exponent = torch.frexp(exact)
+            steps = 1 / torch.finfo(out.dtype).eps
+            twice = torch.ldexp((mantissa * steps).round() / steps, exponent)
+        return out + (twice.to(out.dtype) - out).detach()
+
+    lib.after("nn.modules:Linear4bit.forward", change)
+
+
+SHIFTS: Final[Mapping[str, Any]] = {"boundaries": boundaries, "scales": scales, "kernel": kernel}
