@@ -14,13 +14,14 @@ SAMPLED = 16
 _AS_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def digest(values: Tensor) -> str:
+def digest(values: Tensor, *, without_nan: bool = False) -> str:
     """Sixteen hex digits of the SHA-256 of dtype, shape and bytes in row-major order.
 
-    Every NaN counts as the same: its payload is nobody's promise. Zeros of either sign differ.
+    Every NaN counts as the same: its payload is nobody's promise. Zeros of either sign differ. `without_nan`
+    says that it is known to hold none.
     """
     plain = values.detach().contiguous()
-    if plain.is_floating_point() and plain.isnan().any():
+    if not without_nan and plain.is_floating_point() and plain.isnan().any():
         plain = torch.where(plain.isnan(), torch.nan, plain)
     said = hashlib.sha256(f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)} ".encode())
     said.update(plain.reshape(-1).view(_AS_INTEGERS[plain.element_size()]).numpy().data)

@@ -31,13 +31,15 @@ def count(values: ArrayLike) -> Counts:
     -0.0 counts as zero. Values that float32 cannot hold are infinite, values below its subnormals zero.
     """
     with np.errstate(over="ignore", under="ignore"):
-        bins = np.abs(np.asarray(values, dtype=np.float32)).reshape(-1).view(np.uint32) >> SHIFT
+        bins = np.abs(np.asarray(values, dtype=np.float32)).reshape(-1).view(np.uint32)
     if bins.size == 0:
         return zeros(0)
-    lowest = bins.min()
-    counts = np.bincount(bins - lowest)
+    bins >>= SHIFT  # of a copy, as `abs` makes one
+    # Of few values it is the empty bins below the lowest that cost, of many the pass that leaves them out.
+    lowest = int(bins.min()) if bins.size < BINS else 0
+    counts = np.bincount(bins - lowest if lowest else bins)
     occupied = np.flatnonzero(counts)
-    return occupied + int(lowest), counts[occupied]
+    return occupied + lowest, counts[occupied]
 
 
 def zeros(number: int) -> Counts:

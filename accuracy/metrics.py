@@ -7,7 +7,7 @@ elements that are finite on both sides, and is NaN where there are none.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -126,13 +126,12 @@ def describe(comparison: Comparison) -> dict[str, object]:
     elements leave `ratio` NaN, which never passes.
     """
     model, actual = comparison.model, comparison.actual.double()
-    digest = fingerprint.digest(comparison.actual)
     if actual.shape != model.expected.shape:
         return {
             "count": model.expected.numel(),
             "ratio": math.inf,
             "basis": comparison.basis,
-            "digest": digest,
+            "digest": fingerprint.digest(comparison.actual),
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
     found = errors(actual, model, comparison.dtype)
@@ -141,7 +140,7 @@ def describe(comparison: Comparison) -> dict[str, object]:
         "count": actual.numel(),
         "basis": comparison.basis,
         "theory_z": comparison.theory_z,
-        "digest": digest,
+        "digest": fingerprint.digest(comparison.actual, without_nan=told is not None and found.places is None),
         "special_mismatch": 0 if found.wrong is None else found.wrong.size,
         "ratio": math.nan,
     }
@@ -164,6 +163,13 @@ def describe(comparison: Comparison) -> dict[str, object]:
 
 
 def _statistics(told: Tally, count: int) -> dict[str, object]:
+    if told.largest == 0:
+        return _AGREEMENT | {
+            "abs_bins": told.errors[0],
+            "abs_counts": told.errors[1],
+            "ratio_bins": told.ratios[0],
+            "ratio_counts": told.ratios[1],
+        }
     beta, z = slope(told)
     abs_p50, abs_p99 = histogram.quantiles(told.errors, (0.5, 0.99))
     rel_p50, rel_p99 = histogram.quantiles(told.relatives, (0.5, 0.99))
@@ -190,6 +196,16 @@ def _statistics(told: Tally, count: int) -> dict[str, object]:
     }
 
 
+_AGREEMENT: Final = dict.fromkeys(
+    (
+        *("abs_mean", "abs_p50", "abs_p99", "abs_max", "rel_p50", "rel_p99", "rel_max", "rel_fro"),
+        *("ulp_max", "kappa", "slope", "slope_z", "mean_z", "ratio"),
+    ),
+    0.0,
+) | {"sqnr_db": math.inf}
+"""What `_statistics` come to where every element is as expected."""
+
+
 def _worst(actual: Tensor, model: Model, found: Errors, told: Tally | None) -> dict[str, object]:
     """The worst elements, wrong specials first, with index, values and limit; and the limit at the very worst.
 
@@ -204,8 +220,10 @@ def _worst(actual: Tensor, model: Model, found: Errors, told: Tally | None) -> d
         pairs = [(math.inf, int(place)) for place in found.wrong[: tally.KEPT]] + pairs
         pairs.sort(key=tally.by_rank)
     chosen = [place for _, place in pairs[: tally.KEPT]]
-    seen, expected, bound = (flat(part)[chosen or [0]].tolist() for part in (actual, model.expected, model.bound))
-    index = np.stack(np.unravel_index(chosen, actual.shape), axis=-1).tolist() if actual.dim() and chosen else [[]]
+    if not chosen:
+        return {"worst": "[]", "limit": float(flat(model.bound)[0])}
+    seen, expected, bound = (flat(part)[chosen].tolist() for part in (actual, model.expected, model.bound))
+    index = np.stack(np.unravel_index(chosen, actual.shape), axis=-1).tolist() if actual.dim() else [[]]
     rows = [
         f'{{"index": {index[number]}, "actual": "{seen[number]!r}", "expected": "{expected[number]!r}", '
         f'"limit": "{bound[number]!r}", "ratio": "{pairs[number][0]!r}"}}'
@@ -305,11 +323,17 @@ def _decomposition(comparison: Comparison, actual: Tensor) -> dict[str, object]:
         finite = np.isfinite(out) & np.isfinite(oracle) & np.isfinite(reference)
         out, oracle, reference = out[finite], oracle[finite], reference[finite]
     total, compute, quantization = out - reference, out - oracle, oracle - reference
-    largest = max(float(np.abs(part).max(initial=0.0)) for part in (out, oracle, reference))
-    residual = float(np.abs(total - (compute + quantization)).max(initial=0.0))
-    return {
+    norms: dict[str, object] = {
         "total_fro": math.sqrt(total @ total),
         "compute_fro": math.sqrt(compute @ compute),
         "quantization_fro": math.sqrt(quantization @ quantization),
-        "identity_error": residual / largest if largest else 0.0,
     }
+    compute += quantization
+    total -= compute
+    largest = max(map(_extent, (out, oracle, reference)))
+    return norms | {"identity_error": _extent(total) / largest if largest else 0.0}
+
+
+def _extent(values: Array) -> float:
+    """The largest magnitude, of finite values; 0 if there are none."""
+    return max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))

@@ -22,6 +22,9 @@ BLOCKS = 8
 AT_ONCE = 1 << 16
 """Elements of the contributions of several blocks that are made together; of more, one block at a time."""
 
+NEAR = 0.99
+"""Share of the least effect from which sums are made again in their own order: far more than rounding can move them."""
+
 LEAST_INNER = 8
 """Inner dimension below which few distinct products exist, so that rounding errors repeat."""
 
@@ -83,7 +86,7 @@ def _blocks(error: Sums, factors: tuple[Tensor, Tensor], least: float) -> list[S
     left, right = (_cut(factor.numpy(), size) for factor in factors)
     at_once = max(1, AT_ONCE // max(1, error.size))
     sums = [
-        _projected(error, left[begin : begin + at_once], right[begin : begin + at_once])
+        _projected(error, left[begin : begin + at_once], right[begin : begin + at_once], least)
         for begin in range(0, len(left), at_once)
     ]
     name = f"block {{}} of {len(left)} of the inner dimension"
@@ -99,9 +102,15 @@ def _cut(factor: Sums, size: int) -> Sums:
     return factor.reshape(rows, count, size).transpose(1, 0, 2)
 
 
-def _projected(error: Sums, left: Sums, right: Sums) -> tuple[Sums, Sums, Sums]:
-    """Σe·p, Σ(e·p)² and Σp² of what each block contributes, p; where that is not finite it counts as zero."""
+def _projected(error: Sums, left: Sums, right: Sums, least: float) -> tuple[Sums, Sums, Sums]:
+    """Σe·p, Σ(e·p)² and Σp² of what each block contributes, p; where that is not finite it counts as zero.
+
+    Where no effect comes near to `least` they are 0, 1 and 1: no effect at all.
+    """
     parts = np.matmul(left, right.transpose(0, 2, 1))
+    rough, whole = np.abs(parts.reshape(len(parts), -1) @ error.reshape(-1)), np.einsum("brc,brc->b", parts, parts)
+    if np.isfinite(whole).all() and (rough <= NEAR * least * whole).all():
+        return np.zeros(len(parts)), np.ones(len(parts)), np.ones(len(parts))
     if not np.isfinite(parts.sum()):
         parts = np.nan_to_num(parts, nan=0.0, posinf=0.0, neginf=0.0)
     signal = np.square(parts).sum(axis=(1, 2))

@@ -4,6 +4,7 @@ Elements are taken in blocks that fit the processor's cache, since a comparison 
 operations on each, and memory is what they would wait for.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -69,9 +70,12 @@ def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: flo
     parts = []
     for begin in range(0, actual.size, BLOCK):
         seen, wanted, most, noise = (array[begin : begin + BLOCK] for array in (actual, expected, bound, scale))
-        with np.errstate(invalid="ignore"):  # an infinity less an infinity is not ordinary, and told below
-            error = seen - wanted
-        part = block(error, wanted, most, noise, below=below, dtype=dtype, begin=begin)
+        if (seen == wanted).all():
+            part = exact(wanted, below=below)
+        else:
+            with np.errstate(invalid="ignore"):  # an infinity less an infinity is not ordinary, and told below
+                error = seen - wanted
+            part = block(error, wanted, most, noise, below=below, dtype=dtype, begin=begin)
         if part is None:
             return None
         parts.append(part)
@@ -86,36 +90,43 @@ def _added(parts: Sequence[Tally]) -> Tally:
     return Tally(**added, worst=tuple(worst[:KEPT]))
 
 
+def exact(expected: Array, *, below: float) -> Tally | None:
+    """The tally of one block without an error; nothing as in `of`."""
+    if not max(float(expected.max()), -float(expected.min())) < below:
+        return None
+    none = histogram.zeros(expected.size)
+    return Tally(signal=float(expected @ expected), errors=none, relatives=none, ratios=none)
+
+
 def block(
     error: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype, begin: int = 0
 ) -> Tally | None:
-    """The tally of one block of errors, whose first has the place `begin`; nothing as in `of`."""
+    """The tally of one block of errors, not all 0, whose first has the place `begin`; nothing as in `of`."""
     size, magnitude = np.abs(error), np.abs(expected)
     largest = float(size.max())
     if not (largest < np.inf and magnitude.max() < below):
         return None
-    signal = float(expected @ expected)
-    if largest == 0:
-        none = histogram.zeros(size.size)
-        return Tally(signal=signal, errors=none, relatives=none, ratios=none)
     product = error * expected
-    relatives, ratios, kappas = (quotients(size, divisor) for divisor in (np.maximum(magnitude, scale), bound, scale))
+    relatives = quotients(size, np.maximum(magnitude, scale, out=magnitude))
+    ratios, kappas = quotients(size, bound), quotients(size, scale)
+    spacings = ulp(expected, dtype)
+    ratio = float(ratios.max())
     return Tally(
         magnitude=float(size.sum()),
         total=float(error.sum()),
         energy=float(error @ error),
         cross=float(error @ expected),
-        signal=signal,
+        signal=float(expected @ expected),
         spread=float(product @ product),
         largest=largest,
         relative=float(relatives.max()),
-        ratio=float(ratios.max()),
+        ratio=ratio,
         kappa=float(kappas.max()),
-        ulps=float((size / ulp(expected, dtype)).max()),
+        ulps=float(np.divide(size, spacings, out=spacings).max()),
         errors=histogram.count(size),
         relatives=histogram.count(relatives),
         ratios=histogram.count(ratios),
-        worst=_worst(ratios, begin),
+        worst=_worst(ratios, ratio, begin),
     )
 
 
@@ -128,9 +139,9 @@ def quotients(size: Array, divisor: Array) -> Array:
     return found
 
 
-def _worst(ratios: Array, begin: int) -> tuple[tuple[float, int], ...]:
-    """The largest ratios above 0 with their places, NaN among the infinities."""
-    ranked = np.where(np.isnan(ratios), np.inf, ratios) if np.isnan(ratios.max()) else ratios
+def _worst(ratios: Array, largest: float, begin: int) -> tuple[tuple[float, int], ...]:
+    """The largest ratios above 0 with their places, NaN among the infinities; `largest` is their maximum."""
+    ranked = np.where(np.isnan(ratios), np.inf, ratios) if math.isnan(largest) else ratios
     least = 0.0
     if ranked.size >= KEPT * GROUP:
         # The eighth largest of the maxima of groups: at least eight elements reach it, and few more.

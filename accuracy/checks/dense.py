@@ -1,5 +1,6 @@
 """Comparisons that every dense layer shares: output and gradients against the product of the decoded weight."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -82,14 +83,19 @@ def against_reference(
     matrix, error = (weight, weight_error) if forwards else (weight.T, weight_error.T)
     seen = linear.operand(operand, compute)
     reference = linear.reference(operand, matrix, bias)
-    magnitude = operand.abs() @ matrix.abs().T
-    moved = seen.abs() @ error.T + (operand - seen).abs() @ matrix.abs().T
+    size, sizes = operand.abs(), matrix.abs().T
+    magnitude = size @ sizes
+    if torch.equal(seen, operand) and all_finite(magnitude):  # nothing was rounded, and 0·|W| is 0
+        moved = size @ error.T
+    else:
+        moved = seen.abs() @ error.T + (operand - seen).abs() @ sizes
     if bias is not None:
         moved = moved + (bias.double() - linear.operand(bias, compute)).abs()
         magnitude = magnitude + bias.double().abs()
     own = gamma(operand.shape[-1] + 1, UNIT_ROUNDOFF[torch.float32]) * magnitude
     actual = setting.parts[quantity]
-    expected = torch.where(model.expected.isinf(), model.expected, reference)
+    exact = model.expected
+    expected = reference if all_finite(exact) else torch.where(exact.isinf(), exact, reference)
     return Comparison(
         stage=Stage.QUANTIZATION,
         quantity=quantity,
@@ -97,5 +103,10 @@ def against_reference(
         dtype=actual.dtype,
         model=Model(expected=expected, bound=model.bound + moved + own, scale=model.scale, overflow=model.overflow),
         basis="propagated",
-        oracle=model.expected,
+        oracle=exact,
     )
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite; no as well where they are so large that their sum is."""
+    return math.isfinite(values.sum())

@@ -64,7 +64,7 @@ def accumulated(exact: Product, compute: torch.dtype, output: torch.dtype, confi
     """
     u = UNIT_ROUNDOFF[compute]
     growth = probabilistic_gamma(exact.terms, UNIT_ROUNDOFF[ACCUMULATOR], confidence)
-    bound = rounding_error(exact.total, compute) + growth * exact.magnitude * (1 + u)
+    bound = (exact.magnitude * growth).mul_(1 + u).add_(rounding_error(exact.total, compute))
     if exact.biased:
         bound += rounding_error(exact.product, compute)
     if output != compute:

@@ -50,10 +50,12 @@ def _round_to_odd_float32(values: Tensor, nearest: Tensor) -> Tensor:
 
 def rounding_error(exact: Tensor, dtype: torch.dtype) -> Tensor:
     """Bound of one rounding of `exact` to `dtype`: u·|exact|, and half the smallest subnormal below normals."""
-    return UNIT_ROUNDOFF[dtype] * exact.abs() + SMALLEST_SUBNORMAL[dtype] / 2
+    return exact.abs().mul_(UNIT_ROUNDOFF[dtype]).add_(SMALLEST_SUBNORMAL[dtype] / 2)
 
 
 def ulp(values: NDArray[np.float64], dtype: torch.dtype) -> NDArray[np.float64]:
     """Spacing of `dtype` in the binade of each of `values`, not below the smallest subnormal."""
     binades = (values.view(np.int64) & _EXPONENT).view(np.float64)
-    return np.maximum(binades, SMALLEST_NORMAL[dtype]) * 2.0 ** -MANTISSA_BITS[dtype]
+    np.maximum(binades, SMALLEST_NORMAL[dtype], out=binades)
+    binades *= 2.0 ** -MANTISSA_BITS[dtype]
+    return binades
