@@ -110,14 +110,16 @@ def nightly(
             fail(f"{history} is no folder; a folder of run folders is wanted for --history")
         if resume and out is None:
             fail("--resume needs --out: name the folder of the run to go on with")
-        prepared = nightly.prepare(request, using.probe(request))
+        ahead = resume or events is not None or not using.draws  # the first event says how many cases there are
+        prepared = nightly.prepare(request, using.probe(request), ahead=ahead)
         for reason in (*(() if device else devices.unusable()), *using.notes()):
             typer.echo(f"accuracy: {reason}", err=True)
         store.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
         about = unfinished.about(prepared)
         with told.stream(events) as emit, Journal(folder, prepared.key, about=about, resume=resume) as journal:
-            emit(told.started(folder.name, prepared))
+            if events is not None:
+                emit(told.started(folder.name, prepared))
             with progress.shown() as show:
                 result = nightly.run(prepared, journal, told.progress(emit, show), using.execute)
             page = folders.written(folder, result, journal, nights_in=history)

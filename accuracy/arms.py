@@ -13,7 +13,7 @@ from accuracy.devices import probe
 from accuracy.library import Library
 from accuracy.limits import Change, Limits
 from accuracy.nightly import Prepared, Request, prepare
-from accuracy.plan import PROFILES, checked_seed, select
+from accuracy.plan import PROFILES, checked_seed, plan_hash, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def plan_to_be(prepared: Prepared) -> dict[str, object]:
     """The same of a run that is prepared."""
     request = prepared.request
     return {
-        "plan": prepared.key["plan"],
+        "plan": plan_hash(prepared.tasks),
         "profile": request.profile,
         "seed": request.seed,
         "Hypothesis": version("hypothesis"),

@@ -20,12 +20,14 @@ ENGINES: Final = ("local", "ray")
 class Engine:
     """How devices are found for a request, and how a plan is executed on them, as `accuracy.executor.execute`.
 
-    `notes` has, once it has probed, what to tell who runs it, a line for each part of a cluster.
+    One that `draws` begins before the plan is drawn to its end. `notes` has, once it has probed, what to tell who
+    runs it, a line for each part of a cluster.
     """
 
     probe: Callable[[Request], Found]
     execute: Callable[..., Execution]
     explores: bool
+    draws: bool
     notes: Callable[[], Sequence[str]]
 
     def budget(self, asked: str | None, usual_s: float) -> Budget | None:
@@ -56,7 +58,7 @@ def started(name: str, address: str | None) -> Iterator[Engine]:
     if name == "local":
         if address is not None:
             raise UsageError("--address is of a Ray cluster; give --engine ray with it")
-        yield Engine(probe=_here, execute=executor.execute, explores=True, notes=tuple)
+        yield Engine(probe=_here, execute=executor.execute, explores=True, draws=True, notes=tuple)
         return
     from accuracy.cluster import edge, head
 
@@ -67,5 +69,6 @@ def started(name: str, address: str | None) -> Iterator[Engine]:
             ),
             execute=partial(head.execute, cluster),
             explores=False,
+            draws=False,
             notes=lambda: cluster.notes,
         )

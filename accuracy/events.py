@@ -86,7 +86,7 @@ def progress(emit: Emit, show: Callable[[Progress], None]) -> Callable[[Progress
     def both(now: Progress) -> None:
         nonlocal last
         show(now)
-        if now.seconds - last >= EVERY_S or (now.done == now.total and not now.explored):
+        if now.seconds - last >= EVERY_S or (now.done == now.total and not now.explored and not now.drawing):
             last = now.seconds
             emit({"event": "progress", **vars(now)})
 

@@ -24,6 +24,7 @@ from accuracy.attempt import Calls, Settled, Terms
 from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
 from accuracy.devices import Device, parse
+from accuracy.draw import Draw, Drawing
 from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
 from accuracy.launch import available
@@ -33,6 +34,9 @@ from accuracy.rows import Row
 
 TICK: Final = 0.1
 """Seconds between two looks at the clocks."""
+
+MOMENT: Final = 0.005
+"""Seconds of drawing the plan between two looks at what workers say: less than most of them take for a task."""
 
 MEMORY_SHARE: Final = 0.8
 """Share of the memory now free that all workers together may take."""
@@ -59,7 +63,7 @@ class Search(Protocol):
 
 
 class Source(Protocol):
-    """Where more tasks may come from, in the selector that lanes are settled with."""
+    """Where more tasks may come from."""
 
     @property
     def open(self) -> bool:
@@ -108,6 +112,7 @@ def execute(
     recycle_after: int = RECYCLE_AFTER,
     journal: Journal | None = None,
     search: Search | None = None,
+    rest: Drawing | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Execution:
     """Measures each of `tasks` on each of `devices`.
@@ -132,6 +137,7 @@ def execute(
         recycle_after: tasks after which a worker is replaced.
         journal: keeps outcomes as they come, and has those of an earlier part of the run.
         search: thinks of more tasks when these are done.
+        rest: draws more of the plan while these are measured, and is drawn to its end whatever happens.
         on_progress: called at the start and after every outcome.
 
     Raises:
@@ -156,10 +162,11 @@ def execute(
         check=check,
         bounds=bounds,
     )
-    run = _record(tasks, devices, arm)
+    run = _record(tasks, devices, arm, drawing=rest is not None)
     with selectors.DefaultSelector() as selector:
         lanes = _lanes(run, parsed, terms, refuse, selector)
-        interrupted = _work(lanes, selector, run, search, refuse)
+        draw = None if rest is None else Draw(rest=rest, run=run, lanes=lanes, refuse=refuse)
+        interrupted = _work(lanes, selector, run, search, refuse, draw=draw)
     return run.execution(_closed(lanes), interrupted=interrupted)
 
 
@@ -222,9 +229,15 @@ def _workers(devices: Sequence[Device], jobs: int, accelerator_jobs: int | None)
     return jobs + sum(adapter.workers_for(accelerator_jobs, jobs) for adapter in accelerators)
 
 
-def _record(tasks: Sequence[Task], devices: Sequence[str], arm: Arm) -> Record:
-    earlier = {} if arm.journal is None else arm.journal.outcomes()
-    return Record(tasks=tasks, devices=devices, earlier=earlier, journal=arm.journal, on_progress=arm.on_progress)
+def _record(tasks: Sequence[Task], devices: Sequence[str], arm: Arm, *, drawing: bool = False) -> Record:
+    return Record(
+        tasks=tasks,
+        devices=devices,
+        earlier={} if arm.journal is None else arm.journal.outcomes(),
+        journal=arm.journal,
+        on_progress=arm.on_progress,
+        drawing=drawing,
+    )
 
 
 def _lanes(
@@ -272,10 +285,12 @@ def _work(
     run: Record | None,
     search: Search | None,
     refuse: Callable[[Task, Device], str],
+    *,
+    draw: Draw | None = None,
 ) -> bool:
     """Runs the lanes until all is settled and nothing more is thought of; says whether the user stopped it."""
     try:
-        settle(lanes, selector)
+        settle(lanes, selector, draw)
         if run is not None and search is not None and any(not lane.closed and not lane.late for lane in lanes):
             mailbox = search.mailbox
             for lane in lanes:
@@ -286,6 +301,9 @@ def _work(
     except KeyboardInterrupt:
         for lane in lanes:
             lane.dismiss()
+        if draw is not None and draw.open:
+            draw(float("inf"))  # what was not drawn yet was not run either, and has to be on record
+        for lane in lanes:
             lane.give_up("interrupted")
         return True
     finally:
@@ -297,15 +315,18 @@ def _work(
 
 
 def settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None = None) -> None:
-    """Runs the lanes until nothing is left to do and no more can come from the source."""
+    """Runs the lanes until nothing is left to do and no more can come from the source; a plan is drawn between."""
     looked = 0.0
     while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or (source is not None and source.open):
         for lane in lanes:
             if lane.late:
                 lane.give_up("the time budget was used up")
         _staff(lanes, expecting=source is not None and source.open)
-        for key, _ in selector.select(TICK):
+        drawing = isinstance(source, Draw) and source.open
+        for key, _ in selector.select(0 if drawing else TICK):
             key.data()
+        if isinstance(source, Draw) and source.open:
+            source(MOMENT)
         if time.monotonic() - looked >= TICK:
             looked = time.monotonic()
             for lane in lanes:

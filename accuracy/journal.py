@@ -35,20 +35,25 @@ PLANNED: Final = {"id", "case", "origin", "config", "seed"}
 """Fields of a planned task, all of them text."""
 
 PLAN_LINE: Final = 500
-"""Tasks in a line of the plan."""
+"""Most tasks in a line of the plan."""
+
+PLAN_END: Final = b"[]"
+"""The line of the plan that says that it is whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """What a journal says.
 
-    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `facts` what each
+    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `ends` empty while the plan
+    is still being drawn, `facts` what each
     device's workers run on, `texts` the outcomes by (task id, device) as they were written, `damaged` the number
     of lines that say nothing. `start` is the checksum of the first line.
     """
 
     header: dict[str, Any]
     plan: list[dict[str, str]]
+    ends: list[None]
     facts: dict[str, dict[str, Any]]
     texts: dict[tuple[str, str], bytes]
     damaged: int
@@ -94,7 +99,7 @@ def parse(path: Path, data: bytes) -> Contents | None:
     if not isinstance(header, dict) or header.get("journal") != FORMAT:
         seen = header.get("journal") if isinstance(header, dict) else header
         raise StoreError(f"{path} has format {seen!r}, {FORMAT} is wanted: use a new folder")
-    contents = Contents(header=header, plan=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
+    contents = Contents(header=header, plan=[], ends=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
     damaged = sum(not _take(contents, _body(line, contents.start)) for line in lines)
     return replace(contents, damaged=damaged)
 
@@ -102,6 +107,8 @@ def parse(path: Path, data: bytes) -> Contents | None:
 def _take(contents: Contents, body: bytes | None) -> bool:
     """Adds what one line after the first says; false if it says nothing. The first outcome of a pair counts."""
     match (body or b"").split(b"\t", 3):
+        case [b"plan", text] if text == PLAN_END:
+            contents.ends.append(None)
         case [b"plan", text] if _is_plan(rows := _json(text)):
             contents.plan.extend(rows)
         case [b"facts", device, text] if isinstance(facts := _json(text), dict):
@@ -137,8 +144,8 @@ def _body(line: bytes, start: int) -> bytes | None:
 class Journal:
     """The journal of the run in `folder`, locked to this process as long as it is open.
 
-    `key` says what the run is: plan, seed, devices, limits, versions; a run with another key is another run.
-    `about` is what else is needed to report on it when it is cut off. Values are plain JSON.
+    `key` says what the run is: what its plan is drawn from, devices, limits, versions; a run with another key is
+    another run. `about` is what else is needed to report on it when it is cut off. Values are plain JSON.
     """
 
     def __init__(
@@ -184,7 +191,7 @@ class Journal:
             body = json.dumps(header, sort_keys=True).encode()
             self._start = 0
             self._append(body)
-            contents = Contents(header=header, plan=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
+            contents = Contents(header=header, plan=[], ends=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
             self.sync()
         self._contents, self._start = contents, contents.start
         self._planned = {row["id"] for row in contents.plan}
@@ -243,6 +250,16 @@ class Journal:
         self._planned.update(row["id"] for row in new)
         for first in range(0, len(new), PLAN_LINE):
             self._append(b"plan\t" + json.dumps(new[first : first + PLAN_LINE], separators=(",", ":")).encode())
+
+    def end_plan(self) -> None:
+        """Says that all tasks of the plan have been kept.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        if not self._contents.ends:
+            self._contents.ends.append(None)
+            self._append(b"plan\t" + PLAN_END)
 
     def settle(self, task_id: str, device: str, rows: Sequence[Row], raw: bytes = b"") -> None:
         """Keeps the outcome of one pair; `raw` is the worker's own JSON text of it, if it came from one.

@@ -19,6 +19,7 @@ from accuracy.case import EXPLORED, Case, Status, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.exploration import Budget, Search
+from accuracy.files import StoreError
 from accuracy.journal import Journal
 from accuracy.library import Library
 from accuracy.record import Execution, Progress, summed
@@ -84,37 +85,45 @@ class Result:
 class Prepared:
     """A request with its plan and the devices it will run on. `key` says what the run is, so that it can be resumed.
 
-    `tasks` are those of its shard, if it has one; `whole` has hash and size of the plan that was dealt.
+    `tasks` are those of its shard, if it has one, and then `whole` has hash and size of the plan that was dealt. Else
+    they may still have to be drawn.
     """
 
     request: Request
     tasks: Sequence[Task]
-    whole: tuple[str, int]
+    whole: tuple[str, int] | None
     there: Mapping[str, str]
     missing: Mapping[str, str]
     found: Found
     key: Mapping[str, Any]
 
 
-def prepare(request: Request, found: Found) -> Prepared:
-    """Make the plan and choose the devices.
+def prepare(request: Request, found: Found, *, ahead: bool = True) -> Prepared:
+    """Make the plan and choose the devices. Without `ahead` the plan is drawn when it is needed, or by `run`.
 
     Raises:
         PlanError: if the plan cannot be made.
         ValueError: if a device is unknown.
     """
-    whole = plan.make(request.cases, request.size, request.seed)
-    tasks = whole if request.shard is None else shards.deal(whole, request.shard)
+    tasks: Sequence[Task] = plan.Drawing(request.cases, request.size, request.seed)
+    whole = None
+    if request.shard is not None:
+        whole = plan.plan_hash(tasks), len(tasks)
+        tasks = shards.deal(tasks, request.shard)
+    elif ahead:
+        tasks = list(tasks)
     there, missing = found.choose(request.devices)
     return Prepared(
         request=request,
         tasks=tasks,
-        whole=(plan.plan_hash(whole), len(whole)),
+        whole=whole,
         there=there,
         missing=missing,
         found=found,
         key={
-            "plan": plan.plan_hash(tasks),
+            "cases": [case.name for case in request.cases],
+            "profile": request.profile,
+            "examples": request.size.samples,
             "seed": request.seed,
             "devices": list(there),
             "limits": request.limits.hash,
@@ -138,9 +147,10 @@ def run(
     """
     started = time.monotonic()
     request, devices = prepared.request, list(prepared.there)
-    tasks = [*prepared.tasks, *_explored(journal)]
-    if journal is not None:
-        journal.plan(plan.rows(prepared.tasks))
+    rest = prepared.tasks if isinstance(prepared.tasks, plan.Drawing) else None
+    tasks = [] if rest is not None else [*prepared.tasks, *_explored(journal)]
+    if journal is not None and rest is None:
+        _keep(prepared.tasks, journal)
     with ExitStack() as stack:
         search = None
         if request.explore is not None:
@@ -168,6 +178,7 @@ def run(
             journal=journal,
             search=search,
             on_progress=on_progress,
+            **({} if rest is None else {"rest": rest}),
         )
     exploration = None if search is None else search.summary(execution.explored)
     return conclude(prepared, execution, exploration, seconds=time.monotonic() - started)
@@ -180,7 +191,7 @@ def run_together(
     started = time.monotonic()
     first = prepared[0]
     for each, journal in zip(prepared, journals, strict=True):
-        journal.plan(plan.rows(each.tasks))
+        _keep(each.tasks, journal)
     executions = executor.interleave(
         first.tasks,
         list(first.there),
@@ -200,6 +211,24 @@ def run_together(
     )
     seconds = time.monotonic() - started
     return [conclude(each, ran, None, seconds=seconds) for each, ran in zip(prepared, executions, strict=True)]
+
+
+def _keep(tasks: Sequence[Task], journal: Journal) -> None:
+    """Writes a plan down before it is measured.
+
+    Raises:
+        StoreError: if an earlier part of the run planned something else.
+    """
+    rows = plan.rows(tasks)
+    now = {row["id"] for row in rows}
+    strange = [row["id"] for row in journal.planned if row["origin"] != EXPLORED and row["id"] not in now]
+    if strange:
+        raise StoreError(
+            f"{journal.path} is of another run: {len(strange)} tasks that it planned are not planned now, {strange[0]} "
+            "for one; go on with the version that began it, or use a new folder"
+        )
+    journal.plan(rows)
+    journal.end_plan()
 
 
 def _explored(journal: Journal | None) -> list[Task]:
@@ -229,7 +258,8 @@ def conclude(
     parts = None
     if request.shard is not None:
         devices = [*prepared.there, *missing]
-        parts = shards.asked(request.shard, plan_hash=prepared.whole[0], plan_size=prepared.whole[1], devices=devices)
+        whole_hash, whole_size = prepared.whole or (plan.plan_hash(tasks), len(tasks))
+        parts = shards.asked(request.shard, plan_hash=whole_hash, plan_size=whole_size, devices=devices)
     against = None
     scale = {
         "accuracy": __version__,

@@ -6,12 +6,14 @@ one, and adding a case or a stratum moves no other draw.
 """
 
 import hashlib
+import itertools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, overload
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import DataObject, SearchStrategy, data, just, tuples
@@ -53,12 +55,73 @@ def make(cases: Sequence[Case], profile: Profile, seed: int) -> list[Task]:
     Raises:
         PlanError: if the seed is out of range or a stratum cannot be drawn.
     """
-    checked_seed(seed)
-    unique: dict[str, Task] = {}
-    for case in cases:
-        for task in _tasks(case, profile, seed):
-            unique.setdefault(task.id, task)
-    return list(unique.values())
+    return list(Drawing(cases, profile, seed))
+
+
+class Drawing(Sequence[Task]):
+    """The plan that `make` makes, drawn bit by bit. Who asks for its length or for a task has it drawn to its end.
+
+    A nightly plan takes as long to draw as torch to import, and more; its first tasks can be measured meanwhile.
+    """
+
+    def __init__(self, cases: Sequence[Case], profile: Profile, seed: int) -> None:
+        """Draws nothing yet.
+
+        Raises:
+            PlanError: if the seed is out of range.
+        """
+        self._cases, self._profile, self._seed = cases, profile, checked_seed(seed)
+        self._drawn: dict[str, Task] = {}
+        self._source = self._all()
+        self.open = True
+
+    def _all(self) -> Iterator[Task]:
+        return (task for case in self._cases for task in _tasks(case, self._profile, self._seed))
+
+    def draw(self, seconds: float = float("inf")) -> list[Task]:
+        """Draws for about so long, or to the end; returns the tasks that have come. `open` says whether more may.
+
+        Raises:
+            PlanError: if a stratum cannot be drawn.
+        """
+        before, began = len(self._drawn), time.monotonic()
+        while self.open and time.monotonic() - began < seconds:
+            self._one()
+        return list(itertools.islice(self._drawn.values(), before, None))
+
+    def _one(self) -> None:
+        try:
+            task = next(self._source, None)
+            if task is not None:
+                self._drawn.setdefault(task.id, task)
+        except BaseException:
+            # A generator that was interrupted has ended. It must not pass for the end of the plan: what it has
+            # yielded so far, it yields again.
+            self._source = self._all()
+            raise
+        self.open = task is not None
+
+    def _whole(self) -> list[Task]:
+        self.draw()
+        return list(self._drawn.values())
+
+    def __len__(self) -> int:
+        """How many tasks the whole plan has."""
+        return len(self._whole())
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Task]: ...
+
+    def __getitem__(self, index: int | slice) -> Task | list[Task]:
+        """A task, or some, by their places in the plan."""
+        return self._whole()[index]
+
+    def __iter__(self) -> Iterator[Task]:
+        """All tasks, in order."""
+        return iter(self._whole())
 
 
 def checked_seed(seed: int) -> int:

@@ -35,7 +35,7 @@ def shown() -> Iterator[Show]:
 
         def show(now: Progress) -> None:
             doing = f"exploring, {now.explored} cases" if now.explored else "measuring"
-            bar.update(task, completed=now.done, total=now.total, rate=_rate(now), doing=doing)
+            bar.update(task, completed=now.done, total=None if now.drawing else now.total, rate=_rate(now), doing=doing)
 
         yield show
 
@@ -51,7 +51,7 @@ def _lines() -> Show:
 
     def show(now: Progress) -> None:
         nonlocal last
-        if now.seconds - last < LINE_EVERY_S and (now.done < now.total or now.explored):
+        if now.seconds - last < LINE_EVERY_S and (now.done < now.total or now.explored or now.drawing):
             return
         last = now.seconds
         rate = _rate(now)
@@ -59,6 +59,8 @@ def _lines() -> Show:
             typer.echo(f"{now.explored} cases explored, {rate:.0f}/s", err=True)
             return
         left = f"{(now.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
+        if now.drawing:
+            left = "the plan is still being drawn"
         typer.echo(f"{now.done}/{now.total} cases, {rate:.0f}/s, {left}", err=True)
 
     return show

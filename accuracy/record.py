@@ -20,7 +20,8 @@ from accuracy.rows import Row, columns, incomplete
 class Progress:
     """How far a run is: `done` of the `total` planned pairs, and beside them so many that were `explored`.
 
-    `resumed` of all these were taken from the journal; `seconds` since the start.
+    `resumed` of all these were taken from the journal; `seconds` since the start. While the plan is `drawing`, `total`
+    is what has been drawn of it.
     """
 
     done: int
@@ -28,6 +29,7 @@ class Progress:
     resumed: int
     seconds: float
     explored: int = 0
+    drawing: bool = False
 
 
 def summed(show: Callable[[Progress], None], parts: int) -> list[Callable[[Progress], None]]:
@@ -98,6 +100,7 @@ class Record:
         earlier: Mapping[tuple[str, str], list[Row]],
         journal: Journal | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        drawing: bool = False,
     ) -> None:
         self.tasks, self.devices, self.journal = list(tasks), devices, journal
         self._places = {task.id: index for index, task in enumerate(tasks)}
@@ -106,7 +109,7 @@ class Record:
         self.environment: dict[str, dict[str, Any]] = {}
         self.incidents: list[str] = []
         self._on_progress = on_progress or (lambda _: None)
-        self._started = time.monotonic()
+        self._started, self._drawing = time.monotonic(), drawing
         pairs = {(task_id, device) for task_id in self._places for device in devices}
         self._rows = {pair: rows for pair, rows in earlier.items() if pair in pairs}
         self._resumed = len(self._rows)
@@ -134,6 +137,26 @@ class Record:
         if reason:
             self.settle(index, device.name, Settled(status=Status.NOT_SUPPORTED, reason=reason, seconds=0.0))
         return bool(reason)
+
+    def drawn(
+        self, tasks: Sequence[Task], lanes: Sequence[Lane], refuse: Callable[[Task, Device], str], *, more: bool
+    ) -> None:
+        """Adds tasks of the plan that were drawn while others were measured, and queues them; `more` may come."""
+        first = len(self.tasks)
+        self.tasks += tasks
+        self._places |= {task.id: first + number for number, task in enumerate(tasks)}
+        self._planned += len(tasks)
+        self._drawing = more
+        if self.journal is not None:
+            self.journal.plan(plan.rows(tasks))
+            if not more:
+                self.journal.end_plan()
+        for lane in lanes:
+            for index in range(first, len(self.tasks)):
+                if lane.closed or not self._refuse(index, lane.device, refuse):
+                    lane.queue.append(index)
+            if lane.closed:
+                lane.give_up(lane.closed)
 
     def message(self, index: int) -> dict[str, Any]:
         """What a worker is sent."""
@@ -245,5 +268,12 @@ class Record:
         total = self._planned * len(self.devices)
         done = len(self._rows) - self._searched
         self._on_progress(
-            Progress(done=done, total=total, resumed=self._resumed, seconds=seconds, explored=self._searched)
+            Progress(
+                done=done,
+                total=total,
+                resumed=self._resumed,
+                seconds=seconds,
+                explored=self._searched,
+                drawing=self._drawing,
+            )
         )

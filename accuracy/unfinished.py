@@ -2,12 +2,13 @@
 
 import datetime
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accuracy import executor, journal, limits, nightly, plan, shards
-from accuracy.case import EXPLORED
+from accuracy.case import EXPLORED, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.exploration import Budget, described
@@ -23,7 +24,7 @@ def about(prepared: nightly.Prepared) -> dict[str, Any]:
         "examples": request.examples,
         "explore": request.explore and asdict(request.explore),
         "shard": request.shard and str(request.shard),
-        "whole": list(prepared.whole),
+        "whole": prepared.whole and list(prepared.whole),
         "requested": list(request.devices),
         "cases": [case.name for case in request.cases],
         "found": asdict(prepared.found),
@@ -84,15 +85,27 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
         explore=seen["explore"] and Budget(**seen["explore"]),
         shard=seen["shard"] and shards.parse(seen["shard"]),
     )
-    whole_hash, whole_size = seen["whole"]
     there, missing = found.choose(request.devices)
     tasks = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
+    if not contents.ends:  # what was not drawn before the end was planned all the same
+        tasks = _redrawn(request, {task.id for task in tasks})
     return nightly.Prepared(
         request=request,
         tasks=tasks,
-        whole=(str(whole_hash), int(whole_size)),
+        whole=seen["whole"] and (str(seen["whole"][0]), int(seen["whole"][1])),
         there=there,
         missing=missing,
         found=found,
         key=key,
     )
+
+
+def _redrawn(request: nightly.Request, known: AbstractSet[str]) -> list[Task]:
+    """The plan of a run that ended before it was drawn, of which these ids are known."""
+    tasks = plan.make(request.cases, request.size, request.seed)
+    if request.shard is not None:
+        tasks = shards.deal(tasks, request.shard)
+    strange = known - {task.id for task in tasks}
+    if strange:
+        raise plan.PlanError(f"it planned {min(strange)}, which is not planned here: use the version that began it")
+    return tasks

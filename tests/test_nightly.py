@@ -14,8 +14,10 @@ from accuracy import limits, nightly, store
 from accuracy.case import Case, short_hash
 from accuracy.cases import CASES
 from accuracy.devices import Found
+from accuracy.journal import Journal
 from accuracy.nightly import Request, Result
 from accuracy.path import steps
+from accuracy.record import Progress
 
 CREATED = datetime.datetime(2026, 11, 22, 3, 4, 5, tzinfo=datetime.UTC)
 HERE = Found(
@@ -110,6 +112,48 @@ def test_a_run_without_any_device_is_incomplete() -> None:
     assert (result.summary["verdict"], result.summary["exit_code"]) == ("incomplete", 3)
     assert result.summary["counts"]["elements"] == 0
     assert HERE.versions.items() <= result.manifest["versions"].items()
+
+
+def test_rows_do_not_depend_on_when_the_plan_is_drawn(tmp_path: Path) -> None:
+    """While others are measured, or before: the same plan, rows and manifest, and a journal to go on from."""
+    cases = [small("embedding8bit"), small("embedding4bit-nf4")]
+    before = run(cases)
+    prepared = nightly.prepare(requested(cases), HERE, ahead=False)
+    with Journal(tmp_path, prepared.key) as journal:
+        totals: list[Progress] = []
+        meanwhile = nightly.run(prepared, journal, totals.append)
+
+    pd.testing.assert_frame_equal(meanwhile.plan, before.plan)
+    pd.testing.assert_frame_equal(
+        meanwhile.observations.drop(columns="seconds"), before.observations.drop(columns="seconds")
+    )
+    assert meanwhile.manifest["plan_hash"] == before.manifest["plan_hash"]
+    assert totals[0].drawing
+    assert not totals[-1].drawing
+    assert totals[-1].done == totals[-1].total == len(before.plan)
+    whole = nightly.prepare(requested(cases), HERE)
+    with Journal(tmp_path, whole.key, resume=True) as journal:
+        resumed = nightly.run(whole, journal, totals.append)
+    assert totals[-1].resumed == len(before.plan)
+    pd.testing.assert_frame_equal(resumed.observations, meanwhile.observations)
+
+
+def test_what_was_not_drawn_when_a_run_is_interrupted_was_not_run() -> None:
+    """Every task of the plan has its row, those too that come into being after the interruption."""
+    cases = [small("embedding8bit"), small("embedding4bit-nf4")]
+
+    prepared = nightly.prepare(requested(cases), HERE, ahead=False)
+
+    def stop(now: Progress) -> None:
+        if now.done == 1:
+            raise KeyboardInterrupt
+
+    result = nightly.run(prepared, None, stop)
+
+    assert result.interrupted
+    assert not result.complete
+    assert set(result.observations["id"]) == {task.id for task in prepared.tasks}
+    assert result.summary["verdict"] == "incomplete"
 
 
 def test_a_time_budget_that_is_used_up_leaves_the_rest_not_run() -> None:

@@ -77,6 +77,33 @@ def test_every_published_point_is_planned(smoke: list[Task]) -> None:
         assert planned == list(case.published)
 
 
+def test_a_plan_drawn_bit_by_bit_is_the_plan() -> None:
+    """However short the bits, and though it is interrupted in the middle of a draw, which ends a generator."""
+    calls = 0
+
+    def interrupts(config: object) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return config is not None
+
+    odd = Stratum(name="odd", holds=interrupts, fixed={})
+    cases = [CASES["embedding4bit-nf4"], replace(ONE, strata=(*ONE.strata, odd))]
+    drawing = plan.Drawing(cases, SMOKE, 20261122)
+    first = drawing.draw(0.001)
+    with pytest.raises(KeyboardInterrupt):
+        drawing.draw()
+    assert drawing.open
+    rest = drawing.draw()
+
+    assert not drawing.open
+    assert list(drawing) == plan.make(cases, SMOKE, 20261122)
+    assert len(drawing) == len(set(ids(list(drawing))))
+    assert drawing[: len(first)] == first
+    assert drawing[-len(rest) :] == rest
+
+
 def test_other_cases_move_no_task(smoke: list[Task]) -> None:
     """The plan of one case alone is its part of the whole plan."""
     assert ids(plan.make([ONE], SMOKE, 20261122)) == ids(smoke, "embedding8bit")

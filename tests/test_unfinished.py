@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import cli
 from accuracy import limits, nightly, plan, store, unfinished
+from accuracy.cases import CASES
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
 from accuracy.nightly import Result
@@ -56,7 +57,7 @@ def measured(rows: pd.DataFrame) -> list[str]:
 def test_a_run_cut_anywhere_is_rendered_as_incomplete(whole: Whole, tmp_path: Path) -> None:
     """At each of 30 moments: what was settled stands as in the whole run, the rest did not run: no release."""
     lines = [place for place, byte in enumerate(whole.journal) if byte == ord("\n")]
-    plan_is_there = lines[1] + 1
+    plan_is_there = lines[2] + 1  # after the first line, the plan, and what says that it is whole
     every = measured(whole.result.observations)
     shares = []
     for part in range(30):
@@ -76,6 +77,28 @@ def test_a_run_cut_anywhere_is_rendered_as_incomplete(whole: Whole, tmp_path: Pa
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert 0 < shares[15] < shares[-1]
+
+
+def test_a_run_killed_while_its_plan_is_drawn_lacks_all_of_the_plan(tmp_path: Path) -> None:
+    """What it had not drawn yet is redrawn, and did not run; a plan that no version of ours draws is refused."""
+    prepared = nightly.prepare(requested([CASES["embedding8bit"]]), HERE, ahead=False)
+    tasks = list(prepared.tasks)
+    with Journal(tmp_path, prepared.key, about=unfinished.about(prepared)) as journal:
+        journal.plan(plan.rows(tasks[:3]))
+    result = unfinished.result(tmp_path, limits.load())
+
+    assert result.plan["id"].tolist() == [task.id for task in tasks]
+    assert set(result.observations["status"]) == {"not_run"}
+    with Journal(tmp_path, prepared.key, resume=True) as journal:
+        journal.plan(plan.rows([replace(tasks[0], seed=1)]))
+    with pytest.raises(PlanError, match=r"it planned \w{16}, which is not planned here: use the version that began it"):
+        unfinished.result(tmp_path, limits.load())
+    again = nightly.prepare(requested([CASES["embedding8bit"]]), HERE)
+    with (
+        Journal(tmp_path, again.key, resume=True) as journal,
+        pytest.raises(StoreError, match=r"1 tasks that it planned are not planned now"),
+    ):
+        nightly.run(again, journal, lambda _: None)
 
 
 def test_the_whole_journal_gives_the_whole_run(whole: Whole, tmp_path: Path) -> None:
