@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from accuracy.arguments import load_baseline, load_library, load_limits, load_waivers, opened, seconds, sharing
-from commands import baselines, evidence, fleet, folders, releases, stored
+from commands import baselines, evidence, fleet, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, not_measured, one_line_errors
 
@@ -74,18 +74,30 @@ def nightly(
 ) -> None:
     """Draw random layers, measure them on every device, judge them and write the report."""
     with one_line_errors(), ExitStack() as stack:
-        from accuracy import devices, nightly, plan, progress, store, unfinished
+        from accuracy import devices, early
+
+        for name in device or ():
+            devices.parse(name)
+        by, library = load_limits(limits), load_library(bitsandbytes, python)
+        first = None
+        if engine == "local":  # before anything else is imported here: what it imports is waited for
+            overlay = () if library is None else (library.overlay,)
+            interpreter, bounds = python or sys.executable, by.measuring
+            first = stack.enter_context(
+                early.server(device or (), interpreter=interpreter, overlay=overlay, bounds=bounds)
+            )
+
         from accuracy import engine as engines
         from accuracy import events as told
+        from accuracy import nightly, plan, progress, store, unfinished
         from accuracy.cases import CASES
         from accuracy.journal import Journal
+        from commands import folders
         from reports import publish
 
         created = datetime.datetime.now(datetime.UTC)
         if profile not in plan.PROFILES:
             fail(f"unknown profile {profile!r}; choose one of {', '.join(plan.PROFILES)}")
-        for name in device or ():
-            devices.parse(name)
         budget = None if time_budget is None else seconds(time_budget)
         using = stack.enter_context(engines.started(engine, address))
         request = nightly.Request(
@@ -96,12 +108,12 @@ def nightly(
             shard=sharing(shard),
             seed=int(f"{created:%Y%m%d}") if seed is None else plan.checked_seed(seed),
             devices=device or (),
-            limits=load_limits(limits),
+            limits=by,
             waivers=load_waivers(waivers),
             jobs=jobs,
             deadline=None if budget is None else time.monotonic() + budget,
             created=created,
-            library=load_library(bitsandbytes, python),
+            library=library,
             interpreter=python or sys.executable,
             baseline=load_baseline(baseline),
         )
@@ -121,7 +133,7 @@ def nightly(
             if events is not None:
                 emit(told.started(folder.name, prepared))
             with progress.shown() as show:
-                result = nightly.run(prepared, journal, told.progress(emit, show), using.execute)
+                result = nightly.run(prepared, journal, told.progress(emit, show), using.execute, first)
             page = folders.written(folder, result, journal, nights_in=history)
             exit_code = INTERRUPTED if result.interrupted else result.summary["exit_code"]
             for event in (*told.cells(result.verdicts), told.done(result.summary, exit_code=exit_code)):

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from accuracy.case import Status
 from accuracy.rows import Row
+
+MEASURE: Final = "accuracy.measure:measure"
+MODULES: Final = ("torch", "bitsandbytes")
+"""What workers import before they measure, and what they then call."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,13 @@
 
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from accuracy.attempt import Terms
 from accuracy.devices import Device
-from accuracy.launch import Server, Worker, resident, start_server, start_worker
+from accuracy.launch import Server, Worker, command_of, resident, start_server, start_worker
 
 GRACE: Final = 2.0
 """Seconds between a worker's last word, or its killing, and the report that it is gone."""
@@ -32,11 +32,37 @@ def overrun(worker: Worker, terms: Terms) -> tuple[str, str] | None:
     return None
 
 
+def setup_of(
+    device: Device,
+    *,
+    preload: Sequence[str],
+    modules: Sequence[str],
+    measure: str,
+    check: str,
+    bounds: Mapping[str, float],
+) -> dict[str, Any]:
+    """What a fork server is told: what to import for its workers, and what those do."""
+    return {
+        "device": device.torch_name,
+        "preload": list(preload),
+        "modules": list(modules),
+        "measure": measure,
+        "check": check,
+        "told": {
+            "device": device.name,
+            "torch_device": device.torch_name,
+            "arithmetic": asdict(device.adapter.arithmetic),
+            "bounds": dict(bounds),
+        },
+    }
+
+
 @dataclass(eq=False, kw_only=True)
 class Crew:
     """A device's fork server and its workers.
 
-    `on_worker` and `on_server` are called when one of them has sent something or hung up.
+    `on_worker` and `on_server` are called when one of them has sent something or hung up. `early` is a server that was
+    started before, and serves if it is one that would be started now.
     """
 
     device: Device
@@ -44,6 +70,7 @@ class Crew:
     selector: selectors.BaseSelector
     on_worker: Callable[[Worker], None]
     on_server: Callable[[Server], None]
+    early: Server | None = None
     server: Server | None = None
     workers: list[Worker] = field(default_factory=list)
     imports_in_worker: int = 0
@@ -63,7 +90,7 @@ class Crew:
             self.server = self._start_server()
         elif self.server.ready:
             try:
-                worker = start_worker(self.server, alone=alone)
+                worker = start_worker(self.server, alone=alone, memory=self.terms.memory if self.shared else 0)
             except OSError:
                 return  # the server is dying, and its socket will say so
             self.workers.append(worker)
@@ -71,21 +98,20 @@ class Crew:
 
     def _start_server(self) -> Server:
         terms, adapter = self.terms, self.device.adapter
-        setup = {
-            "device": self.device.torch_name,
-            "preload": self.preload(),
-            "modules": list(terms.modules),
-            "measure": terms.measure,
-            "check": "" if self.shared else terms.check or adapter.check,
-            "memory": terms.memory if self.shared else 0,
-            "told": {
-                "device": self.device.name,
-                "torch_device": self.device.torch_name,
-                "arithmetic": asdict(adapter.arithmetic),
-                "bounds": dict(terms.bounds),
-            },
-        }
-        server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
+        setup = setup_of(
+            self.device,
+            preload=self.preload(),
+            modules=terms.modules,
+            measure=terms.measure,
+            check="" if self.shared else terms.check or adapter.check,
+            bounds=terms.bounds,
+        )
+        server, self.early = self.early, None
+        if server is None or server.command != command_of(
+            self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup
+        ):
+            server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
+        server.serves = True
         self.selector.register(server.wire, selectors.EVENT_READ, lambda: self.on_server(server))
         return server
 

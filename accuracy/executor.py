@@ -20,14 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from accuracy.attempt import Calls, Settled, Terms
+from accuracy.attempt import MEASURE, MODULES, Calls, Settled, Terms
 from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
 from accuracy.devices import Device, parse
 from accuracy.draw import Draw, Drawing
 from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
-from accuracy.launch import available
+from accuracy.launch import Server, available
 from accuracy.mailbox import Mailbox
 from accuracy.record import Execution, Progress, Record
 from accuracy.rows import Row
@@ -42,8 +42,6 @@ MEMORY_SHARE: Final = 0.8
 """Share of the memory now free that all workers together may take."""
 
 
-MEASURE: Final = "accuracy.measure:measure"
-MODULES: Final = ("torch", "bitsandbytes")
 START_TIMEOUT_S: Final = 120.0
 RECYCLE_AFTER: Final = 500
 
@@ -113,6 +111,7 @@ def execute(
     journal: Journal | None = None,
     search: Search | None = None,
     rest: Drawing | None = None,
+    early: Server | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Execution:
     """Measures each of `tasks` on each of `devices`.
@@ -138,6 +137,7 @@ def execute(
         journal: keeps outcomes as they come, and has those of an earlier part of the run.
         search: thinks of more tasks when these are done.
         rest: draws more of the plan while these are measured, and is drawn to its end whatever happens.
+        early: a fork server of `accuracy.early`, which may have imported already.
         on_progress: called at the start and after every outcome.
 
     Raises:
@@ -164,7 +164,7 @@ def execute(
     )
     run = _record(tasks, devices, arm, drawing=rest is not None)
     with selectors.DefaultSelector() as selector:
-        lanes = _lanes(run, parsed, terms, refuse, selector)
+        lanes = _lanes(run, parsed, terms, refuse, selector, early=early)
         draw = None if rest is None else Draw(rest=rest, run=run, lanes=lanes, refuse=refuse)
         interrupted = _work(lanes, selector, run, search, refuse, draw=draw)
     return run.execution(_closed(lanes), interrupted=interrupted)
@@ -246,6 +246,8 @@ def _lanes(
     terms: Terms,
     refuse: Callable[[Task, Device], str],
     selector: selectors.BaseSelector,
+    *,
+    early: Server | None = None,
 ) -> list[Lane]:
     """A lane for each device with what is left to do there, once what it does not support is settled."""
     calls = Calls(
@@ -259,7 +261,14 @@ def _lanes(
     for device in devices:
         run.refuse(device, refuse)
     return [
-        Lane(device=device, queue=deque(run.left(device.name)), terms=terms, calls=calls, selector=selector)
+        Lane(
+            device=device,
+            queue=deque(run.left(device.name)),
+            terms=terms,
+            calls=calls,
+            selector=selector,
+            early=early if early is not None and early.command[0] == device.name else None,
+        )
         for device in devices
     ]
 

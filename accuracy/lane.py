@@ -40,7 +40,7 @@ class Lane:
     """A device with its queue of tasks and its workers.
 
     `slots` is the number of workers it may have; `closed` says why nothing more can be done here. `twins` do the
-    same on the same device for another library, and are kept in step.
+    same on the same device for another library, and are kept in step. `early` is a fork server as `Crew` has it.
     """
 
     device: Device
@@ -55,6 +55,7 @@ class Lane:
     answered: bool = False
     closed: str = ""
     twins: Sequence["Lane"] = ()
+    early: Server | None = None
 
     def __post_init__(self) -> None:
         self.crew = Crew(
@@ -63,6 +64,7 @@ class Lane:
             selector=self.selector,
             on_worker=self._hear,
             on_server=self._hear_server,
+            early=self.early,
         )
 
     @property

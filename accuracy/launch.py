@@ -112,13 +112,15 @@ class Worker:
 
 @dataclass(eq=False, kw_only=True)
 class Server:
-    """The parent's end of one fork server."""
+    """The parent's end of one fork server. `command` is what it was started with, but for its socket."""
 
+    command: tuple[object, ...]
     process: subprocess.Popen[bytes]
     wire: Wire
     log: IO[bytes]
     born: float
     ready: bool = False
+    serves: bool = False
 
     def kill(self, pid: int) -> None:
         """Asks the server to end a worker; its exit is reported as any other."""
@@ -161,11 +163,19 @@ def start_server(device: str, *, interpreter: str, overlay: Sequence[Path], setu
         log.close()
         raise
     ours.setblocking(False)
-    return Server(process=process, wire=Wire(ours), log=log, born=time.monotonic())
+    command = command_of(device, interpreter=interpreter, overlay=overlay, setup=setup)
+    return Server(command=command, process=process, wire=Wire(ours), log=log, born=time.monotonic())
 
 
-def start_worker(server: Server, *, alone: bool) -> Worker:
-    """Asks `server` for a worker.
+def command_of(
+    device: str, *, interpreter: str, overlay: Sequence[Path], setup: Mapping[str, Any]
+) -> tuple[object, ...]:
+    """What tells one fork server from another: of equal commands one server does for the other."""
+    return device, interpreter, tuple(overlay), json.dumps(setup)
+
+
+def start_worker(server: Server, *, alone: bool, memory: int) -> Worker:
+    """Asks `server` for a worker that may take so many bytes, 0 for any number.
 
     Raises:
         OSError: if the server is gone.
@@ -177,7 +187,7 @@ def start_worker(server: Server, *, alone: bool) -> Worker:
     worker = Worker(number=number, wire=Wire(ours), log=log, born=time.monotonic(), alone=alone)
     try:
         with theirs:
-            server.wire.send({"fork": number}, (theirs.fileno(), log.fileno()))
+            server.wire.send({"fork": number, "memory": memory}, (theirs.fileno(), log.fileno()))
     except OSError:
         worker.close()
         raise

@@ -21,6 +21,7 @@ from accuracy.devices import Found
 from accuracy.exploration import Budget, Search
 from accuracy.files import StoreError
 from accuracy.journal import Journal
+from accuracy.launch import Server
 from accuracy.library import Library
 from accuracy.record import Execution, Progress, summed
 from accuracy.selftest import matrix
@@ -140,10 +141,11 @@ def run(
     journal: Journal | None,
     on_progress: Callable[[Progress], None],
     execute: Callable[..., Execution] = executor.execute,
+    early: Server | None = None,
 ) -> Result:
     """Measure and judge. A device that is missing gets a row that says so for each planned case.
 
-    `execute` measures, as `accuracy.executor.execute` does on this machine.
+    `execute` measures, as `accuracy.executor.execute` does on this machine; `early` is a fork server for it.
     """
     started = time.monotonic()
     request, devices = prepared.request, list(prepared.there)
@@ -179,6 +181,7 @@ def run(
             search=search,
             on_progress=on_progress,
             **({} if rest is None else {"rest": rest}),
+            **({} if early is None else {"early": early}),
         )
     exploration = None if search is None else search.summary(execution.explored)
     return conclude(prepared, execution, exploration, seconds=time.monotonic() - started)

@@ -106,7 +106,7 @@ def _prepare(setup: Mapping[str, Any]) -> tuple[Measure, Check | None, dict[str,
     if check is not None:
         check(device)
     facts = resolve("accuracy.environment:facts")(device)
-    if setup["memory"]:
+    if setup.get("memory"):
         cap_memory(setup["memory"])
     return measure, check, facts
 

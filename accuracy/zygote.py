@@ -93,7 +93,7 @@ def _serve(wire: Wire, setup: Mapping[str, Any]) -> None:
         for line in wire.receive():
             request = decode(line)
             if "fork" in request:
-                pid = _fork(wire, setup, (wake, waker))
+                pid = _fork(wire, {**setup, "memory": request["memory"]}, (wake, waker))
                 children.add(pid)
                 wire.send({"forked": request["fork"], "pid": pid})
             elif request["kill"] in children:

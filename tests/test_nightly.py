@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from accuracy import limits, nightly, store
+from accuracy import early, limits, nightly, store
 from accuracy.case import Case, short_hash
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -136,6 +136,32 @@ def test_rows_do_not_depend_on_when_the_plan_is_drawn(tmp_path: Path) -> None:
         resumed = nightly.run(whole, journal, totals.append)
     assert totals[-1].resumed == len(before.plan)
     pd.testing.assert_frame_equal(resumed.observations, meanwhile.observations)
+
+
+def test_a_fork_server_started_early_serves() -> None:
+    """One that would be started now is taken, any other is not; none is left behind, taken or not."""
+    request = requested([small("embedding8bit")])
+    first: dict[str, Any] = {"interpreter": request.interpreter, "overlay": (), "bounds": request.limits.measuring}
+    prepared = nightly.prepare(request, HERE)
+    with (
+        early.server(["cpu"], **first) as taken,
+        early.server(["cpu"], **(first | {"bounds": {}})) as other,
+        early.server(["cuda"], **first) as none,
+        early.server([], **(first | {"interpreter": "/no/such/python"})) as missing,
+    ):
+        assert taken is not None
+        assert other is not None
+        result = nightly.run(prepared, None, lambda _: None, early=taken)
+        again = nightly.run(prepared, None, lambda _: None, early=other)
+        assert (taken.serves, other.serves) == (True, False)
+
+    assert (none, missing) == (None, None)
+    assert result.complete
+    pd.testing.assert_frame_equal(
+        result.observations.drop(columns="seconds"), again.observations.drop(columns="seconds")
+    )
+    assert taken.process.returncode is not None
+    assert other.process.returncode is not None
 
 
 def test_what_was_not_drawn_when_a_run_is_interrupted_was_not_run() -> None:

@@ -94,10 +94,11 @@ def test_a_plan_drawn_bit_by_bit_is_the_plan() -> None:
     first = drawing.draw(0.001)
     with pytest.raises(KeyboardInterrupt):
         drawing.draw()
-    assert drawing.open
+    states = [drawing.open]
     rest = drawing.draw()
+    states.append(drawing.open)
 
-    assert not drawing.open
+    assert states == [True, False]
     assert list(drawing) == plan.make(cases, SMOKE, 20261122)
     assert len(drawing) == len(set(ids(list(drawing))))
     assert drawing[: len(first)] == first
