@@ -160,7 +160,7 @@ def _whole(source: Source, judged: pd.DataFrame, names: Sequence[str], kept: NDA
             field = schemas.OBSERVATION.field(name)
             values = pa.array(judged[name].tolist(), type=field.type, from_pandas=False)
             table = table.set_column(table.schema.get_field_index(name), field, values)
-    return table.filter(pa.array(kept))
+    return table if kept.all() else table.filter(pa.array(kept))
 
 
 def copy(looked: Sequence[Looked], found: Gathered, write: Callable[[pa.Table], None]) -> None:

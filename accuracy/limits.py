@@ -118,11 +118,17 @@ class Limit:
 
     def covers(self, case: str, device: str, dtype: str, stage: str, quantity: str) -> bool:
         """Whether this limit speaks of the cell."""
-        pairs = (
-            (stage, self.stage), (quantity, self.quantity), (case, self.case), (device, self.device),
-            (dtype, self.dtype),
-        )  # fmt: skip
-        return all(pattern == "*" or fnmatchcase(name, pattern) for name, pattern in pairs)
+        return (
+            _fits(stage, self.stage)
+            and _fits(quantity, self.quantity)
+            and _fits(case, self.case)
+            and _fits(device, self.device)
+            and _fits(dtype, self.dtype)
+        )
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return pattern == "*" or fnmatchcase(name, pattern)
 
 
 @dataclass(frozen=True, kw_only=True)

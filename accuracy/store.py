@@ -351,11 +351,12 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
         groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
         if file.metadata.num_rows > MOST_ROWS or sum(groups) > LARGEST_UNPACKED:
             raise StoreError(f"{path} unpacks to {file.metadata.num_rows} rows, {sum(groups)} bytes: too many to read")
-        added = [field for field in schema if field.name in schemas.ADDED and field.name not in file.schema_arrow.names]
-        if not file.schema_arrow.equals(pa.schema([field for field in schema if field not in added])):
-            differ = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or "types"
+        there = file.schema_arrow
+        added = [field for field in schema if field.name in schemas.ADDED and field.name not in there.names]
+        if not there.equals(pa.schema([field for field in schema if field not in added])):
+            differ = sorted(set(there.names) ^ set(schema.names)) or "types"
             raise StoreError(f"{path} has another schema ({differ}): use the version that wrote it")
-        stored = [name for name in wanted if name in file.schema_arrow.names]
+        stored = [name for name in wanted if name in there.names]
         table = file.read(stored, use_threads=columns is None)  # a few columns are read sooner than threads start
         for field in added:
             table = table.append_column(field, pa.array([schemas.ADDED[field.name]] * table.num_rows, type=field.type))

@@ -8,6 +8,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,20 @@ def dealt(base: store.Run, folder: Path, number: Shard, whole: Sequence[str]) ->
     _store(folder, manifest, planned.iloc[mine % len(planned)].assign(id=new), _moved(copies, number.number))
 
 
+def on_another(base: store.Run, number: int) -> store.Run:
+    """The run as an accelerator of its own hardware would have given it: `cuda`, as it is called where it is alone."""
+    name, hardware = "cuda", f"generated accelerator {number}"
+    was = next(iter(base.manifest["devices"]["found"]))
+    renamed = {entry: {name: base.manifest[entry][was]} for entry in ("environment", "paths")}
+    devices = {"requested": [name], "found": {name: hardware}, "missing": {}}
+    rows = base.observations[base.observations["device"] == was]
+    return replace(
+        base,
+        manifest=base.manifest | renamed | {"devices": devices},
+        observations=rows.assign(device=name, device_name=hardware),
+    )
+
+
 def _ids(base: store.Run, rows: int) -> list[str]:
     """The ids of a plan that gives so many rows, if its tasks are those of `base` again and again."""
     ids = base.plan.loc[base.plan["origin"] != EXPLORED, "id"].tolist()
@@ -94,6 +109,13 @@ def hosts(base: store.Run, target: Path, *, number: int, rows: int) -> None:
         dealt(base, target / f"host-{host:04}", Shard(number=host, of=number), whole)
 
 
+def devices(base: store.Run, target: Path, *, number: int, rows: int) -> None:
+    """Stores one plan of about so many rows on each of so many accelerators, no two of them of one kind."""
+    whole = _ids(base, rows)
+    for device in range(1, number + 1):
+        dealt(on_another(base, device), target / f"device-{device:04}", Shard(number=1, of=1), whole)
+
+
 def nights(base: store.Run, target: Path, *, number: int, rows: int) -> None:
     """Stores as many nights of so many rows. They share one file of rows, which no other would be larger than."""
     first = target / "night-0000"
@@ -111,19 +133,21 @@ def nights(base: store.Run, target: Path, *, number: int, rows: int) -> None:
         store.write_around_observations(folder, manifest, run.plan, run.verdicts.assign(**move), run.summary)
 
 
+MAKERS: Final = {"hosts": hosts, "devices": devices, "nights": nights}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Makes the folders."""
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
-    parser.add_argument("kind", choices=("hosts", "nights"))
+    parser.add_argument("kind", choices=MAKERS)
     parser.add_argument("run", type=Path, help="a real run to make them from")
     parser.add_argument("target", type=Path, help="the folder that they are put into")
-    parser.add_argument("--number", type=int, default=200, help="of hosts, or of nights")
+    parser.add_argument("--number", type=int, default=200, help="of hosts, devices or nights")
     parser.add_argument("--rows", type=int, default=10_000, help="of each")
     options = parser.parse_args(arguments)
     base = store.read(options.run)
 
-    make = {"hosts": hosts, "nights": nights}[options.kind]
-    make(base, options.target, number=options.number, rows=options.rows)
+    MAKERS[options.kind](base, options.target, number=options.number, rows=options.rows)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How time, memory and bytes of `merge` and `history` grow: `python -m bench.scale HOSTS NIGHTS`, of `bench.fleet`.
+"""How time, memory and bytes grow: `python -m bench.scale HOSTS DEVICES NIGHTS`, on folders of `bench.fleet`.
 
 Each size is measured in a process of its own, on the first so many folders. The exponent of a column is the slope of
 its logarithm over that of the number of rows, between the smallest size and the largest: 1 is in proportion.
@@ -50,9 +50,10 @@ def merge(folders: Sequence[Path], scratch: Path) -> tuple[int, int]:
 
 
 def page(folders: Sequence[Path], scratch: Path) -> tuple[int, int]:
-    """The report of the first folder; its rows, and bytes of the page."""
-    run = store.read(folders[0])
-    publish.write(folders[0], run.manifest, run.observations, run.verdicts, run.summary, scratch / "page.html")
+    """Merges the folders and reports on the whole; rows, and bytes of the page."""
+    merge(folders, scratch)
+    run = store.read(scratch / "whole")
+    publish.write(scratch / "whole", run.manifest, run.observations, run.verdicts, run.summary, scratch / "page.html")
     return len(run.observations), (scratch / "page.html").stat().st_size
 
 
@@ -115,9 +116,8 @@ def _processors() -> float:
 def grown(thing: str, root: Path) -> list[Taken]:
     """One thing at each size, each in a process of its own."""
     there = sum(path.is_dir() for path in root.iterdir())
-    sizes = sorted({max(1, round(share * there)) for share in SHARES})
     taken = []
-    for number in sizes if thing != "page" else [1]:
+    for number in sorted({max(1, round(share * there)) for share in SHARES}):
         command = [sys.executable, "-m", "bench.scale", str(root), "--one", thing, "--number", str(number)]
         said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
         taken.append(Taken(**json.loads(said.stdout.splitlines()[-1])))
@@ -155,18 +155,25 @@ def section(heading: str, taken: Sequence[Taken]) -> Section:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints tables in Markdown, or with `--one` a single measurement as JSON."""
+    """Prints tables in Markdown of folders of hosts, devices and nights, or with `--one` one measurement as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=main.__doc__)
-    parser.add_argument("roots", type=Path, nargs="+", help="folders of hosts and of nights, as bench.fleet makes them")
+    parser.add_argument("roots", type=Path, nargs="+", help="the three folders, as bench.fleet makes them")
     parser.add_argument("--one", choices=THINGS)
     parser.add_argument("--number", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.one:
         sys.stdout.write(json.dumps(asdict(one(options.one, options.roots[0], options.number))) + "\n")
         return 0
-    hosts, nights = options.roots
-    for thing, root in (("merge", hosts), ("page", nights), ("cell", nights), ("index", nights)):
-        made = section(thing, grown(thing, root))
+    hosts, devices, nights = options.roots
+    growing = (
+        ("hosts", "merge", hosts),
+        ("devices", "merge", devices),
+        ("devices", "page", devices),
+        ("nights", "cell", nights),
+        ("nights", "index", nights),
+    )
+    for of, thing, root in growing:
+        made = section(f"{thing}, by {of}", grown(thing, root))
         lines = [made.columns, ["---"] * len(made.columns), *made.rows]
         sys.stdout.write(f"### {thing}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n")
         sys.stdout.flush()
