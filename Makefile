@@ -20,8 +20,9 @@ APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get inst
 nightly: $(INSTALLED)
 	@$(VENV)/bin/accuracy nightly $(if $(wildcard runs/.),--history runs) $(ARGS) || case $$? in 1|3) ;; *) exit $$? ;; esac
 
+# A file's tests share what they run once, so files and not tests are dealt to the two processes.
 test: lint chromium
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
