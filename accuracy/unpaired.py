@@ -6,7 +6,7 @@ of each element, which follows shape, dtype and scale of the layer, so that othe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -30,15 +30,26 @@ SIZES: Final = {"ratio_mean": "rel_fro_floor", "ratio_p99": "abs_p99_floor", "re
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """One run: its cells, each with a row a case, and how many cases were drawn for each case, device and dtype."""
+class Told:
+    """What a run says of a cell: how many cases were told of, failed and were measured, one that failed, and sizes."""
 
-    cells: Mapping[tuple[str, ...], pd.DataFrame]
+    total: int = 0
+    bad: int = 0
+    measured: int = 0
+    worst_id: str = ""
+    sizes: Mapping[str, Numbers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One run: what it says of its cells, and how many cases were drawn for each case, device and dtype."""
+
+    cells: Mapping[tuple[str, ...], Told]
     drawn: Mapping[tuple[str, ...], int]
 
-    def cell(self, name: tuple[str, ...]) -> pd.DataFrame:
-        """Its rows; none if it has none."""
-        return self.cells.get(name, pd.DataFrame({"status": pd.Series(dtype=str)}))
+    def cell(self, name: tuple[str, ...]) -> Told:
+        """What it says of this one; nothing if it has none."""
+        return self.cells.get(name, Told())
 
     def cases(self, cell: tuple[str, ...]) -> int:
         """How many cases could have had this cell."""
@@ -67,7 +78,7 @@ def changes(sides: tuple[Side, Side], by: Change) -> list[CellChange]:
         position += len(found)
         place: dict[str, Any] = dict(zip(CELL, cell, strict=True))
         outcome, test, adjusted_p = outcome_of(found, holm[p], hochberg[p], by)
-        n = min(int(each.cell(cell)["status"].isin(MEASURED).sum()) for each in sides)
+        n = min(each.cell(cell).measured for each in sides)
         reason = reason_of(outcome, test, adjusted_p)
         if outcome is Outcome.WITHIN_NOISE and n < by.least_pairs:
             outcome, reason = Outcome.NOT_COMPARED, f"{n} cases in one of the runs, {by.least_pairs:.0f} make a test"
@@ -96,7 +107,7 @@ def side(observations: pd.DataFrame) -> Side:
     drawn = rows.groupby(list(CELL[:3]), sort=False)["id"].nunique()
     told = _sized(rows[rows["status"].isin({*MEASURED, *BAD})])
     return Side(
-        cells={_name(key): group for key, group in told.groupby(list(CELL), sort=False)},
+        cells={_name(key): _told(group) for key, group in told.groupby(list(CELL), sort=False)},
         drawn={_name(key): int(count) for key, count in drawn.items()},
     )
 
@@ -105,38 +116,45 @@ def _name(key: Any) -> tuple[str, ...]:
     return tuple(str(part) for part in key)
 
 
+def _told(rows: pd.DataFrame) -> Told:
+    """One cell, from its rows with their sizes."""
+    bad, measured = (rows["status"].isin(statuses) for statuses in (BAD, MEASURED))
+    there = rows[measured]
+    return Told(
+        total=len(rows),
+        bad=int(bad.sum()),
+        measured=len(there),
+        worst_id=str(rows.loc[bad, "id"].iloc[0]) if bad.any() else "",
+        sizes={size: there[size].dropna().to_numpy(dtype=float) for size in SIZES},
+    )
+
+
 def _tests(sides: tuple[Side, Side], cell: tuple[str, ...], by: Change) -> list[Test]:
     """Those for which there are cases enough."""
-    told = [each.cell(cell) for each in sides]
-    there = [rows[rows["status"].isin(MEASURED)] for rows in told]
+    before, after = (each.cell(cell) for each in sides)
     tests = []
-    if min(map(len, told)) >= by.least_pairs:
-        tests += _failing(told)
-    if len(there[0]) >= by.least_pairs and there[1].empty:
-        tests += _gone([len(rows) for rows in there], [each.cases(cell) for each in sides])
-    if min(map(len, there)) >= by.least_pairs:
-        tests += [
-            test
-            for size, floor in SIZES.items()
-            for test in _shifted(size, [rows[size].dropna().to_numpy(dtype=float) for rows in there], floor, by)
-        ]
+    if min(before.total, after.total) >= by.least_pairs:
+        tests += _failing(before, after)
+    if before.measured >= by.least_pairs and not after.measured:
+        tests += _gone([before.measured, 0], [each.cases(cell) for each in sides])
+    for size, floor in SIZES.items():
+        if min(before.measured, after.measured) >= by.least_pairs:
+            tests += _shifted(size, [before.sizes[size], after.sizes[size]], floor, by)
     return tests
 
 
-def _failing(told: list[pd.DataFrame]) -> list[Test]:
+def _failing(before: Told, after: Told) -> list[Test]:
     """Whether more of a cell's cases fail, crash or hang; no test where none does in either run."""
-    bad = [rows["status"].isin(BAD) for rows in told]
-    numbers = [int(each.sum()) for each in bad]
+    numbers, totals = [before.bad, after.bad], [before.total, after.total]
     if not any(numbers):
         return []
-    totals = [len(rows) for rows in told]
     return [
         Test(
             metric="failing",
             effect=_of_shares(numbers, totals),
             floor=0.0,
             p=_fisher(numbers, totals),
-            worst_id=str(told[1].loc[bad[1], "id"].iloc[0]) if numbers[1] else "",
+            worst_id=after.worst_id,
             words=f"{numbers[1]} of {totals[1]} cases fail, {numbers[0]} of {totals[0]} before",
         )
     ]
