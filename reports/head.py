@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from accuracy.case import Verdict
 from reports import causes, compared, links, words
 from reports.causes import Cause
 from reports.frames import Cell
 from reports.past import Past, failing_since
+
+FEW_DEVICES: Final = 6
+"""Devices whose names fit on one line of the first screen."""
 
 SHOWN_REASONS = 5
 LONGEST_REASON = 240
@@ -80,7 +83,7 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str, 
         Fact(name="Baseline", text=held_against, gap=not_held),
         Fact(
             name="Devices",
-            text=", ".join(devices["found"]) or "none",
+            text=_some(sorted(devices["found"], key=_place)),
             gap=missing,
             title="; ".join(f"{name}: {what}" for name, what in devices["found"].items()),
         ),
@@ -96,6 +99,19 @@ def facts(manifest: Mapping[str, Any], summary: Mapping[str, Any], signed: str, 
         _nights(past),
         Fact(name="Sign-off", text=signed),
     )
+
+
+def _place(device: str) -> tuple[str, int, str]:
+    """Sorts `cuda:10` behind `cuda:9`."""
+    kind, _, number = device.partition(":")
+    return kind, int(number) if number.isdecimal() else 0, number
+
+
+def _some(devices: Sequence[str]) -> str:
+    """Names as far as they fit on a line; the title and the section on devices have all."""
+    if len(devices) <= FEW_DEVICES:
+        return ", ".join(devices) or "none"
+    return f"{', '.join(devices[: FEW_DEVICES - 1])} and {words.count(len(devices) - FEW_DEVICES + 1)} more"
 
 
 def _nights(past: Past | None) -> Fact:

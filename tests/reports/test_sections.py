@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import data
 import pandas as pd
+import pytest
 from data import Fault
 
 from reports import caselist, causes, drivers, features, frames, gaps, head, matrix, view
@@ -48,6 +49,23 @@ def test_a_device_that_was_not_there_has_a_column_that_says_so() -> None:
 
     assert "cuda" in dict(built.devices)
     assert {square.kind for row in built.rows for square in row.squares} >= {"pass", "not_run"}
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (["cpu:avx2", "cuda:10", "cuda:9", "cpu"], "cpu, cpu:avx2, cuda:9, cuda:10"),
+        ([f"cuda:{number}" for number in range(12)], "cuda:0, cuda:1, cuda:2, cuda:3, cuda:4 and 7 more"),
+        ([], "none"),
+    ],
+)
+def test_devices_are_named_in_their_order_as_far_as_they_fit(found: list[str], text: str) -> None:
+    run = data.zero_cases()
+    manifest = run.manifest | {"devices": {"requested": found, "found": dict.fromkeys(found, "one"), "missing": {}}}
+    facts = {fact.name: fact for fact in head.facts(manifest, run.summary, "not signed", None)}
+
+    assert facts["Devices"].text == text
+    assert all(name in facts["Devices"].title for name in found)
 
 
 def test_reasons_name_causes_first_and_gaps_after() -> None:
