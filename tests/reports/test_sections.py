@@ -61,7 +61,8 @@ def test_a_device_that_was_not_there_has_a_column_that_says_so() -> None:
 )
 def test_devices_are_named_in_their_order_as_far_as_they_fit(found: list[str], text: str) -> None:
     run = data.zero_cases()
-    manifest = run.manifest | {"devices": {"requested": found, "found": dict.fromkeys(found, "one"), "missing": {}}}
+    devices: dict[str, object] = {"requested": found, "found": dict.fromkeys(found, "one"), "missing": {}}
+    manifest = {**run.manifest, "devices": devices}
     facts = {fact.name: fact for fact in head.facts(manifest, run.summary, "not signed", None)}
 
     assert facts["Devices"].text == text
