@@ -177,7 +177,7 @@ def judge(
 ) -> None:
     """Judge a stored run again, with these limits and waivers, and write its verdicts and report anew."""
     with one_line_errors():
-        from accuracy import baseline, nightly, store
+        from accuracy import baseline, judgement, store
         from reports import publish
 
         stored = opened(run)
@@ -192,8 +192,8 @@ def judge(
         known = load_waivers(waivers)
         parts, against = stored.manifest.get("parts"), baseline.stored(stored)
         cases = stored.manifest["cases"]
-        judged = nightly.judged_run(stored.observations, cases, by, known, today, parts=parts, against=against)
-        changed = nightly.judged_by(by, known)
+        judged = judgement.judged_run(stored.observations, cases, by, known, today, parts=parts, against=against)
+        changed = judgement.judged_by(by, known)
         manifest = store.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
         page = publish.write(
             run,

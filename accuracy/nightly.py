@@ -12,9 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import __version__, change, executor, judge, limits, plan, rows, shards, store, verdicts, waivers
+from accuracy import __version__, change, executor, judge, judgement, limits, plan, rows, shards, store, waivers
 from accuracy import baseline as baselines
-from accuracy.baseline import Against
 from accuracy.case import EXPLORED, Case, Status, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -272,8 +271,8 @@ def conclude(
     if request.baseline is not None:
         rated = judge.judge_rows(observations, request.limits)
         against = baselines.compared(request.baseline, rated, scale, request.limits.change)
-    today = request.created.date()
-    judged = judged_run(observations, cases, request.limits, request.waivers, today, parts=parts, against=against)
+    by, known, today = request.limits, request.waivers, request.created.date()
+    judged = judgement.judged_run(observations, cases, by, known, today, parts=parts, against=against)
     manifest = {
         "schema": 1,
         "created": request.created.isoformat(timespec="seconds"),
@@ -290,7 +289,7 @@ def conclude(
         "unusable": dict(execution.unusable),
         "incidents": list(execution.incidents),
         **scale,
-        **judged_by(request.limits, request.waivers),
+        **judgement.judged_by(by, known),
         "library": {} if request.library is None else request.library.facts(),
         "plan_hash": plan.plan_hash(tasks),
         "plan_size": len(tasks),
@@ -312,64 +311,6 @@ def conclude(
         interrupted=execution.interrupted,
         complete=execution.complete,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """Observations with their status, the verdict table, and the content of `verdict.json`."""
-
-    observations: pd.DataFrame
-    verdicts: pd.DataFrame
-    summary: dict[str, Any]
-
-
-def judged_run(
-    observations: pd.DataFrame,
-    cases: Mapping[str, Mapping[str, Any]],
-    by: limits.Limits,
-    known: Sequence[waivers.Waiver],
-    today: datetime.date,
-    *,
-    parts: shards.Parts | None = None,
-    against: Against | None = None,
-) -> Judged:
-    """Rows to statuses, statuses to cells, cells to the verdict of the run. Pure.
-
-    `cases` and `parts` are the manifest's entries of that name: the strata that each case must touch, all shards
-    together, and which of the shards the run holds; `against` what a comparison with a baseline gave.
-    """
-    judged = judge.judge_rows(observations, by)
-    told, summary = verdict(judged, cases, known, today, parts=parts, against=against)
-    return Judged(observations=judged[list(observations.columns)], verdicts=told, summary=summary)
-
-
-def verdict(
-    judged: pd.DataFrame,
-    cases: Mapping[str, Mapping[str, Any]],
-    known: Sequence[waivers.Waiver],
-    today: datetime.date,
-    *,
-    parts: shards.Parts | None = None,
-    against: Against | None = None,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The verdict table and the content of `verdict.json` of rows that `judge.judge_rows` has judged."""
-    strata = {} if shards.is_one(parts) else {name: case.get("strata", ()) for name, case in cases.items()}
-    cells = verdicts.cells(judged, strata)
-    if against is not None:
-        cells = baselines.applied(cells, against)
-    cells = verdicts.waive(cells, known, today)
-    lacking = shards.unseen(cells, parts)
-    summary = verdicts.summarize(judged, cells, lacking=lacking, gaps=shards.gaps(parts))
-    return verdicts.frame([*cells, *lacking]), summary
-
-
-def judged_by(by: limits.Limits, known: Sequence[waivers.Waiver]) -> dict[str, Any]:
-    """What the manifest says of a judgement: the limits, why they are what they are, and the known deviations."""
-    return {
-        "limits_hash": by.hash,
-        "bases": dict(by.bases),
-        "waivers": [waivers.entry(waiver) for waiver in known],
-    }
 
 
 def default_folder(root: Path, created: datetime.datetime, profile: str, seed: int) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from accuracy import nightly, plan, shards, store
+from accuracy import judgement, plan, shards, store
 from accuracy.case import EXPLORED, short_hash
 from accuracy.limits import load
 from accuracy.shards import Shard
@@ -96,8 +96,8 @@ def _moved(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _store(folder: Path, manifest: dict[str, Any], planned: pd.DataFrame, rows: pd.DataFrame) -> None:
     rows = rows.reset_index(drop=True)
     today = datetime.datetime.fromisoformat(manifest["created"]).date()
-    judged = nightly.judged_run(rows, manifest["cases"], BY, (), today, parts=manifest.get("parts"))
-    manifest |= nightly.judged_by(BY, ())
+    judged = judgement.judged_run(rows, manifest["cases"], BY, (), today, parts=manifest.get("parts"))
+    manifest |= judgement.judged_by(BY, ())
     store.prepare(folder)
     store.write(folder, manifest, planned, judged.observations, judged.verdicts, judged.summary)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 import cli
-from accuracy import nightly, store
+from accuracy import judgement, store
 from accuracy.case import short_hash
 from accuracy.limits import load
 from bench import clock
@@ -57,7 +57,7 @@ def enlarged(folder: Path, target: Path, cases: int) -> int:
                           for frame in (run.observations, run.plan))  # fmt: skip
     by = load()
     created = pd.Timestamp(run.manifest["created"]).date()
-    judged = nightly.judged_run(observations, run.manifest["cases"], by, (), created)
+    judged = judgement.judged_run(observations, run.manifest["cases"], by, (), created)
     store.prepare(target)
     store.write(target, run.manifest, plan, judged.observations, judged.verdicts, judged.summary)
     return int(judged.summary["counts"]["cases"])

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from accuracy import limits, nightly, store
+from accuracy import judgement, limits, store
 from accuracy.adapters import cpu
 from accuracy.case import (
     Config,
@@ -73,7 +73,7 @@ def seen(case: str, config: Config, seed: int = SEED, origin: str = "sample") ->
     """One layer, measured and judged; strata are not asked for."""
     rows = measured(case, config, seed, origin)
     observations = store.observations_frame({name: [row[name] for row in rows] for name in NAMES})
-    judged = nightly.judged_run(observations, {case: {"strata": ()}}, LIMITS, (), datetime.date(2026, 11, 22))
+    judged = judgement.judged_run(observations, {case: {"strata": ()}}, LIMITS, (), datetime.date(2026, 11, 22))
     records: list[dict[str, Any]] = judged.observations.to_dict("records")  # type: ignore[assignment]  # names are text
     return Seen(
         rows={f"{row['stage']}/{row['quantity']}": row for row in records},

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import baseline, limits, nightly, store, verdicts
+from accuracy import baseline, judgement, limits, store, verdicts
 from accuracy.baseline import Against
 from accuracy.case import CELL, Verdict
 from accuracy.change import CellChange, Outcome
@@ -103,7 +103,7 @@ def test_five_percent_more_error_than_the_baseline_blocks_and_less_does_not(
     """Within every limit, so that only the comparison sees it; the summary's first reason says so."""
     against = baseline.compared(scaled(run, factor), run.observations, run.manifest, BY.change)
     today = pd.Timestamp("2026-11-22").date()
-    judged = nightly.judged_run(run.observations, run.manifest["cases"], BY, (), today, against=against)
+    judged = judgement.judged_run(run.observations, run.manifest["cases"], BY, (), today, against=against)
     mine = judged.verdicts[(judged.verdicts["stage"] == "quantization") & (judged.verdicts["dtype"] == "float32")]
 
     assert against.paired

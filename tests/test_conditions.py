@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from conditional import FAULTS
 
-from accuracy import executor, limits, nightly, plan, store
+from accuracy import executor, judgement, limits, nightly, plan, store
 from accuracy.case import Task
 from accuracy.cases import CASES
 from accuracy.selftest import plant
@@ -85,7 +85,7 @@ def found(measured: pd.DataFrame, name: str) -> tuple[frames.Frames, list[Cause]
     """What the page says of one fault's rows."""
     fault = next(fault for fault in FAULTS if fault.name == name)
     rows = measured[measured["fault"] == name].drop(columns="fault").reset_index(drop=True)
-    judged = nightly.judged_run(rows, {fault.cases: {"strata": ()}}, limits.load(), (), datetime.date(2026, 11, 22))
+    judged = judgement.judged_run(rows, {fault.cases: {"strata": ()}}, limits.load(), (), datetime.date(2026, 11, 22))
     manifest = {"cases": {fault.cases: {"layer": CASES[fault.cases].layer}}}
     prepared = frames.prepare(manifest, judged.observations, judged.verdicts)
     return prepared, [cause for cause in causes.find(prepared) if is_of(name, cause)]

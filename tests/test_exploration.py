@@ -92,11 +92,11 @@ def test_a_budget_of_examples_gives_the_same_rows_again() -> None:
 
 def test_a_budget_of_time_ends() -> None:
     """It makes a beginning of what a budget of examples would explore."""
-    result = run(Budget(seconds=1.0))
+    result = run(Budget(seconds=4.0))
 
     assert explored(result)
     assert result.complete
-    assert result.manifest["exploration"]["budget"] == {"seconds": 1.0, "examples": None}
+    assert result.manifest["exploration"]["budget"] == {"seconds": 4.0, "examples": None}
 
 
 def test_the_time_budget_of_the_run_ends_it_too() -> None:

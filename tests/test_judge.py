@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from observed import frame
 
@@ -54,6 +54,7 @@ def test_nan_fails_in_every_stage(stage: Stage) -> None:
     assert judged({"stage": stage.value, "ratio": math.nan}).at[0, "status"] == "fail"
 
 
+@settings(max_examples=30)
 @given(ratio=st.floats(), passed=st.booleans())
 def test_a_row_passes_exactly_when_its_ratio_is_at_most_one(ratio: float, *, passed: bool) -> None:
     """Whatever status the worker gave it: the judge decides."""

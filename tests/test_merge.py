@@ -15,7 +15,7 @@ from observed import frame
 from typer.testing import CliRunner
 
 import cli
-from accuracy import duplicates, limits, nightly, paired, store, unfinished, whole
+from accuracy import duplicates, judgement, limits, nightly, paired, store, unfinished, whole
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.files import StoreError
@@ -96,7 +96,7 @@ def copied(run: Path, to: Path, change: Callable[[dict[str, Any], pd.DataFrame],
     manifest = json.loads(json.dumps(read.manifest))
     rows = read.observations.copy()
     rows = rows if (other := change(manifest, rows)) is None else other
-    judged = nightly.judged_run(rows, manifest["cases"], BY, (), CREATED.date(), parts=manifest["parts"])
+    judged = judgement.judged_run(rows, manifest["cases"], BY, (), CREATED.date(), parts=manifest["parts"])
     return stored(
         to,
         nightly.Result(
@@ -147,7 +147,7 @@ def test_one_shard_is_never_a_release_and_raises_no_alarm_for_the_others(runs: P
     """Within limits it is incomplete, with one reason; no cell is NOT RUN for what another shard holds."""
     shard = store.read(runs / "one")
     cases = {CASE.name: {"strata": ["one that another shard holds"]}}
-    again = nightly.judged_run(shard.observations, cases, BY, (), CREATED.date(), parts=shard.manifest["parts"])
+    again = judgement.judged_run(shard.observations, cases, BY, (), CREATED.date(), parts=shard.manifest["parts"])
 
     for summary in (shard.summary, again.summary):
         assert (summary["verdict"], summary["exit_code"], summary["counts"]["not_run"]) == ("incomplete", 3, 0)
@@ -160,7 +160,7 @@ def test_a_missing_shard_is_not_run(runs: Path, tmp_path: Path) -> None:
     """In each dtype of each case, with one reason that names it, also when it is judged again or joined later."""
     half = merged(tmp_path / "half", runs / "two")
     idle = half.verdicts[half.verdicts["verdict"] == "not_run"]
-    again = nightly.judged_run(
+    again = judgement.judged_run(
         half.observations, half.manifest["cases"], BY, (), CREATED.date(), parts=half.manifest["parts"]
     )
 
@@ -230,7 +230,7 @@ def test_two_hosts_may_differ_within_a_bound(
     """Farther apart is a finding, though each of them passed alone; it stands when the run is judged again."""
     other = copied(runs / "all", tmp_path / "other", lambda _, rows: shifted(rows, bounds))
     found = merged(tmp_path / "out", runs / "all", other)
-    again = nightly.judged_run(found.observations, found.manifest["cases"], BY, (), CREATED.date())
+    again = judgement.judged_run(found.observations, found.manifest["cases"], BY, (), CREATED.date())
     apart = found.observations[found.observations["quantity"].str.endswith("between runs")]
 
     assert found.summary["verdict"] == again.summary["verdict"] == verdict

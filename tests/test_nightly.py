@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from accuracy import early, limits, nightly, store
+from accuracy import early, judgement, limits, nightly, store
 from accuracy.case import Case, short_hash
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -194,7 +194,7 @@ def test_a_time_budget_that_is_used_up_leaves_the_rest_not_run() -> None:
 def test_strata_that_never_occurred_are_not_run(alone: Result) -> None:
     """Judged against the strata of the whole case, a run of some of them has gaps, in each dtype that ran."""
     cases = {"embedding8bit": {"strata": ["one that nobody drew"]}}
-    judged = nightly.judged_run(alone.observations, cases, limits.load(), (), CREATED.date())
+    judged = judgement.judged_run(alone.observations, cases, limits.load(), (), CREATED.date())
 
     assert judged.summary["verdict"] == "incomplete"
     assert {cell["quantity"] for cell in judged.summary["cells"] if cell["verdict"] == "not_run"} == {
@@ -204,7 +204,7 @@ def test_strata_that_never_occurred_are_not_run(alone: Result) -> None:
 
 def test_judging_again_changes_nothing(beside: Result) -> None:
     """The judge is a function of the rows: the same limits give the same verdicts, and no row is judged away."""
-    again = nightly.judged_run(beside.observations, beside.manifest["cases"], limits.load(), (), CREATED.date())
+    again = judgement.judged_run(beside.observations, beside.manifest["cases"], limits.load(), (), CREATED.date())
 
     pd.testing.assert_frame_equal(again.observations, beside.observations)
     pd.testing.assert_frame_equal(again.verdicts, beside.verdicts)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from observed import ROW, frame
 
@@ -80,6 +80,7 @@ def test_the_worst_row_decides_its_cell(rows: list[dict[str, Any]], verdict: Ver
     assert cell(*rows).verdict is verdict
 
 
+@settings(max_examples=30)
 @given(st.permutations([{"ratio": 0.2}, {"ratio": 2.0}, {"ratio": 3.0}, NOT_RUN, EXPLAINED]))
 def test_the_order_of_rows_does_not_matter(rows: list[dict[str, Any]]) -> None:
     made = cell(*rows)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from accuracy import executor, limits, nightly, store
+from accuracy import executor, judgement, limits, nightly, store
 from accuracy.case import Stage, Status, Task, Verdict
 from accuracy.record import Execution, Progress
 from accuracy.selftest import plant
@@ -53,7 +53,7 @@ def measure_baseline(tasks: Sequence[Task], measuring: Measuring) -> Baseline:
     planned = [planted(task, "", 0.0) for task in tasks] + published_tasks(KINDS, "", 0.0)
     execution, frame, _ = _execute(planned, measuring)
     ours = frame[frame["case"] != CASE]
-    judged = nightly.judged_run(ours, {}, measuring.limits, (), date.min).observations
+    judged = judgement.judged_run(ours, {}, measuring.limits, (), date.min).observations
     right = judged["status"].isin([Status.OK.value, Status.NOT_SUPPORTED.value]) | (judged["lower_ratio"] <= 1)
     wrong = judged[~right]
     unsound = set(wrong.loc[wrong["stage"] != Stage.INVARIANT.value, "id"])
@@ -130,7 +130,7 @@ def _cells(observations: pd.DataFrame, baseline: Baseline, by: limits.Limits) ->
     """The verdicts on observations, less the rows that fail without any fault."""
     keys = observations[["id", "stage", "quantity"]].itertuples(index=False, name=None)
     kept = observations[[key not in baseline.failing for key in keys]]
-    return [dict(row) for row in nightly.judged_run(kept, {}, by, (), date.min).verdicts.to_dict("records")]  # type: ignore[arg-type]  # columns have names
+    return [dict(row) for row in judgement.judged_run(kept, {}, by, (), date.min).verdicts.to_dict("records")]  # type: ignore[arg-type]  # columns have names
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
