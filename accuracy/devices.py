@@ -28,9 +28,6 @@ SINGLE_THREAD: Final[Mapping[str, str]] = {
     # measuring a large layer takes. So it keeps up to 64 MiB for the next one. Other allocators take no notice.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-    # What is allocated and not written holds bytes 0x7f: 3.4e38 in float32 and bfloat16, NaN in float16, 127 in int8.
-    # So what a layer makes of memory that nobody wrote is far off, and the same in every run.
-    "MALLOC_PERTURB_": str(0x7F ^ 0xFF),
 }
 
 

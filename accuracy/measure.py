@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from accuracy import dispatch, inputs, limits, metrics
+from accuracy import dispatch, inputs, limits, metrics, unwritten
 from accuracy.adapter import Arithmetic
 from accuracy.case import Case, Status, canonical_json
 from accuracy.cases import CASES
@@ -88,7 +88,8 @@ def run(task: Mapping[str, Any]) -> Ran:
     target = torch.device(task["torch_device"])
     drawn = inputs.drawn(config, int(task["seed"]))
     started = time.perf_counter()
-    parts, paths, failure = _run(case, config, drawn, target)
+    with unwritten.filled():
+        parts, paths, failure = _run(case, config, drawn, target)
     seconds = time.perf_counter() - started
     bounds, published = limits.measuring(task["bounds"])
     setting = Setting(

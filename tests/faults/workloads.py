@@ -291,14 +291,3 @@ def environment_row(task: Task, _device: str) -> list[Row]:
         row(task, count=sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0, quantity="threads"),
         row(task, observed=os.environ.get("ATEN_CPU_CAPABILITY", ""), quantity="capability"),
     ]
-
-
-def unwritten(task: Task, _device: str) -> list[Row]:
-    """What memory holds that was allocated and that nobody wrote, small and large, after others have used it."""
-    import torch  # in the worker alone
-
-    seen = set()
-    for size in (1, 1000, 10**6):
-        torch.full((size,), 7.0)
-        seen |= set(torch.empty(size).tolist())
-    return [row(task, abs_max=max(seen), count=len(seen))]
