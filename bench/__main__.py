@@ -36,12 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench import table
 
     began = time.perf_counter()
+    only = {*(options.only or ())} | (
+        {"night"} if "pages" in (options.only or ()) else set()
+    )  # pages are of that night
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         jobs = [int(number) for number in options.jobs.split(",")]
         sections = [
             make()
             for name, make in plan(options.device, Path(scratch), jobs=jobs, tiny=options.tiny).items()
-            if not options.only or name in options.only
+            if not only or name in only
         ]
     part = table.part(f"On {options.device}", head(options.device, time.perf_counter() - began), sections)
     if options.out is None:
