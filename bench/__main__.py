@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench import table
 
     began = time.perf_counter()
-    only = {*(options.only or ())} | (
-        {"night"} if "pages" in (options.only or ()) else set()
-    )  # pages are of that night
+    only = {*(options.only or ())}
+    if "pages" in only:
+        only.add("night")  # whose pages they are
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         jobs = [int(number) for number in options.jobs.split(",")]
         sections = [
