@@ -77,11 +77,12 @@ class Cause:
 def find(frames: Frames) -> tuple[Cause, ...]:
     """All causes: failures before warnings, then those of the earliest stage, then those with most cases."""
     rows = frames.observations
-    failing = rows[rows["failing"]]
-    if failing.empty:
+    if not rows["failing"].any():
         return ()
+    rows = rows.assign(pair=rows.groupby(["id", "device"], sort=False).ngroup())
+    failing = rows[rows["failing"]]
     rank = failing["stage"].map(words.stage_rank)
-    first = rank.groupby([failing["id"], failing["device"]]).transform("min")
+    first = rank.groupby(failing["pair"]).transform("min")
     primary = failing[rank == first]
     primary = primary.assign(
         layer=primary["case"].map(frames.layers),
@@ -118,10 +119,7 @@ def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
 
     One that fails only where another of the stage does is no cause of its own, and is left out.
     """
-    cases = {
-        str(name): set(zip(rows["id"], rows["device"], strict=True))
-        for name, rows in group.groupby("quantity", sort=True)
-    }
+    cases = {str(name): set(rows["pair"].tolist()) for name, rows in group.groupby("quantity", sort=True)}
     together: list[list[str]] = []
     for name in sorted(cases, key=lambda name: (-len(cases[name]), name)):
         for family in together:
@@ -146,28 +144,20 @@ def _causes(
 ) -> list[Cause]:
     """One cause, or several where a condition sets part of the failing cases apart.
 
-    `measured` has the rows of each layer, stage and quantity that gave an answer or failed.
+    `measured` has the rows of each layer, stage and quantity that gave an answer or failed. A pair is a number that
+    stands for one id on one device.
     """
     layer, stage = str(members["layer"].iloc[0]), str(members["stage"].iloc[0])
     compared = measured[layer, stage, quantities[0]]
-    pairs = set(zip(members["id"], members["device"], strict=True))
-    keys = list(zip(compared["id"], compared["device"], strict=True))
-    elsewhere = _failing_elsewhere(failing, stage, quantities[0]) - pairs
-    open_to_it = [key not in elsewhere for key in keys]
-    compared = compared[open_to_it]
-    keys = [key for key, kept in zip(keys, open_to_it, strict=True) if kept]
-    hit = np.array([key in pairs for key in keys])
+    own = members["pair"].unique()
+    elsewhere = np.setdiff1d(_failing_elsewhere(failing, stage, quantities[0]), own)
+    compared = compared[~np.isin(compared["pair"], elsewhere)]
+    pairs = compared["pair"].to_numpy()
+    hit = np.isin(pairs, own)
     parts = trigger.split(_inputs(frames, compared), hit, copies=_copies(compared, hit))
     return [
-        _cause(
-            frames,
-            members[pd.MultiIndex.from_frame(members[["id", "device"]]).isin(part)],
-            quantities,
-            found,
-            compared,
-        )
+        _cause(frames, failing, members[np.isin(members["pair"], pairs[mask])], quantities, found, compared=compared)
         for found, mask in parts
-        for part in ([key for key, inside in zip(keys, mask, strict=True) if inside],)
     ]
 
 
@@ -178,26 +168,26 @@ def _copies(compared: pd.DataFrame, hit: NDArray[np.bool_]) -> int:
     return int(compared["device"].nunique()) if agree else 1
 
 
-def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> set[tuple[str, str]]:
-    """(id, device) that fail earlier, or here in another way: they say nothing about this cause."""
+def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> NDArray[np.int64]:
+    """Pairs that fail earlier, or here in another way: they say nothing about this cause."""
     here = (failing["stage"] == stage) & (failing["quantity"] == quantity)
-    earlier = failing[(failing["rank"] < words.stage_rank(stage)) | here]
-    return set(zip(earlier["id"], earlier["device"], strict=True))
+    return failing.loc[(failing["rank"] < words.stage_rank(stage)) | here, "pair"].unique()
 
 
 def _cause(
     frames: Frames,
+    failing: pd.DataFrame,
     members: pd.DataFrame,
     quantities: tuple[str, ...],
     found: Trigger | None,
+    *,
     compared: pd.DataFrame,
 ) -> Cause:
     stage = str(members["stage"].iloc[0])
-    pairs = frozenset(zip(members["id"], members["device"], strict=True))
+    pairs = frozenset(zip(members["id"].tolist(), members["device"].tolist(), strict=True))
     badness = members["ratio"].fillna(math.inf)
     worst = members.assign(descending=-badness).sort_values(["descending", "id", "device"]).iloc[0]
-    failing = frames.observations[frames.observations["failing"]]
-    own = pd.MultiIndex.from_frame(failing[["id", "device"]]).isin(list(pairs))
+    own = np.isin(failing["pair"], members["pair"].unique())
     other = failing[own & ~((failing["stage"] == stage) & failing["quantity"].isin(quantities))]
     also = Counter(zip(other["stage"], other["quantity"], strict=True))
     devices, dtypes = (tuple(sorted(members[name].unique())) for name in ("device", "dtype"))
