@@ -82,7 +82,7 @@ def compared(base: store.Run, candidate: store.Run, by: Change, *, pairs: bool) 
     """
     if pairs:
         same_plan(base.manifest, plan_of(candidate.manifest))
-    elif any(base.manifest.get(name) != candidate.manifest.get(name) for name in baseline.SCALE):
+    elif not baseline.same_scale(base.manifest, candidate.manifest):
         raise ComparisonError(
             "the runs were measured with different bounds or versions of accuracy, in units of which runs of "
             "different plans are compared; measure both with this one"

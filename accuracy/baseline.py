@@ -71,13 +71,18 @@ def compared(base: store.Run, candidate: pd.DataFrame, scale: Mapping[str, Any],
     if base.manifest["accuracy"] != scale["accuracy"]:
         drew = f"accuracy {base.manifest['accuracy']} drew its plan and {scale['accuracy']} this one"
         return replace(found, paired=False, why_not=f"the plans differ, and {drew}; make a new baseline")
-    if any(base.manifest.get(name) != scale.get(name) for name in SCALE):
+    if not same_scale(base.manifest, scale):
         return replace(found, paired=False, why_not="the plans differ, and so do the bounds; make a new baseline")
     changes = unpaired.compare(before, candidate, by)
     if all(each.outcome is Outcome.NOT_COMPARED for each in changes):
         few = f"no cell has {by.least_pairs:.0f} cases of the sample in both; run the baseline's seed, or more examples"
         return replace(found, paired=False, why_not=f"the plans differ, and {few}")
     return replace(found, paired=False, changes=drawn(changes, before, (base.manifest, scale)))
+
+
+def same_scale(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether error ÷ limit means the same in two runs, by their manifests."""
+    return all(one.get(name) == other.get(name) for name in SCALE)
 
 
 def drawn(
@@ -88,7 +93,7 @@ def drawn(
     `scales` has the entries `SCALE` of both manifests. Without a distribution where they differ: error ÷ limit then
     means another thing in each run. What a search chose is in no distribution.
     """
-    if not all(scales[0].get(name) == scales[1].get(name) for name in SCALE):
+    if not same_scale(*scales):
         return list(changes)
     planned = before[before["origin"] != EXPLORED]
     pooled = {

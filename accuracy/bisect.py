@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from accuracy.case import Stage, Status
-from accuracy.replay import BAD
+from accuracy.case import BROKEN, Stage, Status
 
 Check: TypeAlias = Mapping[str, Any]
 """One stored row that fails."""
@@ -99,7 +98,7 @@ def check(stored: pd.DataFrame, name: str = "") -> Check:
     Raises:
         BisectError: if nothing failed in the stored rows, or not that check.
     """
-    failing = stored[stored["status"].isin(BAD)]
+    failing = stored[stored["status"].isin(BROKEN)]
     if failing.empty:
         raise BisectError("that case did not fail in the run; give the id of one that did")
     rows = sorted(failing.to_dict("records"), key=lambda row: _ORDER[row["stage"]])

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from hypothesis.strategies import SearchStrategy
 
@@ -46,6 +46,13 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     NOT_RUN = "not_run"
     NOT_SUPPORTED = "not_supported"
+
+
+MEASURED: Final = (Status.OK.value, Status.FAIL.value)
+"""Statuses of what gave an answer that could be compared."""
+
+BROKEN: Final = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
+"""Statuses of what is not as it must be."""
 
 
 class Verdict(StrEnum):

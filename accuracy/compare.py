@@ -12,12 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from accuracy.case import CELL, Status
+from accuracy.case import BROKEN, CELL, MEASURED, Status
 from accuracy.change import CellChange, Outcome
 from accuracy.limits import Change
-from accuracy.sizes import Numbers, Test, adjusted, log_change, outcome_of, reason_of
-
-BAD = (Status.FAIL, Status.CRASH, Status.TIMEOUT)
+from accuracy.sizes import Numbers, Test, log_change, outcomes, reason_of
 
 PAIR = ("id", "device", "stage", "quantity")
 """What names a measurement in both runs."""
@@ -42,14 +40,8 @@ def compare(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> list
         ({name: str(part) for name, part in zip(CELL, key, strict=True)}, group)
         for key, group in both.groupby(list(CELL), sort=False)
     ]
-    tests = [_tests(group, by) for _, group in groups]
-    holm, hochberg = adjusted([test.p for found in tests for test in found])
-    entries, position = [], 0
-    for (cell, group), found in zip(groups, tests, strict=True):
-        p = slice(position, position + len(found))
-        entries.append(_entry(cell, group, outcome_of(found, holm[p], hochberg[p], by)))
-        position += len(found)
-    return entries
+    said = outcomes([_tests(group, by) for _, group in groups], by)
+    return [_entry(cell, group, each) for (cell, group), each in zip(groups, said, strict=True)]
 
 
 def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
@@ -61,21 +53,21 @@ def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
     for side in ("_b", "_c"):
         both[f"status{side}"] = both[f"status{side}"].fillna("")
         both[f"digest{side}"] = both[f"digest{side}"].fillna("")
-        both[f"measured{side}"] = both[f"status{side}"].isin([Status.OK, Status.FAIL])
+        both[f"measured{side}"] = both[f"status{side}"].isin(MEASURED)
     both["identical"] = both["measured_b"] & both["measured_c"] & (both["digest_b"] == both["digest_c"])
     both["identical"] &= (both["digest_b"] != "") | (both["status_b"] == both["status_c"])
     # What a case that newly breaks off does not come to is told once, where it breaks off.
-    ends = (both["quantity"] == "completes") & both["status_c"].isin(BAD) & ~both["status_b"].isin(BAD)
+    ends = (both["quantity"] == "completes") & both["status_c"].isin(BROKEN) & ~both["status_b"].isin(BROKEN)
     broken_off = set(zip(both.loc[ends, "id"], both.loc[ends, "device"], strict=True))
     both["ended"] = [pair in broken_off for pair in zip(both["id"], both["device"], strict=True)]
     return both
 
 
 def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, Test | None, float]) -> CellChange:
-    broken = group[group["status_c"].isin(BAD) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
-    mended = group[group["status_b"].isin(BAD) & (group["status_c"] == Status.OK)]
-    gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(BAD) & ~group["ended"]]
-    new = group[~group["measured_b"] & group["measured_c"] & ~group["status_b"].isin(BAD)]
+    broken = group[group["status_c"].isin(BROKEN) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
+    mended = group[group["status_b"].isin(BROKEN) & (group["status_c"] == Status.OK)]
+    gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(BROKEN) & ~group["ended"]]
+    new = group[~group["measured_b"] & group["measured_c"] & ~group["status_b"].isin(BROKEN)]
     differing = group[group["measured_b"] & group["measured_c"] & ~group["identical"]]
     outcome, test, p = said
     reason, shown = reason_of(outcome, test, p), test.worst_id if test else ""

@@ -2,23 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from accuracy.case import Task
 from accuracy.devices import Device
 from accuracy.lane import Lane
+from accuracy.plan import Drawing
 from accuracy.record import Record
-
-
-class Drawing(Protocol):
-    """The rest of a plan, as `accuracy.plan.Drawing`."""
-
-    @property
-    def open(self) -> bool:
-        """Whether more may come."""
-
-    def draw(self, seconds: float = ...) -> Sequence[Task]:
-        """Draws for about so long, or to the end."""
 
 
 @dataclass(frozen=True, kw_only=True)

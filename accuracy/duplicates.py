@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy import paired
-from accuracy.case import Stage, Status
+from accuracy.case import BROKEN, Stage, Status
 from accuracy.paired import Agreement
 from accuracy.rows import DEFAULTS, Row
 
@@ -28,7 +28,6 @@ REFUSED, MEASURED = 1, 2
 """What an outcome weighs; one that did not run weighs nothing. Of a pair only what weighs most is kept."""
 
 _WEIGHTS: Final = {Status.NOT_RUN.value: 0, Status.NOT_SUPPORTED.value: REFUSED}
-_FAILED: Final = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 
 
 def in_several(rows: pd.DataFrame, run: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -53,7 +52,7 @@ def settle(rows: pd.DataFrame, run: NDArray[np.int64]) -> tuple[NDArray[np.bool_
     frame = rows.assign(
         run=run,
         weight=rows["status"].map(_WEIGHTS).fillna(MEASURED),
-        good=~rows["status"].isin(_FAILED),
+        good=~rows["status"].isin(BROKEN),
         place=np.arange(len(rows)),
     ).sort_values(["run", "place"])
     by_run = frame.groupby([*PAIR, "run"], sort=False)["weight"].transform("max")

@@ -13,7 +13,6 @@ task says what happened. The first word of its reason is one of
 import os
 import selectors
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,26 +23,22 @@ from accuracy.attempt import MEASURE, MODULES, Calls, Settled, Terms
 from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
 from accuracy.devices import Device, parse
-from accuracy.draw import Draw, Drawing
+from accuracy.draw import Draw
 from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
 from accuracy.launch import Server, available
 from accuracy.mailbox import Mailbox
+from accuracy.plan import Drawing
 from accuracy.record import Execution, Progress, Record
 from accuracy.rows import Row
-
-TICK: Final = 0.1
-"""Seconds between two looks at the clocks."""
-
-MOMENT: Final = 0.005
-"""Seconds of drawing the plan between two looks at what workers say: less than most of them take for a task."""
+from accuracy.schedule import settle
 
 MEMORY_SHARE: Final = 0.8
 """Share of the memory now free that all workers together may take."""
 
-
 START_TIMEOUT_S: Final = 120.0
 RECYCLE_AFTER: Final = 500
+"""Seconds to import the library in, and tasks after which a worker is replaced, where nothing else is asked for."""
 
 
 class Search(Protocol):
@@ -58,14 +53,6 @@ class Search(Protocol):
 
     def begin(self, rows: Sequence[Row]) -> None:
         """Starts to ask, from other threads."""
-
-
-class Source(Protocol):
-    """Where more tasks may come from."""
-
-    @property
-    def open(self) -> bool:
-        """Whether more may come."""
 
 
 def share_of_memory(workers: int) -> int:
@@ -299,7 +286,7 @@ def _work(
 ) -> bool:
     """Runs the lanes until all is settled and nothing more is thought of; says whether the user stopped it."""
     try:
-        settle(lanes, selector, draw)
+        settle(lanes, selector, draw=draw)
         if run is not None and search is not None and any(not lane.closed and not lane.late for lane in lanes):
             mailbox = search.mailbox
             for lane in lanes:
@@ -321,54 +308,3 @@ def _work(
         for lane in lanes:
             lane.dismiss()
     return False
-
-
-def settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None = None) -> None:
-    """Runs the lanes until nothing is left to do and no more can come from the source; a plan is drawn between."""
-    looked = 0.0
-    while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or (source is not None and source.open):
-        for lane in lanes:
-            if lane.late:
-                lane.give_up("the time budget was used up")
-        _staff(lanes, expecting=source is not None and source.open)
-        drawing = isinstance(source, Draw) and source.open
-        for key, _ in selector.select(0 if drawing else TICK):
-            key.data()
-        if isinstance(source, Draw) and source.open:
-            source(MOMENT)
-        if time.monotonic() - looked >= TICK:
-            looked = time.monotonic()
-            for lane in lanes:
-                lane.watch()
-
-
-def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
-    """Lets workers go that have nothing left, shares the processors, and hands out tasks.
-
-    Suspects run when nothing else does, one at a time on the whole machine. While more is expected, workers
-    stay for it, unless another lane has work and nobody to do it.
-    """
-    if not expecting and not any(lane.queue or lane.busy for lane in lanes):
-        trial = next((lane for lane in lanes if lane.suspects), None)
-        if trial is not None and not any(worker.alone for lane in lanes for worker in lane.workers):
-            trial.hire(alone=True)
-    starved = any(lane.queue and not lane.workers for lane in lanes)
-    for lane in lanes:
-        lane.release(keep=expecting and not starved)
-    _share(lanes)
-    for lane in lanes:
-        for _ in range(lane.slots - len(lane.workers)):
-            lane.hire()
-        lane.hand_out()
-
-
-def _share(lanes: Sequence[Lane]) -> None:
-    """Gives free processors, one by one, to the lane with the fewest workers whose queue has work for one more."""
-    for lane in lanes:
-        own = lane.device.adapter.workers_for(lane.terms.accelerator_jobs, lane.terms.jobs) - len(lane.workers)
-        lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, len(lane.queue)))
-    shared = [lane for lane in lanes if lane.crew.shared]
-    for _ in range(shared[0].terms.jobs - sum(lane.slots for lane in shared) if shared else 0):
-        wanting = [lane for lane in shared if len(lane.queue) > lane.slots - len(lane.workers)]
-        if wanting:
-            min(wanting, key=lambda lane: lane.slots).slots += 1

@@ -41,23 +41,22 @@ PLAN_END: Final = b"[]"
 """The line of the plan that says that it is whole."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Contents:
     """What a journal says.
 
-    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `ends` empty while the plan
-    is still being drawn, `facts` what each
-    device's workers run on, `texts` the outcomes by (task id, device) as they were written, `damaged` the number
-    of lines that say nothing. `start` is the checksum of the first line.
+    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `whole` says
+    whether these are all, `facts` what each device's workers run on, `texts` the outcomes by (task id, device) as
+    they were written, `damaged` the number of lines that say nothing. `start` is the checksum of the first line.
     """
 
     header: dict[str, Any]
     plan: list[dict[str, str]]
-    ends: list[None]
     facts: dict[str, dict[str, Any]]
     texts: dict[tuple[str, str], bytes]
     damaged: int
     start: int
+    whole: bool = False
 
     def outcomes(self) -> dict[tuple[str, str], list[Row]]:
         """Rows by (task id, device); what are no rows of the pair is left out, so that it runs again."""
@@ -99,7 +98,7 @@ def parse(path: Path, data: bytes) -> Contents | None:
     if not isinstance(header, dict) or header.get("journal") != FORMAT:
         seen = header.get("journal") if isinstance(header, dict) else header
         raise StoreError(f"{path} has format {seen!r}, {FORMAT} is wanted: use a new folder")
-    contents = Contents(header=header, plan=[], ends=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
+    contents = Contents(header=header, plan=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
     damaged = sum(not _take(contents, _body(line, contents.start)) for line in lines)
     return replace(contents, damaged=damaged)
 
@@ -108,7 +107,7 @@ def _take(contents: Contents, body: bytes | None) -> bool:
     """Adds what one line after the first says; false if it says nothing. The first outcome of a pair counts."""
     match (body or b"").split(b"\t", 3):
         case [b"plan", text] if text == PLAN_END:
-            contents.ends.append(None)
+            contents.whole = True
         case [b"plan", text] if _is_plan(rows := _json(text)):
             contents.plan.extend(rows)
         case [b"facts", device, text] if isinstance(facts := _json(text), dict):
@@ -191,7 +190,7 @@ class Journal:
             body = json.dumps(header, sort_keys=True).encode()
             self._start = 0
             self._append(body)
-            contents = Contents(header=header, plan=[], ends=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
+            contents = Contents(header=header, plan=[], facts={}, texts={}, damaged=0, start=zlib.crc32(body))
             self.sync()
         self._contents, self._start = contents, contents.start
         self._planned = {row["id"] for row in contents.plan}
@@ -257,8 +256,8 @@ class Journal:
         Raises:
             StoreError: if it cannot be written.
         """
-        if not self._contents.ends:
-            self._contents.ends.append(None)
+        if not self._contents.whole:
+            self._contents.whole = True
             self._append(b"plan\t" + PLAN_END)
 
     def settle(self, task_id: str, device: str, rows: Sequence[Row], raw: bytes = b"") -> None:

@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 
-from accuracy.case import CELL, EXPLORED, Status, Verdict
+from accuracy.case import CELL, EXPLORED, MEASURED, Status, Verdict
 from accuracy.limits import Limit, Limits
 
 UNCOVERED = "uncovered"
 """What a row breaks that no limit of verdict `fail` speaks of: nobody said that it may pass."""
-
-MEASURED = (Status.OK.value, Status.FAIL.value)
 
 
 def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:

@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from accuracy import store
-from accuracy.case import Status
+from accuracy.case import BROKEN, Status
 from accuracy.files import StoreError
-from accuracy.replay import BAD
 
 COLUMNS: Final = ("id", "case", "device", "stage", "quantity", "status", "reason")
 
@@ -62,13 +61,13 @@ def read(root: Path, identity: str) -> tuple[list[Occurrence], Mapping[str, str]
 
 def failing(found: Iterable[Occurrence]) -> list[Occurrence]:
     """Those that failed."""
-    return [each for each in found if each.status in BAD]
+    return [each for each in found if each.status in BROKEN]
 
 
 def _occurrence(folder: str, created: str, version: str, device: str, rows: pd.DataFrame) -> Occurrence:
     worst = min(rows["status"], key=_WORST_FIRST.index)
     shown = rows[rows["status"] == worst]
-    bad = rows[rows["status"].isin(BAD)]
+    bad = rows[rows["status"].isin(BROKEN)]
     return Occurrence(
         folder=folder,
         created=created,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from accuracy import bisect, executor, judge, library, nightly, plan, replay, store
+from accuracy import bisect, executor, judge, library, nightly, plan, store
 from accuracy.bisect import Probe, Seen
+from accuracy.case import BROKEN
 from accuracy.cases import CASES
 from accuracy.limits import Limits
 from accuracy.record import Progress
@@ -79,7 +80,7 @@ def first_bad(
         BisectError: if the case did not fail, not that check, or the ends are not what they were given as.
     """
     mine = stored.observations[stored.observations["id"] == identity]
-    failing = mine.loc[mine["status"].isin(replay.BAD), "device"]
+    failing = mine.loc[mine["status"].isin(BROKEN), "device"]
     device = device or next(iter(failing), "")
     wanted = bisect.check(mine[mine["device"] == device], check)
 

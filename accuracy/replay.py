@@ -8,10 +8,10 @@ from typing import Final, TypeAlias
 import pandas as pd
 
 from accuracy import store
-from accuracy.case import Status
+from accuracy.case import BROKEN, Status
 
-BAD: Final = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
-MEASURED: Final = (Status.OK.value, *BAD)
+ANSWERED: Final = (Status.OK.value, *BROKEN)
+"""Statuses of what has run."""
 
 Fault: TypeAlias = tuple[str, str, str]
 """Stage, quantity and status of a check that is not as it must be."""
@@ -40,7 +40,7 @@ class Replayed:
 
 def failed(stored: store.Run) -> list[str]:
     """The ids of a run that failed somewhere, in the order of its plan."""
-    bad = set(stored.observations.loc[stored.observations["status"].isin(BAD), "id"])
+    bad = set(stored.observations.loc[stored.observations["status"].isin(BROKEN), "id"])
     return [identity for identity in stored.plan["id"] if identity in bad]
 
 
@@ -63,7 +63,7 @@ def exit_code(found: Sequence[Replayed]) -> int:
 
 def faults(rows: pd.DataFrame) -> frozenset[Fault]:
     """The checks among the rows of a case on a device that fail, crash or time out."""
-    bad = rows[rows["status"].isin(BAD)]
+    bad = rows[rows["status"].isin(BROKEN)]
     return frozenset(bad[["stage", "quantity", "status"]].itertuples(index=False, name=None))
 
 
@@ -88,7 +88,7 @@ def _outcome(before: pd.DataFrame, now: pd.DataFrame) -> tuple[Outcome, str]:
     if len(idle):
         return Outcome.NOT_RUN, str(idle["reason"].iloc[0])
     unsupported = now[now["status"] == Status.NOT_SUPPORTED]
-    gone = set(_checks(before[before["status"].isin(MEASURED)])) - set(_checks(now[now["status"].isin(MEASURED)]))
+    gone = set(_checks(before[before["status"].isin(ANSWERED)])) - set(_checks(now[now["status"].isin(ANSWERED)]))
     if len(unsupported) and gone:
         return Outcome.DIFFERENT, f"not supported: {unsupported['reason'].iloc[0]}"
     return (Outcome.FIXED, _named(old)) if old else (Outcome.PASSES, "")
@@ -96,7 +96,7 @@ def _outcome(before: pd.DataFrame, now: pd.DataFrame) -> tuple[Outcome, str]:
 
 def _words(rows: pd.DataFrame) -> str:
     """The reason of the first check that is not as it must be."""
-    return str(rows.loc[rows["status"].isin(BAD), "reason"].iloc[0])
+    return str(rows.loc[rows["status"].isin(BROKEN), "reason"].iloc[0])
 
 
 def _checks(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -11,6 +11,9 @@ from typing import Final
 UNIT: Final = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Unit roundoff by dtype: the largest relative error of one rounding to nearest."""
 
+DOUBLE: Final = 2.0**-53
+"""Unit roundoff of float64, in which oracles and tests of the residual are computed."""
+
 SUBNORMAL: Final = {"float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 """The smallest positive number of each dtype."""
 

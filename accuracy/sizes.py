@@ -51,7 +51,18 @@ def adjusted(values: Sequence[float]) -> tuple[list[float], list[float]]:
     return holm.tolist(), hochberg.tolist()
 
 
-def outcome_of(
+def outcomes(found: Sequence[Sequence[Test]], by: Change) -> list[tuple[Outcome, Test | None, float]]:
+    """For each cell, from its tests, what `_outcome` says once all tests of all cells are adjusted together."""
+    holm, hochberg = adjusted([test.p for tests in found for test in tests])
+    said, position = [], 0
+    for tests in found:
+        p = slice(position, position + len(tests))
+        said.append(_outcome(tests, holm[p], hochberg[p], by))
+        position += len(tests)
+    return said
+
+
+def _outcome(
     tests: Sequence[Test], holm: Sequence[float], hochberg: Sequence[float], by: Change
 ) -> tuple[Outcome, Test | None, float]:
     """The most telling of a cell's tests: what it says, itself, and its adjusted p."""

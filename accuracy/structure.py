@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from accuracy.roundoff import DOUBLE, gamma
+
 Sums = Any
 """One sum, or an array of one a group."""
 
@@ -21,9 +23,6 @@ BLOCKS = 8
 
 AT_ONCE = 1 << 16
 """Elements of the contributions of several blocks that are made together; of more, one block at a time."""
-
-NEAR = 0.99
-"""Share of the least effect from which sums are made again in their own order: far more than rounding can move them."""
 
 LEAST_INNER = 8
 """Inner dimension below which few distinct products exist, so that rounding errors repeat."""
@@ -105,11 +104,15 @@ def _cut(factor: Sums, size: int) -> Sums:
 def _projected(error: Sums, left: Sums, right: Sums, least: float) -> tuple[Sums, Sums, Sums]:
     """Σe·p, Σ(e·p)² and Σp² of what each block contributes, p; where that is not finite it counts as zero.
 
-    Where no effect comes near to `least` they are 0, 1 and 1: no effect at all.
+    Where no sum can reach `least`, in whatever order it is taken, they are 0, 1 and 1: no effect at all. Two orders
+    of Σe·p differ by at most 2·γ_n·‖e‖·‖p‖, and of Σp² by 2·γ_n·Σp² (Higham 2002, section 3.1, and Cauchy-Schwarz).
     """
     parts = np.matmul(left, right.transpose(0, 2, 1))
-    rough, whole = np.abs(parts.reshape(len(parts), -1) @ error.reshape(-1)), np.einsum("brc,brc->b", parts, parts)
-    if np.isfinite(whole).all() and (rough <= NEAR * least * whole).all():
+    flat = error.reshape(-1)
+    rough, whole = np.abs(parts.reshape(len(parts), -1) @ flat), np.einsum("brc,brc->b", parts, parts)
+    apart = 2 * gamma(flat.size + 2, DOUBLE)  # two more for the products and the root here
+    reached = rough + apart * np.sqrt((flat @ flat) * whole)
+    if np.isfinite(whole).all() and (reached <= least * (1 - apart) * whole).all():
         return np.zeros(len(parts)), np.ones(len(parts)), np.ones(len(parts))
     if not np.isfinite(parts.sum()):
         parts = np.nan_to_num(parts, nan=0.0, posinf=0.0, neginf=0.0)

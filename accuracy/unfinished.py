@@ -87,7 +87,7 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
     )
     there, missing = found.choose(request.devices)
     tasks = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
-    if not contents.ends:  # what was not drawn before the end was planned all the same
+    if not contents.whole:  # what was not drawn before the end was planned all the same
         tasks = _redrawn(request, {task.id for task in tasks})
     return nightly.Prepared(
         request=request,

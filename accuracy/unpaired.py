@@ -14,14 +14,12 @@ import pandas as pd
 from scipy import stats
 
 from accuracy import histogram
-from accuracy.case import CELL, Status
+from accuracy.case import BROKEN, CELL, MEASURED
 from accuracy.change import CellChange, Outcome
 from accuracy.limits import Change
-from accuracy.sizes import Numbers, Test, adjusted, log_change, outcome_of, reason_of
+from accuracy.sizes import Numbers, Test, log_change, outcomes, reason_of
 
 ORIGIN: Final = "sample"
-MEASURED: Final = (Status.OK.value, Status.FAIL.value)
-BAD: Final = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 SIZES: Final = {"ratio_mean": "rel_fro_floor", "ratio_p99": "abs_p99_floor", "rel_fro": "rel_fro_floor"}
 """The sizes that are compared, each with the field of `Change` below which a change of it does not count.
 
@@ -70,16 +68,13 @@ def compare(baseline: pd.DataFrame, candidate: pd.DataFrame, by: Change) -> list
 def changes(sides: tuple[Side, Side], by: Change) -> list[CellChange]:
     """The same for runs whose sizes have been taken, the baseline first."""
     cells = list(dict.fromkeys([*sides[0].cells, *sides[1].cells]))
-    tests = [_tests(sides, cell, by) for cell in cells]
-    holm, hochberg = adjusted([test.p for found in tests for test in found])
-    entries, position = [], 0
-    for cell, found in zip(cells, tests, strict=True):
-        p = slice(position, position + len(found))
-        position += len(found)
+    said = outcomes([_tests(sides, cell, by) for cell in cells], by)
+    entries = []
+    for cell, told in zip(cells, said, strict=True):
+        outcome, test, p = told
         place: dict[str, Any] = dict(zip(CELL, cell, strict=True))
-        outcome, test, adjusted_p = outcome_of(found, holm[p], hochberg[p], by)
         n = min(each.cell(cell).measured for each in sides)
-        reason = reason_of(outcome, test, adjusted_p)
+        reason = reason_of(outcome, test, p)
         if outcome is Outcome.WITHIN_NOISE and n < by.least_pairs:
             outcome, reason = Outcome.NOT_COMPARED, f"{n} cases in one of the runs, {by.least_pairs:.0f} make a test"
         entries.append(
@@ -93,7 +88,7 @@ def changes(sides: tuple[Side, Side], by: Change) -> list[CellChange]:
                 broken=0,
                 metric=test.metric if test else "",
                 effect=test.effect if test else float("nan"),
-                p=adjusted_p,
+                p=p,
                 worst_id=test.worst_id if test else "",
                 reason=reason,
             )
@@ -105,7 +100,7 @@ def side(observations: pd.DataFrame) -> Side:
     """What is compared of a run, from its judged observations."""
     rows = observations[observations["origin"] == ORIGIN]
     drawn = rows.groupby(list(CELL[:3]), sort=False)["id"].nunique()
-    told = _sized(rows[rows["status"].isin({*MEASURED, *BAD})])
+    told = _sized(rows[rows["status"].isin({*MEASURED, *BROKEN})])
     return Side(
         cells={_name(key): _told(group) for key, group in told.groupby(list(CELL), sort=False)},
         drawn={_name(key): int(count) for key, count in drawn.items()},
@@ -118,7 +113,7 @@ def _name(key: Any) -> tuple[str, ...]:
 
 def _told(rows: pd.DataFrame) -> Told:
     """One cell, from its rows with their sizes."""
-    bad, measured = (rows["status"].isin(statuses) for statuses in (BAD, MEASURED))
+    bad, measured = (rows["status"].isin(statuses) for statuses in (BROKEN, MEASURED))
     there = rows[measured]
     return Told(
         total=len(rows),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accuracy.case import CELL, EXPLORED, Dtype, Stage, Status, Verdict
+from accuracy.case import BROKEN, CELL, EXPLORED, MEASURED, Dtype, Stage, Status, Verdict
 from accuracy.waivers import Waiver
 
 CHANGED = "change"
@@ -18,9 +18,7 @@ CHANGED = "change"
 
 EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
-_FAILED = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 _DID_NOT = (Status.NOT_RUN.value, Status.NOT_SUPPORTED.value)
-_MEASURED = (Status.OK.value, Status.FAIL.value)
 _RULES = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.WARN, Verdict.PASS, Verdict.NOT_SUPPORTED)
 """What is said of a cell with a row that failed of its own, did not run, failed at all, warned, ran; or with none."""
 
@@ -224,7 +222,7 @@ def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:
 def _cells(rows: pd.DataFrame) -> Iterator[Cell]:
     """The cells of the rows that there are; columns are looked at as a whole, since a night may have millions."""
     status, planned = rows["status"], (rows["origin"] != EXPLORED).to_numpy()
-    failed = status.isin(_FAILED).to_numpy()
+    failed = status.isin(BROKEN).to_numpy()
     ran = ~status.isin(_DID_NOT).to_numpy()
     idle = (status == Status.NOT_RUN.value).to_numpy()
     warned = (rows["warned"] != "").to_numpy()
@@ -239,7 +237,7 @@ def _cells(rows: pd.DataFrame) -> Iterator[Cell]:
     shown = np.choose(rule[group], [own, idle, failed, warned, ran, np.ones_like(ran)])
     shown &= planned | (rule == 0)[group] | (np.bincount(group, weights=shown & planned) == 0)[group]
     worst = _first(group, np.where(shown, np.where(np.isnan(ratio), -np.inf, -ratio), np.nan), rows["id"])
-    measured = ran & planned & status.isin(_MEASURED).to_numpy()
+    measured = ran & planned & status.isin(MEASURED).to_numpy()
     n, failing = (np.bincount(group, weights=mask).astype(int).tolist() for mask in (ran, failed))
     p99, largest = (_quantiles(group, ratio, measured, q) for q in (0.99, 1.0))
     told = rows.iloc[worst]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accuracy import executor, judge, limits, shrink, store
-from accuracy.case import Task
+from accuracy.case import BROKEN, Task
 from accuracy.cases import CASES
 from accuracy.scripts import found, program
 from accuracy.scripts.failure import ScriptError
@@ -90,7 +90,7 @@ def of_fault(fault: Fault, pool: Sequence[Task], *, seconds: float, runs: int, j
             planned, ["cpu"], timeout_s=TIMEOUT_S, bounds=by.measuring, jobs=jobs, overlay=overlay
         )
         rows = judge.judge_rows(store.observations_frame(execution.columns()), by)
-        bad = rows[rows["status"].isin(found.BROKEN)].to_dict("records")
+        bad = rows[rows["status"].isin(BROKEN)].to_dict("records")
         if not bad:
             return Evidence(
                 fault=fault.name, check="", shrunk=None, with_fault=0, runs=0, without=None, note="not found"

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from accuracy import arguments, plan
+from accuracy.case import BROKEN
 from accuracy.cases import CASES
 from accuracy.shrunk import Shrunk, Target
 from accuracy.store import Run
@@ -44,7 +45,7 @@ def wanted(run: Run, case: str | None, *, failed: bool) -> tuple[str, ...]:
     Raises:
         UsageError: if both or neither are asked for, or nothing fails.
     """
-    failing = run.observations.loc[run.observations["status"].isin(frames.BROKEN), "id"]
+    failing = run.observations.loc[run.observations["status"].isin(BROKEN), "id"]
     ids = arguments.wanted_ids(case, sorted(set(failing)) if failed else None)
     if case is not None and case not in set(failing):
         raise arguments.UsageError(f"{run.folder} has no failing case {case!r}; the report lists them")

@@ -12,12 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy import histogram
-from accuracy.case import EXPLORED, Status, Verdict
+from accuracy.case import BROKEN, EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
 from reports import features, known, words
 from reports.features import Value
 
-BROKEN = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 """Statuses of rows that failed: over a limit, or without an answer."""
 
 CELL = ["case", "device", "dtype"]

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from accuracy.attempt import Failure, Settled
+from accuracy.attempt import MEASURE, MODULES, Failure, Settled
 from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
 from accuracy.cluster.ledger import Ledger, Pair, room
 from accuracy.devices import Device, parse
-from accuracy.executor import TICK
+from accuracy.executor import RECYCLE_AFTER, START_TIMEOUT_S
 from accuracy.journal import Journal
 from accuracy.packing import unpack
 from accuracy.record import Execution, Progress, Record
 from accuracy.rows import RowError, plain
+from accuracy.schedule import TICK
 from accuracy.wire import WireError, decode
 
 LATE: Final = "the time budget was used up"
@@ -267,16 +268,16 @@ def execute(
     bounds: Mapping[str, float],
     jobs: int | None = None,
     accelerator_jobs: int | None = None,
-    measure: str = "accuracy.measure:measure",
+    measure: str = MEASURE,
     check: str = "",
     refuse: Callable[[Task, Device], str] = refusal,
-    modules: Sequence[str] = ("torch", "bitsandbytes"),
+    modules: Sequence[str] = MODULES,
     interpreter: str = sys.executable,
     overlay: Sequence[Path] = (),
     deadline: float | None = None,
-    start_timeout_s: float = 120.0,
+    start_timeout_s: float = START_TIMEOUT_S,
     memory: int | None = None,
-    recycle_after: int = 500,
+    recycle_after: int = RECYCLE_AFTER,
     journal: Journal | None = None,
     search: None = None,
     on_progress: Callable[[Progress], None] | None = None,

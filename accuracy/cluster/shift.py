@@ -11,9 +11,9 @@ from typing import Any
 
 from accuracy.attempt import Calls, Failure, Settled, Terms
 from accuracy.devices import parse
-from accuracy.executor import settle
 from accuracy.lane import Lane
 from accuracy.rows import plain
+from accuracy.schedule import settle
 
 Report = dict[str, Any]
 """One thing that an agent tells the head, plain values and bytes: an outcome of a pair (`id`, `device` and either the

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from accuracy import plan, shrunk
-from accuracy.case import Status
+from accuracy.case import BROKEN
 from accuracy.cases import CASES
 from accuracy.limits import Bounds
 from accuracy.rows import plain
@@ -14,7 +14,6 @@ from accuracy.shrunk import Shrunk
 from accuracy.store import Run
 from accuracy.verdicts import STAGE_ORDER
 
-BROKEN: Final = (Status.FAIL.value, Status.CRASH.value, Status.TIMEOUT.value)
 SHOWN: Final = ("device_name", "cpu_capability", "platform", "system")
 """Facts of an environment that an issue names, where a run has them."""
 

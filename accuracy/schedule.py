@@ -1,0 +1,77 @@
+"""Who works next: hands out what lanes have to do, shares the processors, looks at the clocks, until all is done."""
+
+import selectors
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from accuracy.draw import Draw
+from accuracy.lane import Lane
+
+TICK: Final = 0.1
+"""Seconds between two looks at the clocks."""
+
+MOMENT: Final = 0.005
+"""Seconds of drawing the plan between two looks at what workers say: less than most of them take for a task."""
+
+
+class Source(Protocol):
+    """Where more tasks may come from."""
+
+    @property
+    def open(self) -> bool:
+        """Whether more may come."""
+
+
+def settle(
+    lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None = None, draw: Draw | None = None
+) -> None:
+    """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between."""
+    more = [each for each in (source, draw) if each is not None]
+    looked = 0.0
+    while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or any(each.open for each in more):
+        for lane in lanes:
+            if lane.late:
+                lane.give_up("the time budget was used up")
+        _staff(lanes, expecting=any(each.open for each in more))
+        drawing = draw is not None and draw.open
+        for key, _ in selector.select(0 if drawing else TICK):
+            key.data()
+        if draw is not None and drawing:
+            draw(MOMENT)
+        if time.monotonic() - looked >= TICK:
+            looked = time.monotonic()
+            for lane in lanes:
+                lane.watch()
+
+
+def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
+    """Lets workers go that have nothing left, shares the processors, and hands out tasks.
+
+    Suspects run when nothing else does, one at a time on the whole machine. While more is expected, workers
+    stay for it, unless another lane has work and nobody to do it.
+    """
+    if not expecting and not any(lane.queue or lane.busy for lane in lanes):
+        trial = next((lane for lane in lanes if lane.suspects), None)
+        if trial is not None and not any(worker.alone for lane in lanes for worker in lane.workers):
+            trial.hire(alone=True)
+    starved = any(lane.queue and not lane.workers for lane in lanes)
+    for lane in lanes:
+        lane.release(keep=expecting and not starved)
+    _share(lanes)
+    for lane in lanes:
+        for _ in range(lane.slots - len(lane.workers)):
+            lane.hire()
+        lane.hand_out()
+
+
+def _share(lanes: Sequence[Lane]) -> None:
+    """Gives free processors, one by one, to the lane with the fewest workers whose queue has work for one more."""
+    for lane in lanes:
+        own = lane.device.adapter.workers_for(lane.terms.accelerator_jobs, lane.terms.jobs) - len(lane.workers)
+        lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, len(lane.queue)))
+    shared = [lane for lane in lanes if lane.crew.shared]
+    for _ in range(shared[0].terms.jobs - sum(lane.slots for lane in shared) if shared else 0):
+        wanting = [lane for lane in shared if len(lane.queue) > lane.slots - len(lane.workers)]
+        if wanting:
+            min(wanting, key=lambda lane: lane.slots).slots += 1
