@@ -22,7 +22,8 @@ from accuracy.case import Task
 from accuracy.cases import CASES
 from accuracy.change import BAD, CellChange, Outcome
 from accuracy.nightly import TIMEOUT_S
-from bench import shifts, table
+from accuracy.selftest import plant
+from bench import table
 from bench.table import Section
 
 DEVICE: Final = "cpu"
@@ -248,7 +249,7 @@ def _power(
         for seed in dict.fromkeys(seed for _, seed in turns)
     }
     with tempfile.TemporaryDirectory() as name:
-        shifts.write_overlay(Path(name), where.shift)
+        plant.write_overlay(Path(name), faults="bench.shifts:SHIFTS", awake=where.shift)
         shifted = _kept(
             keep / f"{where.shift}-{where.case}-{where.dtype}.parquet",
             [task for each in planned.values() for task in each],

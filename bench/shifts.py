@@ -2,58 +2,14 @@
 
 import copy
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
+from accuracy.case import Stage
+from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults.places import by_element, codes_of, packed_as, table
 from accuracy.selftest.library import Library
 
 QUANTIZE: Final = "op:quantize_4bit"
-
-PLANTING: Final = """from pathlib import Path
-
-from bench import shifts
-
-
-def arrange():
-    import importlib.util
-    import sys
-
-    class Finder:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name != "bitsandbytes":
-                return None
-            sys.meta_path.remove(Finder)
-            spec = importlib.util.find_spec(name)
-            execute = spec.loader.exec_module
-
-            def exec_module(module):
-                execute(module)
-                shifts.plant({name!r}, module, Path(__file__).parent)
-
-            spec.loader.exec_module = exec_module
-            return spec
-
-    sys.meta_path.insert(0, Finder)
-
-
-arrange()
-"""
-
-
-def write_overlay(folder: Path, name: str) -> None:
-    """Makes `folder` one that plants this shift in every interpreter that has it first on its path."""
-    (folder / "sitecustomize.py").write_text(PLANTING.format(name=name), encoding="utf-8")
-
-
-def plant(name: str, bitsandbytes: Any, folder: Path) -> None:
-    """Puts one shift into the library as it was imported, for good."""
-    library = Library(bitsandbytes, folder)
-    library.planting = library.active = name
-    library.proving = False
-    SHIFTS[name](library)
 
 
 def boundaries(lib: Library) -> None:
@@ -124,4 +80,30 @@ def kernel(lib: Library) -> None:
     lib.after("nn.modules:Linear4bit.forward", change)
 
 
-SHIFTS: Final[Mapping[str, Any]] = {"boundaries": boundaries, "scales": scales, "kernel": kernel}
+SHIFTS: Final = (
+    Fault(
+        name="boundaries",
+        area="encode",
+        what="boundaries between codes too high, so that the quantization error is 5 % larger",
+        stage=Stage.QUANTIZATION,
+        cases="linear4bit-*",
+        plant=boundaries,
+    ),
+    Fault(
+        name="scales",
+        area="scales",
+        what="scales too large, so that the quantization error is 5 % larger",
+        stage=Stage.QUANTIZATION,
+        cases="linear4bit-*",
+        plant=scales,
+    ),
+    Fault(
+        name="kernel",
+        area="compute",
+        what="outputs twice as far from the float64 product",
+        stage=Stage.COMPUTE,
+        cases="linear4bit-*",
+        plant=kernel,
+    ),
+)
+"""What `accuracy.selftest.plant` puts into the library, one of them awake."""

@@ -1,10 +1,13 @@
 """Comparisons of runs of different plans: who is held against whom, what a shift replaces, what is said of it."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from test_unpaired import larger, run
 
 from accuracy import limits, unpaired
+from accuracy.selftest import plant
 from bench import power
 from bench.power import Planted
 
@@ -43,6 +46,22 @@ def test_a_shift_replaces_the_rows_of_its_cases_alone() -> None:
     )
     assert flagged
     assert change.effect == pytest.approx(0.69, abs=0.05)
+
+
+def test_scales_make_the_quantization_error_five_percent_larger_in_real_workers(tmp_path: Path) -> None:
+    """By its definition, where nothing is rounded to 16 bits on the way; and all from the first task on."""
+    wanted = {"nested": False, "weight_dtype": "float32", "dtype": "float32"}
+    drawn = power.tasks(1, ["linear4bit-nf4-train"], 60)
+    tasks = [task for task in drawn if wanted.items() <= vars(task.config).items()][:4]
+    plant.write_overlay(tmp_path, faults="bench.shifts:SHIFTS", awake="scales")
+    was, now = (
+        rows[(rows["stage"] == "quantization") & (rows["quantity"] == "weight")].set_index("id")["rel_fro"]
+        for rows in (power.measured(tasks, jobs=1), power.measured(tasks, jobs=1, overlay=(tmp_path,)))
+    )
+    with_error = was > 0
+
+    assert with_error.sum() >= 3
+    assert (now / was)[with_error].to_numpy() == pytest.approx(1.05, abs=1e-3)
 
 
 def test_an_alarm_and_a_shift_that_is_missed_are_told() -> None:

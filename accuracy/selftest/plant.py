@@ -22,22 +22,23 @@ FAULTS: Final = "accuracy.selftest.faults:FAULTS"
 _PLANTED: list[Library] = []
 
 
-def write_overlay(folder: Path, *, faults: str = FAULTS) -> None:
+def write_overlay(folder: Path, *, faults: str = FAULTS, awake: str = "") -> None:
     """Makes `folder` one that plants these faults in every interpreter that has it first on its path.
 
+    They sleep until a task wakes one, but for the one of the name `awake`, which acts from the start.
     It also turns off compilation: the library compiles its decoder for odd shapes and falls back to the same
     code uncompiled, and compiling takes each new process longer than all the rest.
     """
     text = (
         'import os\n\nos.environ["TORCH_COMPILE_DISABLE"] = "1"\n\n'
-        f"from accuracy.selftest import plant\n\nplant.arrange({str(folder)!r}, {faults!r})\n"
+        f"from accuracy.selftest import plant\n\nplant.arrange({str(folder)!r}, {faults!r}, {awake!r})\n"
     )
     (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
 
 
-def arrange(folder: str, faults: str) -> None:
+def arrange(folder: str, faults: str, awake: str) -> None:
     """Plants the faults of this list, `module:name`, as soon as this interpreter has imported the library."""
-    sys.meta_path.insert(0, _Finder(Path(folder), faults))
+    sys.meta_path.insert(0, _Finder(Path(folder), faults, awake))
 
 
 def wake(fault: str, size: float, *, proving: bool) -> None:
@@ -54,9 +55,10 @@ def failure(folder: Path, fault: str) -> Path:
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the library where it is, once, and has it patched when its import ends."""
 
-    def __init__(self, folder: Path, faults: str) -> None:
+    def __init__(self, folder: Path, faults: str, awake: str) -> None:
         self._folder = folder
         self._faults = faults
+        self._awake = awake
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -86,3 +88,5 @@ class _Finder(importlib.abc.MetaPathFinder):
             except Exception as error:  # noqa: BLE001 - a release without the place still has all the others
                 failure(self._folder, fault.name).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
         _PLANTED.append(library)
+        if self._awake:
+            wake(self._awake, library.size, proving=False)
