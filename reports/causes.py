@@ -30,7 +30,9 @@ SCALE_FAULT = 0.5
 ENDS = {Status.CRASH.value: "crashes", Status.TIMEOUT.value: "does not end in time"}
 """What is said of a layer that gave no answer."""
 
-PLURAL = ("codes", "scales")
+CODES = "codes"
+
+PLURAL = (CODES, "scales")
 """Ends of the names that take "are"."""
 
 LONGEST_REASON = 110
@@ -237,12 +239,21 @@ def _manner(members: pd.DataFrame) -> str:
     if ratios.isna().any():
         return "is not a number" if ratios.isna().all() else "is not a number in part"
     if math.isinf(ratios.median()):
-        return "is not exact"
+        return f"is not exact{_extent(members)}"
     factor = members["slope"].median()
     energy = members["slope"].pow(2) / members["rel_fro"].pow(2)
     if energy.median() >= SCALE_FAULT:
         return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
     return f"exceeds its limit up to {words.number(float(ratios[ratios < math.inf].max()))}-fold"
+
+
+def _extent(members: pd.DataFrame) -> str:
+    """How far off what should be exact is, by the norm; nothing of codes, whose numbers are names of values."""
+    if any(str(name).endswith(CODES) for name in members["quantity"]):
+        return ""
+    off = members["rel_fro"]
+    off = off[(off > 0) & (off < math.inf)]
+    return f" (up to {words.percent(float(off.max()))} off)" if len(off) else ""
 
 
 def sentence(cause: Cause) -> str:

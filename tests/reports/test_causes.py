@@ -57,6 +57,20 @@ def test_later_stages_are_consequences_of_the_first() -> None:
     assert "quantization error of the weight" in causes.consequences(cause)
 
 
+def test_of_what_must_be_exact_the_sentence_says_how_far_it_is_off() -> None:
+    """A limit of zero is exceeded infinitely often over; 45 % off is what a reader can weigh."""
+    fault = Fault(
+        stage="decode",
+        quantity="weight",
+        holds=lambda config, _: config["blocksize"] == 64,
+        factor=9.0,
+        slope=0.45,
+    )
+    [cause] = found(data.make(cases=LINEAR, per_case=60, faults=[fault]))
+
+    assert "is not exact (up to 45 % off) when blocksize = 64: " in causes.sentence(cause)
+
+
 def test_crashes_with_different_messages_are_different_causes() -> None:
     faults = [
         Fault(
