@@ -33,7 +33,7 @@ bench: $(INSTALLED)
 	$(VENV)/bin/python -m bench --out docs/benchmarks.md $(ARGS)
 
 # --no-build-isolation: else pip would build with the newest setuptools and not with the pinned one.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt accuracy/_tally.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), wanted Python >= 3.11: try make PYTHON=python3.11" >&2; \
 	  exit 2; }
@@ -41,7 +41,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "$(PYTHON) cannot make virtual environments: install Debian's python3-venv" >&2; exit 2; }
 	@[ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt setuptools
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	CFLAGS="-Wall -Wextra -Wconversion -Werror $$CFLAGS" \
+	  $(VENV)/bin/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 chromium:
@@ -53,4 +54,4 @@ screenshots: $(INSTALLED) chromium
 	$(VENV)/bin/python docs/make_screenshots.py $(RUN)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info accuracy/*.so

@@ -114,8 +114,8 @@ def errors(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
 
 
 def flat(values: Tensor) -> NDArray[Any]:
-    """The elements of a tensor on the CPU, in row-major order."""
-    elements: NDArray[Any] = values.numpy().reshape(-1)
+    """The elements of a tensor on the CPU, in row-major order and without gaps."""
+    elements: NDArray[Any] = values.numpy().ravel()
     return elements
 
 

@@ -1,12 +1,16 @@
 """What one pass over a comparison adds up: sums, maxima and histograms of errors that are finite.
 
-Elements are taken in blocks that fit the processor's cache, since a comparison is a few dozen simple
-operations on each, and memory is what they would wait for.
+This is the definition, in numpy. Where `_tally.c` was compiled, it does all in one pass and gives the same bits, in
+a third of the time of a large comparison and a tenth of a small one. Elements are taken in blocks that fit the
+processor's cache, since here a comparison is a few dozen simple operations on each, and memory is what they would
+wait for.
 """
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +19,15 @@ from numpy.typing import NDArray
 
 from accuracy import histogram
 from accuracy.histogram import Counts
-from accuracy.oracles.rounding import ulp
+from accuracy.oracles.rounding import MANTISSA_BITS, SMALLEST_NORMAL, ulp
+
+compiled: Callable[..., Any] | None
+try:
+    from accuracy import _tally
+except ImportError:  # installed without a compiler, or run from a source tree
+    compiled = None
+else:
+    compiled = _tally.of
 
 Array = NDArray[np.float64]
 
@@ -24,6 +36,9 @@ BLOCK: Final = 1 << 14
 
 KEPT: Final = 8
 """How many of the worst elements are kept."""
+
+LANES: Final = 8
+"""Partial sums of which a sum is made: its order, and so its last digits, are the same on every processor."""
 
 GROUP: Final = 64
 """Elements of which the largest is looked at first, where the worst are looked for."""
@@ -63,19 +78,48 @@ _HISTOGRAMS: Final = ("errors", "relatives", "ratios")
 
 
 def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype) -> Tally | None:
-    """The tally of arrays of one dimension and the same, positive length.
+    """The tally of arrays of one dimension and the same, positive length; bounds and scales are not negative.
 
     Nothing where a value is not finite, or an expected one not smaller than `below`: then classes come first.
+
+    Raises:
+        ValueError: if the arrays differ in length, or are no arrays of float64 without gaps.
     """
+    if compiled is None:
+        return blockwise(actual, expected, bound, scale, below=below, dtype=dtype)
+    found = compiled(actual, expected, bound, scale, below, SMALLEST_NORMAL[dtype], MANTISSA_BITS[dtype], BLOCK)
+    if found is None:
+        return None
+    sums, maxima, errors, relatives, ratios, worst = found
+    return Tally(
+        **dict(zip(_SUMS + _MAXIMA, sums + maxima, strict=True)),
+        errors=_counts(errors),
+        relatives=_counts(relatives),
+        ratios=_counts(ratios),
+        worst=worst,
+    )
+
+
+def _counts(bytes_of: tuple[bytearray, bytearray]) -> Counts:
+    bins, counts = bytes_of
+    return np.frombuffer(bins, np.int64), np.frombuffer(counts, np.int64)
+
+
+def blockwise(
+    actual: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype
+) -> Tally | None:
+    """What `of` is, in numpy."""
     parts = []
     for begin in range(0, actual.size, BLOCK):
         seen, wanted, most, noise = (array[begin : begin + BLOCK] for array in (actual, expected, bound, scale))
-        if (seen == wanted).all():
-            part = exact(wanted, below=below)
-        else:
-            with np.errstate(invalid="ignore"):  # an infinity less an infinity is not ordinary, and told below
-                error = seen - wanted
-            part = block(error, wanted, most, noise, below=below, dtype=dtype, begin=begin)
+        # An infinity less an infinity is not ordinary, and told below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            exactly = (seen == wanted).all()
+            part = (
+                exact(wanted, below=below)
+                if exactly
+                else block(seen - wanted, wanted, most, noise, below=below, dtype=dtype, begin=begin)
+            )
         if part is None:
             return None
         parts.append(part)
@@ -83,11 +127,22 @@ def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: flo
 
 
 def _added(parts: Sequence[Tally]) -> Tally:
-    added: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in _SUMS}
+    # Not `sum`, which compensates from Python 3.12 on: each block joins those before it.
+    added: dict[str, Any] = {name: reduce(operator.add, (getattr(part, name) for part in parts)) for name in _SUMS}
     added |= {name: float(np.max([getattr(part, name) for part in parts])) for name in _MAXIMA}
     added |= {name: histogram.merge([getattr(part, name) for part in parts]) for name in _HISTOGRAMS}
     worst = sorted((each for part in parts for each in part.worst), key=by_rank)
     return Tally(**added, worst=tuple(worst[:KEPT]))
+
+
+def total(values: Array) -> float:
+    """The sum of one block: of every `LANES`-th element in order; then the second half of these on the first."""
+    rows, rest = np.split(values, [values.size // LANES * LANES])
+    lanes = np.add.reduce(rows.reshape(-1, LANES), axis=0, initial=0.0)
+    lanes[: rest.size] += rest
+    while lanes.size > 1:
+        lanes = lanes[: lanes.size // 2] + lanes[lanes.size // 2 :]
+    return float(lanes[0])
 
 
 def exact(expected: Array, *, below: float) -> Tally | None:
@@ -95,7 +150,7 @@ def exact(expected: Array, *, below: float) -> Tally | None:
     if not max(float(expected.max()), -float(expected.min())) < below:
         return None
     none = histogram.zeros(expected.size)
-    return Tally(signal=float(expected @ expected), errors=none, relatives=none, ratios=none)
+    return Tally(signal=total(expected * expected), errors=none, relatives=none, ratios=none)
 
 
 def block(
@@ -112,12 +167,12 @@ def block(
     spacings = ulp(expected, dtype)
     ratio = float(ratios.max())
     return Tally(
-        magnitude=float(size.sum()),
-        total=float(error.sum()),
-        energy=float(error @ error),
-        cross=float(error @ expected),
-        signal=float(expected @ expected),
-        spread=float(product @ product),
+        magnitude=total(size),
+        total=total(error),
+        energy=total(error * error),
+        cross=total(product),
+        signal=total(expected * expected),
+        spread=total(product * product),
         largest=largest,
         relative=float(relatives.max()),
         ratio=ratio,

@@ -1,0 +1,368 @@
+/* The tally of `accuracy/tally.py` in one pass over a comparison. What it is, is said there, in numpy: both give the
+ * same bits.
+ *
+ * No result depends on the processor or the compiler: sums are taken in LANES lanes, each in the order of its elements,
+ * and the build forbids contracted operations and never asks for fast arithmetic.
+ */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 8   /* as in accuracy/tally.py */
+#define KEPT 8    /* as in accuracy/tally.py */
+#define SHIFT 18  /* as in accuracy/histogram.py */
+#define BINS (1 << (31 - SHIFT))
+#define GROUP 64  /* bins that are looked at together */
+#define CHUNK 128 /* elements whose quotients are kept at once, in a few kilobytes: a multiple of LANES */
+#define WIDTH 2   /* elements in a vector, which registers of any 64-bit processor hold */
+#define ARRAYS 4
+
+enum { MAGNITUDE, TOTAL, ENERGY, CROSS, SIGNAL, SPREAD, SUMS };
+enum { LARGEST, RELATIVE, RATIO, KAPPA, ULPS, MAXIMA };
+enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
+
+/* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
+typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
+typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
+typedef Vector Lanes[LANES / WIDTH];
+
+typedef union {
+    Vector vectors[CHUNK / WIDTH];
+    double elements[CHUNK];
+} Chunk;
+
+typedef struct {
+    double ratio;
+    Py_ssize_t place;
+} Worst;
+
+typedef struct {
+    double below;     /* the magnitude that expected values must not reach */
+    double smallest;  /* the smallest normal number of the dtype */
+    int64_t mantissa; /* bits of its mantissa */
+} Terms;
+
+typedef struct {
+    double sums[SUMS];
+    Lanes maxima[MAXIMA];
+    Worst worst[KEPT];
+    int kept;
+    uint32_t counts[HISTOGRAMS][BINS];
+} Tally;
+
+static const Bits ALL = {-1, -1}, NONE = {0, 0};
+
+static int any(Bits mask)
+{
+    int64_t bits = 0;
+    for (int i = 0; i < WIDTH; i++)
+        bits |= mask[i];
+    return bits != 0;
+}
+
+static inline Vector absolute(Vector values)
+{
+    return (Vector)((Bits)values & INT64_MAX);
+}
+
+/* The larger one; `other` where either is NaN. */
+static inline Vector larger(Vector one, Vector other)
+{
+    const Bits mask = one > other;
+    return (Vector)((mask & (Bits)one) | (~mask & (Bits)other));
+}
+
+/* |e| / divisor: 0 where there is no error, whatever the divisor. */
+static inline Vector quotient(Vector size, Vector divisor)
+{
+    return (Vector)((size != 0.0) & (Bits)(size / divisor));
+}
+
+/* 1 / the spacing of the dtype in the binade of each value, as `accuracy.oracles.rounding.ulp` has it: a power of 2,
+ * whose exponent is the complement of the other's. */
+static inline Vector inverse_ulp(Vector values, const Terms *terms)
+{
+    const Bits binades = (Bits)values & (INT64_C(0x7FF) << 52);
+    const Vector smallest = {terms->smallest, terms->smallest};
+    return (Vector)(((0x7FE + terms->mantissa) << 52) - (Bits)larger(smallest, (Vector)binades));
+}
+
+/* NaN ranks as an infinity. */
+static inline double rank(double ratio)
+{
+    return isnan(ratio) ? INFINITY : ratio;
+}
+
+/* What an element must exceed to be one of the worst; of equal ones the first stay. */
+static inline double least_of(const Tally *tally)
+{
+    return tally->kept < KEPT ? 0.0 : rank(tally->worst[KEPT - 1].ratio);
+}
+
+static void keep(Tally *tally, double ratio, Py_ssize_t place)
+{
+    if (!(rank(ratio) > least_of(tally)))
+        return;
+    int at = tally->kept < KEPT ? tally->kept++ : KEPT - 1;
+    for (; at > 0 && rank(tally->worst[at - 1].ratio) < rank(ratio); at--)
+        tally->worst[at] = tally->worst[at - 1];
+    tally->worst[at] = (Worst){ratio, place};
+}
+
+/* A chunk without an error, of which only the signal grows. Whether every expected value is below the threshold. */
+static int add_exact(Lanes sums[SUMS], const Chunk *expected, const Terms *terms)
+{
+    Bits within = ALL;
+    for (int i = 0; i < CHUNK / WIDTH; i++) {
+        const Vector wanted = expected->vectors[i];
+        within &= absolute(wanted) < terms->below;
+        sums[SIGNAL][i % (LANES / WIDTH)] += wanted * wanted;
+    }
+    return !any(~within);
+}
+
+/* A chunk of which the first `number` elements count; the others have no error and no signal. Whether every error is
+ * finite and every expected value below the threshold. */
+static int add(Tally *tally, Lanes sums[SUMS], const Chunk from[ARRAYS], int number, Py_ssize_t begin,
+               const Terms *terms)
+{
+    const double least = least_of(tally);
+    Bits within = ALL, risen = NONE;
+    Vector together = {0.0};
+    Chunk counted[HISTOGRAMS];
+    uint32_t bins[HISTOGRAMS][CHUNK];
+
+    for (int i = 0; i < CHUNK / WIDTH; i++) {
+        const int lane = i % (LANES / WIDTH);
+        const Vector wanted = from[1].vectors[i], bound = from[2].vectors[i], scale = from[3].vectors[i];
+        const Vector error = from[0].vectors[i] - wanted, product = error * wanted;
+        const Vector size = absolute(error), magnitude = absolute(wanted);
+        const Vector relative = quotient(size, larger(magnitude, scale));
+        const Vector ratio = quotient(size, bound), kappa = quotient(size, scale);
+        sums[MAGNITUDE][lane] += size;
+        sums[TOTAL][lane] += error;
+        sums[ENERGY][lane] += error * error;
+        sums[CROSS][lane] += product;
+        sums[SIGNAL][lane] += wanted * wanted;
+        sums[SPREAD][lane] += product * product;
+        tally->maxima[LARGEST][lane] = larger(size, tally->maxima[LARGEST][lane]);
+        tally->maxima[RELATIVE][lane] = larger(relative, tally->maxima[RELATIVE][lane]);
+        tally->maxima[RATIO][lane] = larger(ratio, tally->maxima[RATIO][lane]);
+        tally->maxima[KAPPA][lane] = larger(kappa, tally->maxima[KAPPA][lane]);
+        tally->maxima[ULPS][lane] = larger(size * inverse_ulp(wanted, terms), tally->maxima[ULPS][lane]);
+        within &= size < INFINITY;
+        within &= magnitude < terms->below;
+        together += relative + ratio + kappa;
+        risen |= ~(ratio <= least);
+        counted[ERRORS].vectors[i] = size;
+        counted[RELATIVES].vectors[i] = relative;
+        counted[RATIOS].vectors[i] = ratio;
+    }
+    if (any(~within))
+        return 0;
+    if (any(together != together)) /* `larger` passes NaN over, and keeps it where it is put */
+        for (int i = 0; i < number; i++) {
+            if (isnan(counted[RELATIVES].elements[i]))
+                tally->maxima[RELATIVE][0][0] = NAN;
+            if (isnan(counted[RATIOS].elements[i]))
+                tally->maxima[RATIO][0][0] = NAN;
+            if (isnan(from[3].elements[i]) && counted[ERRORS].elements[i] != 0.0)
+                tally->maxima[KAPPA][0][0] = NAN;
+        }
+    for (int which = 0; which < HISTOGRAMS; which++) {
+        float values[CHUNK];
+        for (int i = 0; i < CHUNK; i++)
+            values[i] = (float)counted[which].elements[i];
+        memcpy(bins[which], values, sizeof values);
+        for (int i = 0; i < CHUNK; i++)
+            bins[which][i] = (bins[which][i] & INT32_MAX) >> SHIFT;
+    }
+    for (int i = 0; i < number; i++) /* in turn, so that no count waits for itself */
+        for (int which = 0; which < HISTOGRAMS; which++)
+            tally->counts[which][bins[which][i]]++;
+    if (any(risen))
+        for (int i = 0; i < number; i++)
+            keep(tally, counted[RATIOS].elements[i], begin + i);
+    return 1;
+}
+
+/* Lanes to one sum: the second half of them on the first, until one is left. */
+static double folded(const Lanes sum)
+{
+    double lanes[LANES];
+    memcpy(lanes, sum, sizeof lanes);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+/* The elements from `begin` to `end`, whose sums are added up before they join those before. Whether all is ordinary. */
+static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_t begin, Py_ssize_t end,
+                     const Terms *terms)
+{
+    Lanes sums[SUMS];
+    memset(sums, 0, sizeof sums);
+    for (Py_ssize_t at = begin; at < end; at += CHUNK) {
+        const int number = end - at < CHUNK ? (int)(end - at) : CHUNK;
+        Chunk from[ARRAYS];
+        Bits differs = NONE;
+        for (int array = 0; array < ARRAYS; array++) {
+            memcpy(from[array].elements, arrays[array] + at, sizeof(double) * (size_t)number);
+            memset(from[array].elements + number, 0, sizeof(double) * (size_t)(CHUNK - number));
+        }
+        for (int i = 0; i < CHUNK / WIDTH; i++)
+            differs |= from[0].vectors[i] != from[1].vectors[i];
+        if (!(any(differs) ? add(tally, sums, from, number, at, terms) : add_exact(sums, &from[1], terms)))
+            return 0;
+        if (!any(differs))
+            for (int which = 0; which < HISTOGRAMS; which++)
+                tally->counts[which][0] += (uint32_t)number;
+    }
+    for (int sum = 0; sum < SUMS; sum++)
+        tally->sums[sum] += folded(sums[sum]);
+    return 1;
+}
+
+/* The bins that are occupied and how often, int64, as two bytearrays. */
+static PyObject *histogram(const uint32_t counts[BINS])
+{
+    static int64_t bins[BINS], numbers[BINS]; /* whoever is here holds the lock of the interpreter */
+    Py_ssize_t occupied = 0;
+    for (int group = 0; group < BINS; group += GROUP) {
+        uint32_t seen = 0;
+        for (int i = 0; i < GROUP; i++)
+            seen |= counts[group + i];
+        for (int i = group; seen && i < group + GROUP; i++)
+            if (counts[i]) {
+                bins[occupied] = i;
+                numbers[occupied++] = counts[i];
+            }
+    }
+    const Py_ssize_t size = occupied * (Py_ssize_t)sizeof(int64_t);
+    PyObject *first = PyByteArray_FromStringAndSize((const char *)bins, size);
+    PyObject *second = PyByteArray_FromStringAndSize((const char *)numbers, size);
+    PyObject *both = first && second ? PyTuple_Pack(2, first, second) : NULL;
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return both;
+}
+
+static double largest(const Lanes maximum)
+{
+    double lanes[LANES], found = 0.0;
+    memcpy(lanes, maximum, sizeof lanes);
+    for (int lane = 0; lane < LANES && !isnan(found); lane++)
+        if (!(lanes[lane] <= found))
+            found = lanes[lane];
+    return found;
+}
+
+static PyObject *answer(const Tally *tally)
+{
+    const double *sums = tally->sums;
+    double maxima[MAXIMA];
+    for (int maximum = 0; maximum < MAXIMA; maximum++)
+        maxima[maximum] = largest(tally->maxima[maximum]);
+    PyObject *worst = PyTuple_New(tally->kept);
+    for (int at = 0; worst && at < tally->kept; at++) {
+        PyObject *pair = Py_BuildValue("(dn)", tally->worst[at].ratio, tally->worst[at].place);
+        if (!pair || PyTuple_SetItem(worst, at, pair) < 0)
+            Py_CLEAR(worst);
+    }
+    if (!worst)
+        return NULL;
+    /* "N" takes what it is given, and makes nothing where one of them is NULL. */
+    return Py_BuildValue("((dddddd)(ddddd)NNNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS], sums[SIGNAL],
+                         sums[SPREAD], maxima[LARGEST], maxima[RELATIVE], maxima[RATIO], maxima[KAPPA], maxima[ULPS],
+                         histogram(tally->counts[ERRORS]), histogram(tally->counts[RELATIVES]),
+                         histogram(tally->counts[RATIOS]), worst);
+}
+
+/* The elements of a buffer, which holds one dimension of float64 without gaps; else an exception. */
+static const double *elements(PyObject *object, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_STRIDES) < 0)
+        return NULL;
+    if (view->ndim == 1 && view->format && !strcmp(view->format, "d") && view->itemsize == sizeof(double) &&
+        (view->shape[0] < 2 || view->strides[0] == sizeof(double)) && (uintptr_t)view->buf % sizeof(double) == 0)
+        return view->buf;
+    PyErr_Format(PyExc_ValueError, "an array of %d dimensions and format %s; one of float64 without gaps is wanted",
+                 view->ndim, view->format ? view->format : "B");
+    PyBuffer_Release(view);
+    return NULL;
+}
+
+static PyObject *of(PyObject *module, PyObject *args)
+{
+    PyObject *objects[ARRAYS], *told = NULL;
+    Py_buffer views[ARRAYS];
+    const double *arrays[ARRAYS];
+    Terms terms;
+    long long mantissa;
+    Py_ssize_t block;
+    int held = 0;
+    Tally *tally = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOddLn:of", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
+                          &terms.smallest, &mantissa, &block))
+        return NULL;
+    terms.mantissa = mantissa;
+    for (; held < ARRAYS; held++) {
+        arrays[held] = elements(objects[held], &views[held]);
+        if (!arrays[held])
+            goto end;
+    }
+    const Py_ssize_t size = views[0].shape[0];
+    for (int other = 1; other < ARRAYS; other++)
+        if (views[other].shape[0] != size) {
+            PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; equal lengths are wanted", size,
+                         views[other].shape[0]);
+            goto end;
+        }
+    if (block < 1 || (uint64_t)size > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "%zd elements in blocks of %zd; fewer than 2**32, in blocks of 1 or more, are wanted",
+                     size, block);
+        goto end;
+    }
+    tally = PyMem_Calloc(1, sizeof *tally);
+    if (!tally) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    int ordinary = 1;
+    for (Py_ssize_t begin = 0, left = size; ordinary && left > 0;) {
+        const Py_ssize_t taken = left < block ? left : block;
+        ordinary = add_block(tally, arrays, begin, begin + taken, &terms);
+        begin += taken;
+        left -= taken;
+    }
+    told = ordinary ? answer(tally) : Py_NewRef(Py_None);
+end:
+    PyMem_Free(tally);
+    while (held > 0)
+        PyBuffer_Release(&views[--held]);
+    return told;
+}
+
+static PyMethodDef methods[] = {
+    {"of", of, METH_VARARGS, "Sums, maxima, three histograms and the worst elements, in the order of `Tally`."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "accuracy._tally",
+    .m_doc = "The tally of a comparison in one pass.",
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__tally(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,25 @@
+from typing import TypeAlias
+
+from accuracy.tally import Array
+
+_Counts: TypeAlias = tuple[bytearray, bytearray]
+_Found: TypeAlias = tuple[
+    tuple[float, float, float, float, float, float],
+    tuple[float, float, float, float, float],
+    _Counts,
+    _Counts,
+    _Counts,
+    tuple[tuple[float, int], ...],
+]
+
+def of(
+    actual: Array,
+    expected: Array,
+    bound: Array,
+    scale: Array,
+    below: float,
+    smallest: float,
+    mantissa: int,
+    block: int,
+    /,
+) -> _Found | None: ...

@@ -1,0 +1,194 @@
+"""The compiled tally is the tally as numpy defines it, to the bit, and takes nothing that is not what it reads."""
+
+import array
+import math
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from accuracy import environment, tally
+from accuracy.tally import Array, Tally
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+EDGES = (0.0, -0.0, 1.0, -1.5, 5e-324, 2.0**-1022, 2.0**-149, 2.0**-126, 65504.0, 3.4e38, 1.7e308, -1.7e308)
+SPECIAL = (math.inf, -math.inf, math.nan)
+DIVISORS = (0.0, 5e-324, 1e-300, 2.0**-24, 1.0, 3.0, 1.7e308, math.inf, math.nan)
+
+values = st.one_of(st.sampled_from(EDGES), st.floats(-1e6, 1e6), st.floats(allow_nan=False, allow_infinity=False))
+divisors = st.one_of(st.sampled_from(DIVISORS), st.floats(0, 10))
+
+
+def of() -> Callable[..., Any]:
+    """What the build made; the project's own always does (a compiler is among what CONTRIBUTING.md asks for)."""
+    assert tally.compiled is not None, "accuracy/_tally.c was not compiled: make .venv/.installed says why"
+    return tally.compiled
+
+
+def bits(told: Tally | None) -> object:
+    """All that a tally holds, floats as their bytes, so that equal means equal to the bit. NaN is NaN."""
+    if told is None:
+        return None
+    return {name: _bits(value) for name, value in vars(told).items()}
+
+
+def _bits(value: Any) -> object:
+    if isinstance(value, float):
+        return b"NaN" if math.isnan(value) else struct.pack("d", value)
+    if isinstance(value, tuple):
+        return tuple(map(_bits, value))
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def assert_same(parts: tuple[Array, Array, Array, Array], *, below: float, dtype: torch.dtype) -> Tally | None:
+    """Compiled and in numpy the same; gives what they are."""
+    of()
+    told = tally.of(*parts, below=below, dtype=dtype)
+    assert bits(told) == bits(tally.blockwise(*parts, below=below, dtype=dtype))
+    return told
+
+
+@given(
+    elements=st.lists(st.tuples(values, st.one_of(st.just(0.0), values), divisors, divisors), min_size=1, max_size=60),
+    repeated=st.integers(1, 12),
+    special=st.sampled_from((*EDGES, *SPECIAL)),
+    below=st.sampled_from((math.inf, 65520.0, 3.4e38)),
+    dtype=st.sampled_from(DTYPES),
+    block=st.sampled_from((1, 7, 64, 200, tally.BLOCK)),
+)
+@example([(1.0, 0.5, math.nan, math.nan)], 1, 1.0, math.inf, torch.float16, 64)
+@example([(0.0, 5e-324, 0.0, 0.0), (1.7e308, -1.7e308, 1.0, 1.0)], 5, 1.0, math.inf, torch.bfloat16, 7)
+def test_it_is_the_tally_to_the_bit(  # noqa: PLR0917
+    elements: list[tuple[float, float, float, float]],
+    repeated: int,
+    special: float,
+    below: float,
+    dtype: torch.dtype,
+    block: int,
+) -> None:
+    """With zeros of either sign, subnormals, ties, 0 / 0, divisors of NaN, and one special value in whichever place."""
+    expected, added, bound, scale = (np.tile(column, repeated) for column in np.array(elements).T)
+    with np.errstate(over="ignore"):
+        actual = expected + added
+    for place in {0, actual.size // 2, actual.size - 1}:
+        actual[place] = special
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tally, "BLOCK", block)
+            assert_same((actual, expected, bound, scale), below=below, dtype=dtype)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 127, 128, 129, 600, tally.BLOCK - 1, tally.BLOCK, 3 * tally.BLOCK + 17])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_size_of_chunk_and_block(size: int, dtype: torch.dtype) -> None:
+    """With runs of exact elements, so that chunks of either kind meet, over forty binades."""
+    dice = np.random.default_rng(size)
+    expected = dice.normal(size=size) * 2.0 ** dice.integers(-20, 20, size)
+    actual = expected * (1 + dice.normal(size=size) * (np.arange(size) // 100 % 3 > 0) * 2.0**-9)
+    bound, scale = (np.abs(expected) * factor + dice.choice([0.0, 1e-3], size) for factor in (2.0**-8, 2.0**-20))
+
+    told = assert_same((actual, expected, bound, scale), below=math.inf, dtype=dtype)
+    assert told
+    assert told.errors[1].sum() == size
+
+
+def test_a_sum_is_taken_in_lanes() -> None:
+    """Ten numbers by hand: two lanes get a second one, where 1 is lost beside 2**53 and kept beside -2**53."""
+    numbers = np.array([2.0**53, 1, 1, 1, -(2.0**53), 0, 0, 0, 1, 1])
+    # Lanes 2**53 + 1 = 2**53, 1 + 1, 1, 1, -2**53, 0, 0, 0; halves 0, 2, 1, 1; then 1, 3.
+    assert tally.total(numbers) == 4.0
+
+    told = assert_same((numbers, numbers * 0, numbers * 0 + 1, numbers * 0 + 1), below=math.inf, dtype=torch.float32)
+    assert told
+    assert told.total == 4.0
+
+
+ONES = np.ones(4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (np.ones(4, np.float32), "format f; one of float64"),
+        (np.ones(4, np.int64), "format l; one of float64"),
+        (np.ones((2, 2)), "2 dimensions"),
+        (np.ones(8)[::2], "without gaps"),
+        (np.ones(4)[::-1], "without gaps"),
+        (np.array(1.0), "0 dimensions"),
+        (np.frombuffer(bytes(33), np.float64, 4, 1), "without gaps"),
+        (array.array("f", [1, 1, 1, 1]), "format f"),
+        (b"12345678" * 4, "format B"),
+        (np.ones(4).astype(">f8"), "format >d"),
+        (np.ones(5), "of 4 and 5 elements|of 5 and 4 elements"),
+        (np.ones(0), "of 4 and 0 elements|of 0 and 4 elements"),
+    ],
+)
+@pytest.mark.parametrize("place", range(4))
+def test_what_is_not_float64_without_gaps_is_refused(wrong: Any, said: str, place: int) -> None:
+    """In any place, before an element is read; memory that is held is given back."""
+    arrays: list[Any] = [ONES.copy() for _ in range(4)]
+    arrays[place] = wrong
+    with pytest.raises(ValueError, match=said):
+        of()(*arrays, math.inf, 2.0**-126, 23, 64)
+
+    resizable = bytearray(32)
+    view = memoryview(resizable).cast("d")
+    arrays = [view, view, view, wrong]
+    with pytest.raises(ValueError, match=said):
+        of()(*arrays, math.inf, 2.0**-126, 23, 64)
+    view.release()
+    resizable.clear()  # a buffer that is still held would keep it from shrinking
+
+
+@pytest.mark.parametrize("block", [0, -1])
+def test_a_block_holds_an_element(block: int) -> None:
+    """Else none would ever be reached."""
+    with pytest.raises(ValueError, match=f"in blocks of {block};"):
+        of()(ONES, ONES, ONES, ONES, math.inf, 2.0**-126, 23, block)
+
+
+@pytest.mark.parametrize("wrong", [None, 1.0, [1.0], "text"])
+def test_what_has_no_memory_to_show_is_refused(wrong: object) -> None:
+    """By the interpreter's own word."""
+    with pytest.raises(TypeError, match="bytes-like object"):
+        of()(ONES, ONES, wrong, ONES, math.inf, 2.0**-126, 23, 64)
+
+
+def test_a_run_says_how_it_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the manifest, among what is known of each device."""
+    assert environment.facts("cpu")["tally"] == "compiled"
+    monkeypatch.setattr(tally, "compiled", None)
+    assert environment.facts("cpu")["tally"] == "numpy"
+
+
+@pytest.mark.parametrize("compiler", ["cc", "/nowhere/cc"])
+def test_a_wheel_is_built_with_a_compiler_and_without(compiler: str, tmp_path: Path) -> None:
+    """With one it holds the compiled tally, for every CPython from 3.11 on; else numpy serves."""
+    root = Path(tally.__file__).resolve().parent.parent
+    for name in ("accuracy", "commands", "reports"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("cli.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tmp_path)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run(
+        [*pip, "--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path)],
+        env={**os.environ, "CC": compiler},
+        capture_output=True,
+        check=True,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert "-cp311-abi3-" in wheel.name
+    assert {"accuracy/tally.py", "accuracy/_tally.c"} <= {*names}
+    assert ("accuracy/_tally.abi3.so" in names) is (compiler == "cc")
