@@ -39,12 +39,17 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """How one attempt at a task ended without an answer. `kind` is the first word of the row's reason."""
+    """How one attempt at a task ended without an answer. `kind` is the first word of the row's reason.
+
+    `spoilt` says that the device itself no longer computes: no busy neighbour explains that, so a second attempt
+    needs a fresh process and not the machine to itself.
+    """
 
     status: Status
     kind: str
     text: str
     seconds: float
+    spoilt: bool = False
 
     def settled(self, *, kind: str = "", note: str = "", final: bool = True) -> "Settled":
         """The record of this failure."""

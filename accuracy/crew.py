@@ -10,6 +10,8 @@ from accuracy.attempt import Terms
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, command_of, resident, start_server, start_worker
 
+AHEAD: Final = "accuracy.ahead"
+
 GRACE: Final = 2.0
 """Seconds between a worker's last word, or its killing, and the report that it is gone."""
 
@@ -123,7 +125,9 @@ class Crew:
         """
         everything = [*self.terms.modules, self.terms.measure.partition(":")[0]]
         torch_only = [name for name in self.terms.modules if name == "torch"]
-        choices = (everything, torch_only, []) if self.shared else (torch_only, [])
+        ahead = [AHEAD] if "bitsandbytes" in self.terms.modules else []
+        choices: tuple[list[str], ...]
+        choices = (everything, torch_only, []) if self.shared else (torch_only + ahead, torch_only, [])
         return choices[min(self.imports_in_worker, len(choices) - 1)]
 
     def kill(self, worker: Worker) -> None:

@@ -5,7 +5,8 @@ disk for one, is raised at once: the two never share an `except`.
 
 The first failure of a task is a suspicion: a neighbour may have loaded the machine, or a task before
 it may have spoilt the process. It becomes a suspect, runs again alone in a fresh process when all
-else is done, and what it does then counts.
+else is done, and what it does then counts. Where the device itself said that it no longer computes, the load is
+no suspect: the next fresh process begins with that task.
 """
 
 import selectors
@@ -39,8 +40,9 @@ DEATHS: Final = 64
 class Lane:
     """A device with its queue of tasks and its workers.
 
-    `slots` is the number of workers it may have; `closed` says why nothing more can be done here. `twins` do the
-    same on the same device for another library, and are kept in step. `early` is a fork server as `Crew` has it.
+    `suspects` wait for the machine to themselves and `spoilers` for a fresh process. `slots` is the number of workers
+    it may have; `closed` says why nothing more can be done here. `twins` do the same on the same device for another
+    library, and are kept in step. `early` is a fork server as `Crew` has it.
     """
 
     device: Device
@@ -49,6 +51,7 @@ class Lane:
     calls: Calls
     selector: selectors.BaseSelector
     suspects: deque[tuple[int, Failure]] = field(default_factory=deque)
+    spoilers: deque[tuple[int, Failure]] = field(default_factory=deque)
     slots: int = 0
     failed_starts: int = 0
     deaths: int = 0
@@ -71,6 +74,11 @@ class Lane:
     def workers(self) -> Sequence[Worker]:
         """Those that live."""
         return self.crew.workers
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks a worker may take while others work."""
+        return len(self.queue) + len(self.spoilers)
 
     @property
     def busy(self) -> bool:
@@ -96,12 +104,17 @@ class Lane:
         ahead = 2 if len(self.queue) > 2 * self.slots else 1
         least = max((len(twin.queue) for twin in self.twins), default=0) - LEAD
         for worker in self.workers:
-            if worker.alone and worker.usable and not worker.assigned and self.suspects:
-                index, worker.first = self.suspects.popleft()
+            fresh = worker.usable and not worker.assigned and not worker.answered
+            again = self.suspects if worker.alone else self.spoilers
+            if fresh and again:
+                index, worker.first = again.popleft()
                 self._give(worker, index)
             depth = min(ahead, self.terms.recycle_after - worker.answered)
             while (
-                not worker.alone and worker.usable and len(self.queue) > max(least, 0) and len(worker.assigned) < depth
+                not (worker.alone or worker.first)
+                and worker.usable
+                and len(self.queue) > max(least, 0)
+                and len(worker.assigned) < depth
             ):
                 self._give(worker, self.queue.popleft())
 
@@ -118,7 +131,9 @@ class Lane:
         """Lets workers go that have done their share and, unless they are to `keep` ready, that nothing waits for."""
         for worker in list(self.workers):
             done = worker.ready and not worker.assigned and not worker.killed_at and not worker.silent_since
-            if done and (worker.retiring or (not self.queue and not worker.alone and not keep)):
+            fresh = self.spoilers and not worker.answered
+            idle = not (self.queue or worker.alone or fresh) and (not keep or self.spoilers)
+            if done and (worker.retiring or idle):
                 self.retire(worker)
 
     def retire(self, worker: Worker) -> None:
@@ -131,9 +146,10 @@ class Lane:
         while self.queue:
             outcome = Settled(status=Status.NOT_RUN, reason=reason, final=False)
             self.calls.settle(self.queue.popleft(), self.device.name, outcome)
-        while self.suspects:
-            index, first = self.suspects.popleft()
-            self.calls.settle(index, self.device.name, first.settled(note="not confirmed", final=False))
+        for again in (self.spoilers, self.suspects):
+            while again:
+                index, first = again.popleft()
+                self.calls.settle(index, self.device.name, first.settled(note="not confirmed", final=False))
 
     def dismiss(self) -> int:
         """Ends the server and every worker; what they had not done waits again. Returns the server's exit code."""
@@ -150,10 +166,14 @@ class Lane:
     def _take_back(self, worker: Worker) -> None:
         """Puts what a worker was given back where it came from, blaming no task."""
         if worker.first is not None:
-            self.suspects.extendleft((index, worker.first) for index in worker.assigned)
+            self._again(worker.first).extendleft((index, worker.first) for index in worker.assigned)
         else:
             self.queue.extendleft(reversed(worker.assigned))
         worker.assigned.clear()
+
+    def _again(self, first: Failure) -> deque[tuple[int, Failure]]:
+        """Where a task waits that failed so."""
+        return self.spoilers if first.spoilt else self.suspects
 
     # What workers say
 
@@ -196,7 +216,11 @@ class Lane:
         outcome: Settled | Failure
         if "poisoned" in message:
             outcome = Failure(
-                status=Status.CRASH, kind="crash", text=f"device error: {message['poisoned']}", seconds=seconds
+                status=Status.CRASH,
+                kind="crash",
+                text=f"device error: {message['poisoned']}",
+                seconds=seconds,
+                spoilt=True,
             )
         elif message.get("oom"):
             outcome = Failure(
@@ -224,12 +248,13 @@ class Lane:
         worker.retiring |= worker.alone
         if isinstance(outcome, Failure):
             if first is None:
-                self.suspects.append((index, outcome))
+                self._again(outcome).append((index, outcome))
                 self.calls.suspect(index, self.device.name, outcome)
                 return
             outcome = outcome.settled()
         elif first is not None and first.kind == "crash":
-            outcome = first.settled(kind="crash_once", note="not again when run alone")
+            where = "in a fresh process" if first.spoilt else "when run alone"
+            outcome = first.settled(kind="crash_once", note=f"not again {where}")
         elif first is not None:
             name = self.calls.task_id(index)
             self.calls.incident(f"{name} on {self.device.name}: {first.kind}: {first.text}; not again when run alone")

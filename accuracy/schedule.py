@@ -29,7 +29,7 @@ def settle(
     """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between."""
     more = [each for each in (source, draw) if each is not None]
     looked = 0.0
-    while any(lane.queue or lane.suspects or lane.busy for lane in lanes) or any(each.open for each in more):
+    while any(lane.waiting or lane.suspects or lane.busy for lane in lanes) or any(each.open for each in more):
         for lane in lanes:
             if lane.late:
                 lane.give_up("the time budget was used up")
@@ -51,11 +51,11 @@ def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
     Suspects run when nothing else does, one at a time on the whole machine. While more is expected, workers
     stay for it, unless another lane has work and nobody to do it.
     """
-    if not expecting and not any(lane.queue or lane.busy for lane in lanes):
+    if not expecting and not any(lane.waiting or lane.busy for lane in lanes):
         trial = next((lane for lane in lanes if lane.suspects), None)
         if trial is not None and not any(worker.alone for lane in lanes for worker in lane.workers):
             trial.hire(alone=True)
-    starved = any(lane.queue and not lane.workers for lane in lanes)
+    starved = any(lane.waiting and not lane.workers for lane in lanes)
     for lane in lanes:
         lane.release(keep=expecting and not starved)
     _share(lanes)
@@ -69,9 +69,9 @@ def _share(lanes: Sequence[Lane]) -> None:
     """Gives free processors, one by one, to the lane with the fewest workers whose queue has work for one more."""
     for lane in lanes:
         own = lane.device.adapter.workers_for(lane.terms.accelerator_jobs, lane.terms.jobs) - len(lane.workers)
-        lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, len(lane.queue)))
+        lane.slots = len(lane.workers) + (0 if lane.crew.shared else min(own, lane.waiting))
     shared = [lane for lane in lanes if lane.crew.shared]
     for _ in range(shared[0].terms.jobs - sum(lane.slots for lane in shared) if shared else 0):
-        wanting = [lane for lane in shared if len(lane.queue) > lane.slots - len(lane.workers)]
+        wanting = [lane for lane in shared if lane.waiting > lane.slots - len(lane.workers)]
         if wanting:
             min(wanting, key=lambda lane: lane.slots).slots += 1

@@ -25,6 +25,7 @@ MODULES = {
     )
 }
 WORKER_SIDE = (
+    "accuracy.ahead",
     "accuracy.measure",
     "accuracy.subjects",
     "accuracy.metrics",

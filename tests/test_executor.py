@@ -234,6 +234,23 @@ def test_a_poisoned_device_costs_the_task_that_poisoned_it() -> None:
     assert all(row["abs_max"] >= 0 for row in execution.rows if row["quantity"] != "completes")
 
 
+def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
+    """One that only a used process fell for is no crash; many, the last of the plan among them, are confirmed each."""
+    options: dict[str, Any] = {
+        "measure": "faults.workloads:on_device",
+        "check": "faults.workloads:check_context",
+        "accelerator_jobs": 1,
+    }
+    faults = dict.fromkeys((5, 6, 17, 18, 19), "poison") | {11: "poison_used"}
+    execution = run(plan(20, faults), ["xpu"], **options)
+
+    error = "device error: RuntimeError: xpu error: device-side assert triggered"
+    assert reasons(execution) == dict.fromkeys((5, 6, 17, 18, 19), f"crash crash: {error}") | {
+        11: f"crash crash_once: {error} (not again in a fresh process)"
+    }
+    assert len({row["id"] for row in execution.rows}) == 20
+
+
 def test_a_device_that_never_answers_is_given_up() -> None:
     """Its canary fails from the start; the CPU beside it finishes."""
     execution = run(plan(8), ["cpu", "xpu"], check="faults.workloads:check_dead")

@@ -261,12 +261,17 @@ def leaky(task: Task, device: str) -> list[Row]:
     return [{**healthy(task, device)[0], "count": len(_LEAKED)}]
 
 
-_CONTEXT = {"broken": False}
+_CONTEXT = {"broken": False, "used": False}
 
 
 def on_device(task: Task, device: str) -> list[Row]:
-    """A device whose context breaks at a task named `poison`, after which every answer is wrong."""
-    _CONTEXT["broken"] |= task["config"]["weight"] == "poison"
+    """A device whose context breaks at a task named `poison`, after which every answer is wrong.
+
+    One named `poison_used` breaks it only where a task came before it.
+    """
+    fault = task["config"]["weight"]
+    _CONTEXT["broken"] |= fault == "poison" or (fault == "poison_used" and _CONTEXT["used"])
+    _CONTEXT["used"] = True
     wrong = {"abs_max": -1.0} if _CONTEXT["broken"] else {}
     return [{**each, **wrong} for each in healthy(task, device)]
 
