@@ -6,7 +6,10 @@ import platform
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+
+PRICE: Final = frozenset({"tally"})
+"""Facts that change what a row costs and not what it says: machines that differ in them are one."""
 
 
 def facts(device: str) -> dict[str, Any]:

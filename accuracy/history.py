@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from accuracy import schemas, shards, store, trend
 from accuracy.case import CELL, Verdict
+from accuracy.environment import PRICE
 from accuracy.files import StoreError
 from accuracy.verdicts import overall
 
@@ -132,7 +133,9 @@ def _night(folder: str, manifest: Mapping[str, Any], verdicts: Iterable[str]) ->
         counts=counts,
         versions=dict(manifest["versions"]),
         machines={
-            str(device): {name: str(value) for name, value in facts.items() if name not in manifest["versions"]}
+            str(device): {
+                name: str(value) for name, value in facts.items() if name not in {*manifest["versions"], *PRICE}
+            }
             for device, facts in manifest["environment"].items()
         },
         missing=dict(manifest["devices"]["missing"]),

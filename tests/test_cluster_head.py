@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,22 +135,33 @@ def test_an_agent_whose_device_is_unusable_costs_that_device() -> None:
     assert list(spread.unusable) == ["cpu:avx2"]
 
 
+def says(name: str, _: int, answer: Mapping[str, Any], *, fact: Mapping[str, str]) -> Answer:
+    """The answer of an agent, of which one says so of what its workers run on."""
+    reports = [
+        {**each, "hello": {**each["hello"], **fact}} if "hello" in each and name == "b" else each
+        for each in answer["reports"]
+    ]
+    return {**answer, "reports": reports}
+
+
 def test_agents_on_other_hardware_than_the_first_measure_nothing() -> None:
     """Rows under the name of one device are rows of one device."""
-
-    def spoil(name: str, _: int, answer: Mapping[str, Any]) -> Answer:
-        reports = [
-            {**each, "hello": {**each["hello"], "device_name": "another"}} if "hello" in each and name == "b" else each
-            for each in answer["reports"]
-        ]
-        return {**answer, "reports": reports}
-
     tasks = plan(30)
-    spread = cluster(Threads(seats(["cpu"], ["cpu"]), spoil=spoil), tasks, measure="faults.workloads:slow")
+    team = Threads(seats(["cpu"], ["cpu"]), spoil=partial(says, fact={"device_name": "another"}))
+    spread = cluster(team, tasks, measure="faults.workloads:slow")
 
     assert spread.complete
     assert len({row["id"] for row in spread.rows if row["status"] == "ok"}) == len(tasks)
     assert any("its device_name is" in text for text in spread.incidents)
+
+
+def test_agents_that_lack_the_compiled_tally_measure_too() -> None:
+    """It gives the same rows at another price."""
+    team = Threads(seats(["cpu"], ["cpu"]), spoil=partial(says, fact={"tally": "numpy"}))
+    spread = cluster(team, plan(30), measure="faults.workloads:slow")
+
+    assert spread.complete
+    assert spread.incidents == []
 
 
 def test_a_time_budget_ends_a_run_as_on_one_machine() -> None:

@@ -17,6 +17,7 @@ from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
 from accuracy.cluster.ledger import Ledger, Pair, room
 from accuracy.devices import Device, parse
+from accuracy.environment import PRICE
 from accuracy.executor import RECYCLE_AFTER, START_TIMEOUT_S
 from accuracy.journal import Journal
 from accuracy.packing import unpack
@@ -225,7 +226,7 @@ class Head:
     def _greet(self, agent: _Standing, device: str, facts: Mapping[str, Any]) -> None:
         """What workers run on must be the same wherever a device of one name is, or its rows would not be one's."""
         known = self._run.environment.get(device, facts)
-        differ = [name for name in sorted({*known, *facts}) if known.get(name) != facts.get(name)]
+        differ = [name for name in sorted({*known, *facts} - PRICE) if known.get(name) != facts.get(name)]
         if differ:
             first = differ[0]
             reason = f"its {first} is {facts.get(first)!r}, that of other {device} devices {known.get(first)!r}"
