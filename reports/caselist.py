@@ -1,13 +1,15 @@
 """Cases as rows: the worst of a cell, and those that the page lists."""
 
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accuracy.case import Status, Verdict
 from reports import features, links, words
-from reports.frames import Cell, Frames, records
+from reports.frames import Cell, Frames
 
 WORST_FAILING = 4
 WORST_PASSING = 2
@@ -33,10 +35,10 @@ class CaseRow:
     command: str
 
 
-def worst_of(worst: Sequence[Mapping[str, Any]], run: str) -> tuple[CaseRow, ...]:
-    """The worst cases of a cell, from its rows of `Frames.worst`; fewer where none fails."""
-    shown = WORST_FAILING if any(row["failing"] for row in worst) else WORST_PASSING
-    return tuple(_row(row, run) for row in worst[:shown])
+def worst_of(frames: Frames, worst: NDArray[np.int64], run: str) -> tuple[CaseRow, ...]:
+    """The worst cases of a cell, from its part of `Frames.worst`; fewer where none fails."""
+    shown = WORST_FAILING if frames.columns["failing"][worst].any() else WORST_PASSING
+    return tuple(_row(frames, place, run) for place in worst[:shown])
 
 
 def listed(frames: Frames, linked: Iterable[str], at_home: Container[str], run: str) -> tuple[CaseRow, ...]:
@@ -45,19 +47,21 @@ def listed(frames: Frames, linked: Iterable[str], at_home: Container[str], run: 
     A case is listed on its worst device. Its row carries the anchor that links lead to, save of those `at_home` in
     the section of a cell.
     """
-    wanted = {identity for identity in linked if identity not in at_home}
-    once = frames.worst.drop_duplicates("id").reset_index(drop=True)
-    shown = once[(once.index < LISTED) | once["id"].isin(list(wanted))]
-    rows = (_row(row, run) for row in records(shown))
+    identity = frames.coded["id"].codes[frames.worst]
+    once = frames.worst[np.sort(np.unique(identity, return_index=True)[1])]
+    wanted = {name for name in linked if name not in at_home}
+    more = [place for place in once[LISTED:] if frames.columns["id"][place] in wanted] if wanted else []
+    rows = (_row(frames, place, run) for place in (*once[:LISTED], *more))
     return tuple(replace(row, anchor="") if row.id in at_home else row for row in rows)
 
 
-def ended(row: Mapping[str, Any]) -> str:
+def ended(status: str) -> str:
     """How a case ended that gave no numbers."""
-    return str(row["status"]) if row["status"] in (Status.CRASH.value, Status.TIMEOUT.value) else ""
+    return status if status in (Status.CRASH.value, Status.TIMEOUT.value) else ""
 
 
-def _row(row: Mapping[str, Any], run: str) -> CaseRow:
+def _row(frames: Frames, place: np.int64, run: str) -> CaseRow:
+    row = {name: column[place] for name, column in frames.columns.items()}
     verdict = Verdict.FAIL if row["failing"] else Verdict.PASS
     identity = str(row["id"])
     cell = Cell(str(row["case"]), str(row["device"]), str(row["dtype"]))
@@ -69,7 +73,7 @@ def _row(row: Mapping[str, Any], run: str) -> CaseRow:
         cell_href="#" + links.cell(cell),
         config=features.sentence(json.loads(str(row["config"])), without=("dtype", "mode")),
         quantity=words.quantity(str(row["stage"]), str(row["quantity"])),
-        margin=ended(row) or words.standing(str(row["stage"]), float(row["ratio"])),
+        margin=ended(str(row["status"])) or words.standing(str(row["stage"]), float(row["ratio"])),
         kind=verdict.value,
         symbol=words.SYMBOLS[verdict],
         word=words.VERDICTS[verdict],

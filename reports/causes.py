@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy.case import Stage, Status, Verdict
-from reports import known, trigger, words
+from reports import coded, known, trigger, words
+from reports.coded import Coded
 from reports.condition import Condition, together
 from reports.frames import Cell, Frames, records
 from reports.trigger import Trigger
@@ -78,27 +79,23 @@ class Cause:
 
 def find(frames: Frames) -> tuple[Cause, ...]:
     """All causes: failures before warnings, then those of the earliest stage, then those with most cases."""
-    rows = frames.observations
-    if not rows["failing"].any():
+    broken = np.flatnonzero(frames.columns["failing"])
+    if not broken.size:
         return ()
-    rows = rows.assign(pair=rows.groupby(["id", "device"], sort=False).ngroup())
-    failing = rows[rows["failing"]]
-    rank = failing["stage"].map(words.stage_rank)
-    first = rank.groupby(failing["pair"]).transform("min")
-    primary = failing[rank == first]
+    pair = coded.numbers(frames.coded["id"], frames.coded["device"])
+    failing = frames.observations.iloc[broken].assign(pair=pair[broken])
+    failing["rank"] = failing["stage"].map(words.stage_rank)
+    first = failing["rank"].groupby(failing["pair"]).transform("min")
+    primary = failing[failing["rank"] == first]
     primary = primary.assign(
         layer=primary["case"].map(frames.layers),
         ending=[_ending(row) for row in records(primary[["stage", "status", "reason"]])],
     )
-    measured = rows[rows["failing"] | (rows["status"] == Status.OK.value)]
-    groups = measured.groupby([measured["case"].map(frames.layers), "stage", "quantity"], sort=False)
-    compared = {(str(layer), str(stage), str(name)): group for (layer, stage, name), group in groups}
-    failing = failing.assign(rank=rank)
     causes = [
         cause
         for _, group in primary.groupby(["layer", "stage", "ending"], sort=True)
         for quantities in _together(group)
-        for cause in _causes(frames, failing, group[group["quantity"].isin(quantities)], quantities, compared)
+        for cause in _causes(frames, pair, failing, group[group["quantity"].isin(quantities)], quantities)
     ]
     return tuple(sorted(causes, key=_rank))
 
@@ -139,35 +136,51 @@ def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def _causes(
     frames: Frames,
+    pair: NDArray[np.int64],
     failing: pd.DataFrame,
     members: pd.DataFrame,
     quantities: tuple[str, ...],
-    measured: Mapping[tuple[str, str, str], pd.DataFrame],
 ) -> list[Cause]:
     """One cause, or several where a condition sets part of the failing cases apart.
 
-    `measured` has the rows of each layer, stage and quantity that gave an answer or failed. A pair is a number that
-    stands for one id on one device.
+    A pair is a number that stands for one id on one device; `pair` has that of each observation.
     """
     layer, stage = str(members["layer"].iloc[0]), str(members["stage"].iloc[0])
-    compared = measured[layer, stage, quantities[0]]
     own = members["pair"].unique()
     elsewhere = np.setdiff1d(_failing_elsewhere(failing, stage, quantities[0]), own)
-    compared = compared[~np.isin(compared["pair"], elsewhere)]
-    pairs = compared["pair"].to_numpy()
-    hit = np.isin(pairs, own)
-    parts = trigger.split(_inputs(frames, compared), hit, copies=_copies(compared, hit))
+    compared = _measured(frames, layer, stage, quantities[0])
+    compared = compared[~np.isin(pair[compared], elsewhere)]
+    hit = np.isin(pair[compared], own)
+    parts = trigger.split(_inputs(frames, compared), hit, copies=_copies(frames, compared, hit))
     return [
-        _cause(frames, failing, members[np.isin(members["pair"], pairs[mask])], quantities, found, compared=compared)
+        _cause(
+            frames,
+            failing,
+            members[np.isin(members["pair"], pair[compared[mask]])],
+            quantities,
+            found,
+            compared=compared,
+        )
         for found, mask in parts
     ]
 
 
-def _copies(compared: pd.DataFrame, hit: NDArray[np.bool_]) -> int:
+def _measured(frames: Frames, layer: str, stage: str, quantity: str) -> NDArray[np.int64]:
+    """The rows of one layer, stage and quantity that gave an answer or failed."""
+    of_layer = np.array([frames.layers[case] == layer for case in frames.coded["case"].levels], dtype=bool)
+    mine = of_layer[frames.coded["case"].codes]
+    for name, level in (("stage", stage), ("quantity", quantity)):
+        mine &= frames.coded[name].codes == frames.coded[name].code(level)
+    answered = frames.coded["status"].codes == frames.coded["status"].code(Status.OK.value)
+    return np.flatnonzero(mine & (answered | frames.columns["failing"]))
+
+
+def _copies(frames: Frames, compared: NDArray[np.int64], hit: NDArray[np.bool_]) -> int:
     """On how many devices each case says the same: where devices agree, a case is evidence once."""
-    by_id = pd.Series(hit).groupby(compared["id"].to_numpy())
-    agree = bool((by_id.min() == by_id.max()).all())
-    return int(compared["device"].nunique()) if agree else 1
+    identity = frames.coded["id"].codes[compared]
+    number, hits = np.bincount(identity), np.bincount(identity, weights=hit)
+    agree = bool(((hits == 0) | (hits == number)).all())
+    return len(frames.coded["device"].at(compared).occurring()) if agree else 1
 
 
 def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> NDArray[np.int64]:
@@ -183,7 +196,7 @@ def _cause(
     quantities: tuple[str, ...],
     found: Trigger | None,
     *,
-    compared: pd.DataFrame,
+    compared: NDArray[np.int64],
 ) -> Cause:
     stage = str(members["stage"].iloc[0])
     pairs = frozenset(zip(members["id"].tolist(), members["device"].tolist(), strict=True))
@@ -205,7 +218,10 @@ def _cause(
         total=len(compared),
         devices=devices,
         dtypes=dtypes,
-        everywhere=len(devices) == compared["device"].nunique() and len(dtypes) == compared["dtype"].nunique(),
+        everywhere=all(
+            len(mine) == len(frames.coded[name].at(compared).occurring())
+            for name, mine in (("device", devices), ("dtype", dtypes))
+        ),
         trigger=found,
         also=tuple((str(later), str(name), number) for (later, name), number in also.items()),
         cells=tuple(Cell(*key) for key in cells),
@@ -215,15 +231,14 @@ def _cause(
     )
 
 
-def _inputs(frames: Frames, compared: pd.DataFrame) -> pd.DataFrame:
+def _inputs(frames: Frames, compared: NDArray[np.int64]) -> dict[str, Coded]:
     """Features of the compared rows, in the order in which they should be told, constants left out."""
-    table = frames.inputs.loc[compared["id"]].reset_index(drop=True)
-    table["device"] = compared["device"].to_numpy()
-    table["dtype"] = compared["dtype"].to_numpy()
-    named = [name for name in FEATURE_ORDER if name in table.columns]
-    rest = sorted(set(table.columns) - set(named))
-    varying = [name for name in [*named, *rest] if len(set(table[name].dropna())) > 1]
-    return table[varying].astype(object)
+    place = frames.columns["place"][compared]
+    table = {name: column.at(place) for name, column in frames.inputs.items()}
+    table |= {name: frames.coded[name].at(compared) for name in ("device", "dtype")}
+    named = [name for name in FEATURE_ORDER if name in table]
+    rest = sorted(set(table) - set(named))
+    return {name: table[name] for name in [*named, *rest] if np.count_nonzero(table[name].counts()) > 1}
 
 
 def _manner(members: pd.DataFrame) -> str:

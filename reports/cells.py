@@ -4,6 +4,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accuracy import histogram
 from accuracy.case import EXPLORED, Verdict
 from accuracy.histogram import Counts
@@ -24,6 +27,9 @@ FEWEST_BINS = 4
 
 HARD = "hard"
 """The limit that goes without saying: error ÷ limit of no element above 1."""
+
+EMPTY = histogram.zeros(0)
+NO_ROWS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 LINKED = (Verdict.FAIL, Verdict.WARN)
 """Verdicts whose worst case is worth a look."""
@@ -99,15 +105,15 @@ class Material:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """The rows of one cell in each frame."""
+    """The rows of one cell: its verdicts, and its part of `Frames.worst`."""
 
     verdicts: Sequence[Mapping[str, Any]]
-    worst: Sequence[Mapping[str, Any]]
+    worst: NDArray[np.int64]
 
 
 def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSection, ...]:
     """All cells, worst first."""
-    verdicts, worst = (by_cell(records(frame)) for frame in (material.frames.verdicts, material.frames.worst))
+    verdicts, worst = by_cell(records(material.frames.verdicts)), _worst(material.frames)
     theory = drivers.against_theory(material.frames)
 
     def badness(cell: Cell) -> tuple[int, float, int, Cell]:
@@ -119,12 +125,22 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
             material,
             cell,
             standing[cell],
-            _Rows(verdicts=verdicts[cell], worst=worst.get(cell, ())),
+            _Rows(verdicts=verdicts[cell], worst=worst.get(cell, NO_ROWS)),
             [theory[cell]] if cell in theory else [],
         )
         for cell in sorted(standing, key=badness)
     )
     return _anchored(sections)
+
+
+def _worst(frames: Frames) -> dict[Cell, NDArray[np.int64]]:
+    """The rows of `Frames.worst` of each cell."""
+    found: dict[Cell, list[int]] = {}
+    for cell, row in zip(
+        zip(*(frames.columns[name][frames.worst] for name in Cell._fields), strict=True), frames.worst, strict=True
+    ):
+        found.setdefault(Cell(*cell), []).append(row)
+    return {cell: np.array(rows, dtype=np.int64) for cell, rows in found.items()}
 
 
 def _anchored(sections: Iterable[CellSection]) -> tuple[CellSection, ...]:
@@ -140,7 +156,7 @@ def _anchored(sections: Iterable[CellSection]) -> tuple[CellSection, ...]:
 
 def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, theory: Sequence[Chart]) -> CellSection:
     charted = _charted(material.frames, cell, rows.verdicts)
-    counts = material.frames.histograms[charted] if charted else histogram.merge([])
+    counts = material.frames.histograms[charted] if charted else EMPTY
     return CellSection(
         anchor=links.cell(cell),
         cell=cell,
@@ -166,8 +182,8 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, th
         ),
         trend=_trend(material.past, cell, charted),
         terms=drivers.terms(material.frames, cell),
-        strata=drivers.strata(material.frames, [row for row in rows.worst if row["origin"] != EXPLORED]),
-        cases=caselist.worst_of(rows.worst, material.run),
+        strata=drivers.strata(material.frames, rows.worst[material.frames.columns["origin"][rows.worst] != EXPLORED]),
+        cases=caselist.worst_of(material.frames, rows.worst, material.run),
     )
 
 
@@ -208,7 +224,7 @@ def _quantity(row: Mapping[str, Any], cell: Cell, material: Material) -> Quantit
     judged = verdict not in (Verdict.NOT_RUN, Verdict.NOT_SUPPORTED)
     identity = str(row["worst_id"] or "")
     place = (*cell, stage, name)
-    counts = material.frames.histograms.get(place, histogram.merge([]))
+    counts = material.frames.histograms.get(place, EMPTY)
     fits = material.frames.fits.get(place, [])
     return QuantityRow(
         anchor=links.quantity(cell, stage, name) if verdict in LINKED else "",

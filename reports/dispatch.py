@@ -1,17 +1,20 @@
 """Every step that a layer can take on each device, hit or not, with the cases that took it, by layer and dtype."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accuracy import path as paths
 from accuracy.case import Verdict
-from reports import words
+from reports import coded, words
+from reports.coded import Coded
+from reports.frames import Frames
 
 Place = tuple[str, str]
 """Layer and dtype of a case."""
@@ -44,40 +47,46 @@ class Coverage:
     open: tuple[Step, ...]
 
 
-def build(manifest: Mapping[str, Any], observations: pd.DataFrame) -> tuple[Coverage, ...]:
+def build(manifest: Mapping[str, Any], frames: Frames) -> tuple[Coverage, ...]:
     """The coverage of each device that said which steps it can take, or that noted some.
 
     Counts are of cases, whichever of their parts took the step.
     """
-    layers = {case: str(about["layer"]) for case, about in manifest["cases"].items()}
-    rows = observations.loc[observations["path"] != "", ["id", "case", "device", "dtype", "path"]].drop_duplicates()
-    rows = rows.assign(layer=rows["case"].map(lambda case: layers.get(case, case)))
+    path, case = frames.coded["path"], frames.coded["case"]
+    noted = np.flatnonzero(path.codes != path.code(""))
+    layer = coded.of_text(pd.Series([frames.layers[name] for name in case.levels], dtype=object)).at(case.codes)
+    columns = {**{name: frames.coded[name] for name in ("id", "device", "dtype", "path")}, "layer": layer}
+    rows = {name: column.at(noted) for name, column in columns.items()}
     listed: Mapping[str, Sequence[Mapping[str, Any]]] = manifest.get("paths", {})
-    devices = [*listed, *sorted(set(rows["device"]) - set(listed))]
+    devices = [*listed, *sorted(set(rows["device"].occurring()) - set(listed))]
+    of_device = {device: rows["device"].codes == rows["device"].code(device) for device in devices}
     return tuple(
-        _coverage(device, listed.get(device, ()), rows[rows["device"] == device])
-        for device in devices
-        if listed.get(device) or (rows["device"] == device).any()
+        _coverage(device, listed.get(device, ()), {name: column.at(mine) for name, column in rows.items()})
+        for device, mine in of_device.items()
+        if listed.get(device) or mine.any()
     )
 
 
-@cache
-def _steps(path: str) -> tuple[str, ...]:
-    return tuple(paths.steps(path))
+def _taken(rows: Mapping[str, Coded]) -> dict[str, Counter[Place]]:
+    """For each step how many cases of each layer and dtype took it; those of a device."""
+    layer, dtype, path = rows["layer"], rows["dtype"], rows["path"]
+    places = [(one, other) for one in layer.levels for other in dtype.levels]
+    cases, first, case = np.unique(coded.numbers(rows["id"], layer, dtype), return_index=True, return_inverse=True)
+    place = coded.numbers(layer, dtype)[first]
+    took: dict[str, NDArray[np.bool_]] = {}
+    for code in np.flatnonzero(path.counts()):
+        for step in paths.steps(path.levels[code]):
+            took.setdefault(step, np.zeros(len(cases), dtype=bool))[case[path.codes == code]] = True
+    number = {step: np.bincount(place[mine], minlength=len(places)).tolist() for step, mine in took.items()}
+    return {step: +Counter(dict(zip(places, counts, strict=True))) for step, counts in number.items()}
 
 
-def _coverage(device: str, listed: Sequence[Mapping[str, Any]], rows: pd.DataFrame) -> Coverage:
-    taken: dict[str, Counter[Place]] = {}
-    ran: dict[tuple[str, Place], set[str]] = {}
-    for identity, layer, dtype, path in zip(*(rows[name] for name in ("id", "layer", "dtype", "path")), strict=True):
-        ran.setdefault((identity, (layer, dtype)), set()).update(_steps(path))
-    for (_, place), found_steps in ran.items():
-        for step in found_steps:
-            taken.setdefault(step, Counter())[place] += 1
+def _coverage(device: str, listed: Sequence[Mapping[str, Any]], rows: Mapping[str, Coded]) -> Coverage:
+    taken = _taken(rows)
     known = {str(step["path"]): step for step in listed}
     able = {path: set(step["layers"]) for path, step in known.items()}
-    layers = sorted({*(layer for each in able.values() for layer in each), *rows["layer"]})
-    dtypes = [dtype for dtype in words.DTYPES if (rows["dtype"] == dtype).any()] or list(words.DTYPES)
+    layers = sorted({*(layer for each in able.values() for layer in each), *rows["layer"].occurring()})
+    dtypes = [dtype for dtype in words.DTYPES if dtype in rows["dtype"].occurring()] or list(words.DTYPES)
     places = [(layer, dtype) for layer in layers for dtype in dtypes]
     found = tuple(_step(path, known.get(path), taken.get(path, Counter()), places) for path in sorted({*known, *taken}))
     missed = tuple(step for step in found if step.kind != Verdict.PASS.value)
@@ -111,7 +120,7 @@ def _step(path: str, known: Mapping[str, Any] | None, taken: Counter[Place], pla
 
 
 def _counts(taken: Counter[Place], places: Sequence[Place], able: set[str]) -> Iterator[tuple[str, int]]:
-    for can, group in groupby(places, key=lambda place: place[0] in able):
+    for can, group in itertools.groupby(places, key=lambda place: place[0] in able):
         span = list(group)
         yield from ((words.count(taken[place]), 1) for place in span) if can else (("–", len(span)),)
 

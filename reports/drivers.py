@@ -3,9 +3,8 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,18 +51,26 @@ class Term:
 
 def charts_of(frames: Frames, places: NDArray[np.int64], quantity: str) -> tuple[Chart, ...]:
     """A chart for each input that varies over the observations of one quantity of a cell."""
-    inputs = [frames.features[identity] for identity in frames.columns["id"][places]]
     ratio = frames.columns["ratio"][places].astype(np.float64)
     ratio[np.isnan(ratio)] = np.inf
     failing = frames.columns["failing"][places].astype(bool)
     drawn = []
     for name in SHOWN:
-        present = np.array([name in known for known in inputs])
-        size = np.array([known[name] for known in inputs if name in known], dtype=np.float64)
-        if len(np.unique(size)) > 1:
-            bins = _bins(size, ratio[present], failing[present])
+        size = _sizes(frames, name, frames.columns["place"][places])
+        present = ~np.isnan(size)
+        if len(np.unique(size[present])) > 1:
+            bins = _bins(size[present], ratio[present], failing[present])
             drawn.append(charts.against_input(bins, quantity, features.label(name)))
     return tuple(drawn)
+
+
+def _sizes(frames: Frames, name: str, place: NDArray[np.int64]) -> NDArray[np.float64]:
+    """An input of some cases, given as rows of `inputs`, as numbers; NaN where a case has none."""
+    if name not in frames.inputs:
+        return np.full(len(place), np.nan)
+    column = frames.inputs[name]
+    numbers = [float(level) if isinstance(level, int | float) else math.nan for level in column.levels]
+    return np.array([*numbers, math.nan])[column.codes[place]]
 
 
 def against_theory(frames: Frames) -> dict[Cell, Chart]:
@@ -73,15 +80,25 @@ def against_theory(frames: Frames) -> dict[Cell, Chart]:
     first of its cells.
     """
     rows = frames.observations
-    of_weights = (rows["stage"] == Stage.QUANTIZATION.value) & (rows["quantity"] == "weight")
-    weights = planned(rows[of_weights & (rows["rel_fro"] > 0)])
+    stage, quantity = frames.coded["stage"], frames.coded["quantity"]
+    of_weights = (stage.codes == stage.code(Stage.QUANTIZATION.value)) & (quantity.codes == quantity.code("weight"))
+    weights = planned(rows[of_weights & (frames.columns["rel_fro"] > 0)])
     drawn: dict[Cell, Chart] = {}
     for (case, device), group in weights.groupby(["case", "device"], sort=True):
-        chart = _against_theory(frames, group)
+        chart = _against_theory(frames, _normal(frames, group))
         if chart is not None:
             first = min(set(group["dtype"]), key=words.dtype_rank)
             drawn[Cell(str(case), str(device), first)] = chart
     return drawn
+
+
+def _normal(frames: Frames, weights: pd.DataFrame) -> pd.DataFrame:
+    """Of some observations those of weights that theory speaks of: to parse the configs of all would be in vain."""
+    if "weight" not in frames.inputs:
+        return weights[:0]
+    weight = frames.inputs["weight"].at(weights["place"].to_numpy())
+    normal: NDArray[np.bool_] = weight.codes == weight.code(theory.WEIGHT)
+    return weights[normal]
 
 
 def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
@@ -92,9 +109,9 @@ def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
     kept = weights[there]
     if kept.empty:
         return None
-    inputs = frames.inputs.loc[kept["id"]]
-    name = next((name for name in BLOCKS if name in inputs.columns and inputs[name].notna().all()), "")
-    size = inputs[name].to_numpy(dtype=np.float64) if name else np.full(len(kept), features.EMBEDDING_BLOCK)
+    sizes = {name: _sizes(frames, name, kept["place"].to_numpy()) for name in BLOCKS}
+    name = next((name for name, size in sizes.items() if not np.isnan(size).any()), "")
+    size = sizes.get(name, np.full(len(kept), features.EMBEDDING_BLOCK))
     measured = pd.DataFrame(
         {
             "size": size,
@@ -142,23 +159,24 @@ def terms(frames: Frames, cell: Cell) -> tuple[Term, ...]:
     )
 
 
-def strata(frames: Frames, worst: Sequence[Mapping[str, Any]]) -> tuple[StratumRow, ...]:
+def strata(frames: Frames, worst: NDArray[np.int64]) -> tuple[StratumRow, ...]:
     """Strata and values of the inputs whose cases fail, the most telling first; none where nothing fails.
 
-    The most telling is the one whose share of failing cases is surely largest: 8 of 8 stands before 1 of 1.
+    `worst` are the rows that cases are told by, one each. The most telling is the one whose share of failing cases is
+    surely largest: 8 of 8 stands before 1 of 1.
     """
-    if not any(row["failing"] for row in worst):
+    failing = frames.columns["failing"][worst]
+    if not failing.any():
         return ()
-    found = _named([row["strata"] for row in worst], [row["failing"] for row in worst])
-    inputs = [frames.features[row["id"]] for row in worst]
-    number = Counter(pair for known in inputs for pair in known.items())
-    bad = Counter(pair for known, row in zip(inputs, worst, strict=True) if row["failing"] for pair in known.items())
-    levels = Counter(name for name, _ in number)
-    found += [
-        (bad[name, value], number[name, value], _said(name, value))
-        for name, value in bad
-        if 1 < levels[name] <= 2 * MOST_BINS
-    ]
+    found = _named(frames.columns["strata"][worst].tolist(), failing.tolist())
+    place = frames.columns["place"][worst]
+    for name, column in frames.inputs.items():
+        mine = column.at(place)
+        number, bad = mine.counts(), mine.at(failing).counts()
+        if 1 < np.count_nonzero(number) <= 2 * MOST_BINS:
+            found += [
+                (int(bad[code]), int(number[code]), _said(name, column.levels[code])) for code in np.flatnonzero(bad)
+            ]
     found.sort(key=lambda entry: (-_surely(entry[0], entry[1]), entry[2]))
     return tuple(
         StratumRow(text=text, failing=bad, n=n, share=words.percent(bad / n), width=f"{100 * bad / n:.0f}")

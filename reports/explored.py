@@ -35,7 +35,7 @@ class Exploration:
 
 def build(manifest: Mapping[str, Any], frames: Frames) -> Exploration | None:
     """The section of a run that explored, from its rows; None for any other."""
-    rows = frames.worst[frames.worst["origin"] == EXPLORED]
+    rows = frames.observations.iloc[frames.worst[frames.columns["origin"][frames.worst] == EXPLORED]]
     if rows.empty and not manifest.get("exploration"):
         return None
     found = words.counted(rows["id"].nunique(), "example")
@@ -66,7 +66,7 @@ def _line(case: str, rows: pd.DataFrame) -> Line:
         case=case,
         examples=words.count(rows["id"].nunique()),
         failing=words.count(rows.loc[rows["failing"], "id"].nunique()),
-        margin=ended(worst) or words.standing(str(worst["stage"]), float(worst["ratio"])),
+        margin=ended(str(worst["status"])) or words.standing(str(worst["stage"]), float(worst["ratio"])),
         quantity=words.quantity(str(worst["stage"]), str(worst["quantity"])),
         id=identity,
         href="#" + links.case(identity),

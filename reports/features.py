@@ -5,9 +5,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
+
+from reports import coded
+from reports.coded import Coded
 
 Value = str | int | float | bool
+
+PLAIN = (str, int, bool)
+"""Types of a config that are features as they are."""
 
 LABELS = {
     "rows": "rows",
@@ -78,7 +85,7 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
         elif "index" in config and name in ("rows", "dim"):
             flat[{"rows": "num_embeddings", "dim": "embedding_dim"}[name]] = value
         else:
-            flat[name] = "not set" if value is None else value
+            flat[name] = value if type(value) in PLAIN else _plain(value)
     if "embedding_dim" in flat and "quant_type" in flat:
         length = int(flat["embedding_dim"])
         flat["whole_dim_lanes"] = length % LANES == 0
@@ -95,17 +102,27 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
     return flat
 
 
-def by_id(observations: pd.DataFrame) -> dict[str, dict[str, Value]]:
-    """Features of every case in the observations."""
-    unique = observations.drop_duplicates("id")
-    return {
-        identity: of_config(json.loads(config)) for identity, config in zip(unique["id"], unique["config"], strict=True)
-    }
+def _plain(value: object) -> Value:
+    """What is no text, truth or whole number: a float if it is one, else text, which NaN and infinities are too."""
+    if value is None:
+        return "not set"
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
-def table(features: Mapping[str, Mapping[str, Value]]) -> pd.DataFrame:
-    """The same with one row an id, NaN where a layer has no such input."""
-    return pd.DataFrame(list(features.values()), index=pd.Index(list(features), name="id"), dtype=object)
+def columns(configs: Sequence[str]) -> dict[str, Coded]:
+    """Features of configs, given as JSON, as columns in the order in which features occur; one row a config."""
+    alike: dict[tuple[str, ...], tuple[list[int], list[Iterable[Value]]]] = {}
+    for place, config in enumerate(configs):
+        flat = of_config(json.loads(config))
+        places, rows = alike.setdefault(tuple(flat), ([], []))
+        places.append(place)
+        rows.append(flat.values())
+    parts: dict[str, list[tuple[NDArray[np.int64], Sequence[Value]]]] = {}
+    for names, (places, rows) in alike.items():
+        at = np.array(places, dtype=np.int64)
+        for name, values in zip(names, zip(*rows, strict=True), strict=True):
+            parts.setdefault(name, []).append((at, values))
+    return {name: coded.scattered(len(configs), found) for name, found in parts.items()}
 
 
 def value_text(feature: str, value: Value) -> str:

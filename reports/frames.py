@@ -3,7 +3,7 @@
 A *cell* of the page is (case, device, dtype); it holds one verdict row for each (stage, quantity).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,19 +14,24 @@ from numpy.typing import NDArray
 from accuracy import histogram
 from accuracy.case import BROKEN, EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
-from reports import features, known, words
-from reports.features import Value
-
-"""Statuses of rows that failed: over a limit, or without an answer."""
+from reports import coded, features, known, words
+from reports.coded import Coded
 
 CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
 
-TEXT = ["id", "config", "origin", *GROUP, "status", "reason"]
+TEXT = ["id", "config", "origin", *GROUP, "status", "reason", "path"]
 NUMBERS = [
     "ratio", "slope", "rel_fro", "total_fro", "compute_fro", "quantization_fro", "special_mismatch", "theory_z",
 ]  # fmt: skip
 """Columns of observations that the page shows; the histograms are pooled first, the rest is left alone."""
+
+COLUMNS = (
+    *TEXT, *NUMBERS, "strata", "ratio_bins", "ratio_counts",
+    "digest", "sample_values", "sample_bounds",  # of two devices
+    "seed", "structure_at",  # of scripts
+)  # fmt: skip
+"""All that a page is made from."""
 
 
 class Cell(NamedTuple):
@@ -41,56 +46,55 @@ class Cell(NamedTuple):
 class Frames:
     """A run as the page reads it.
 
-    `observations` has the columns of `accuracy.case.Observation` that the page shows, and
-    `failing`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
-    whatever the order of the rows. `worst` is the worst observation of each (id, device) that was
+    `observations` has the columns of `accuracy.case.Observation` that the page shows, `failing`, and `place`, the row
+    of the case in `inputs`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
+    whatever the order of the rows. `worst` has the row of the worst observation of each (id, device) that was
     measured, worst first. `histograms` pools error ÷ limit over the planned cases of each group, `judged`
     has its verdict, both keyed like `GROUP`; `fits` holds, for each failing row of a group, the ids of the known
     findings that it fits, and stands in `observations` too. `columns` has the same columns as arrays, and `places`
     which of their rows are planned, by group: a page looks thousands of times, and a selection of a frame is not free.
-    `features` holds the features of every id, `inputs` the same as a table, `layers` the layer of every case.
+    `coded` has the names of the observations as codes. `inputs` holds the features of every id, one row each, `layers`
+    the layer of every case.
     """
 
     observations: pd.DataFrame
     verdicts: pd.DataFrame
-    worst: pd.DataFrame
+    worst: NDArray[np.int64]
     histograms: Mapping[tuple[str, ...], Counts]
     judged: Mapping[tuple[str, ...], Verdict]
     fits: Mapping[tuple[str, ...], list[tuple[str, ...]]]
     columns: Mapping[str, NDArray[Any]]
+    coded: Mapping[str, Coded]
     places: Mapping[tuple[str, ...], NDArray[np.int64]]
-    features: Mapping[str, Mapping[str, Value]]
-    inputs: pd.DataFrame
+    inputs: Mapping[str, Coded]
     layers: Mapping[str, str]
 
 
 def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: pd.DataFrame) -> Frames:
     """Sort both frames, pool the histograms and read the configs."""
     layers = {case: str(about["layer"]) for case, about in manifest["cases"].items()}
-    used = {*verdicts["case"], *observations["case"]}
-    ordered = in_order(observations, [*GROUP, "id"])
-    text = ordered[TEXT].astype(object)  # plain Python text: thousands of small selections of it follow
-    rows = pd.concat([text, ordered[[*NUMBERS, "strata"]]], axis=1).assign(
-        failing=ordered["status"].isin(BROKEN).to_numpy(dtype=bool)
-    )
-    rows["fits"] = _fits(rows)
-    places = _places(ordered)
-    known_features = features.by_id(rows)
+    unordered = {name: coded.of_text(observations[name]) for name in TEXT}
+    order = _order(unordered, [*GROUP, "id"])
+    used = {*verdicts["case"].tolist(), *unordered["case"].levels}
+    text = {name: column.at(order) for name, column in unordered.items()}
+    numbers = {name: observations[name].to_numpy()[order] for name in [*NUMBERS, "strata"]}
+    rows, first = _rows(text, numbers)
+    places = _places(text)
     return Frames(
         observations=rows,
-        verdicts=in_order(verdicts, GROUP).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
-        worst=_worst(rows),
-        histograms=_pooled(ordered, places),
+        verdicts=_in_order(verdicts).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
+        worst=_worst(rows, text),
+        histograms=_pooled(observations, order, places),
         judged={
             key: Verdict(verdict)
-            for *key_parts, verdict in zip(*(verdicts[name] for name in [*GROUP, "verdict"]), strict=True)
+            for *key_parts, verdict in zip(*(verdicts[name].tolist() for name in [*GROUP, "verdict"]), strict=True)
             for key in (tuple(key_parts),)
         },
         fits=_by_group(rows[rows["failing"]]),
         columns={str(name): rows[name].to_numpy() for name in rows.columns},
+        coded=text,
         places=places,
-        features=known_features,
-        inputs=features.table(known_features),
+        inputs=features.columns(rows["config"].iloc[first].tolist()),
         layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
     )
 
@@ -101,13 +105,17 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def in_order(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The frame sorted by some columns; stages in the order of the flow."""
-    codes, stages = pd.factorize(frame["stage"])
-    rank = np.array([words.stage_rank(str(stage)) for stage in stages], dtype=np.int64)[codes]
-    place = pd.DataFrame({key: rank if key == "stage" else frame[key].to_numpy() for key in keys})
-    order = place.reset_index(drop=True).sort_values(keys, kind="stable").index
-    return frame.iloc[order.to_numpy()].reset_index(drop=True)
+def _in_order(verdicts: pd.DataFrame) -> pd.DataFrame:
+    order = _order({name: coded.of_text(verdicts[name]) for name in GROUP}, GROUP)
+    return verdicts.iloc[order].reset_index(drop=True)
+
+
+def _order(columns: Mapping[str, Coded], keys: Sequence[str]) -> NDArray[np.int64]:
+    """The rows in the order of some columns; stages in the order of the flow."""
+    by = {name: columns[name].codes for name in keys}
+    rank = [words.stage_rank(stage) for stage in columns["stage"].levels]
+    by["stage"] = np.array(rank, dtype=np.int64)[by["stage"]]
+    return np.lexsort([*by.values()][::-1])
 
 
 def by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[Cell, list[Mapping[str, Any]]]:
@@ -124,9 +132,22 @@ def planned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~explored] if explored.any() else rows
 
 
-def _fits(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+def _rows(text: Mapping[str, Coded], numbers: Mapping[str, NDArray[Any]]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The columns that the page shows, text as plain Python text, and where each id is first, in that order."""
+    identity = text["id"].codes
+    first = np.sort(np.unique(identity, return_index=True)[1])
+    place = np.empty(len(text["id"].levels), dtype=np.int64)
+    place[identity[first]] = np.arange(len(first))
+    broken = np.array([status in BROKEN for status in text["status"].levels], dtype=bool)
+    rows = pd.DataFrame({name: column.values() for name, column in text.items()}, dtype=object)
+    rows = rows.assign(**numbers, failing=broken[text["status"].codes], place=place[identity])
+    return rows.assign(fits=_fits(rows)), first
+
+
+def _fits(rows: pd.DataFrame) -> NDArray[np.object_]:
     """For each row the known findings that it fits; none for a row that does not fail."""
-    fits: list[tuple[str, ...]] = [()] * len(rows)
+    fits = np.empty(len(rows), dtype=object)
+    fits[:] = [()] * len(rows)
     failing = rows.loc[rows["failing"], ["case", "device", "stage", "quantity", "reason"]]
     for at, case, device, stage, quantity, reason in failing.itertuples():
         fits[at] = known.fitting(case, device, f"{stage}/{quantity}", reason)
@@ -140,23 +161,38 @@ def _by_group(failing: pd.DataFrame) -> dict[tuple[str, ...], list[tuple[str, ..
     return fits
 
 
-def _worst(rows: pd.DataFrame) -> pd.DataFrame:
-    measured = rows[rows["failing"] | (rows["status"] == Status.OK.value)]
-    badness = measured["ratio"].fillna(np.inf)
-    ordered = measured.assign(badness=badness, passing=~measured["failing"], descending=-badness)
-    by = ["passing", "descending", "id", "device"]
-    return ordered.sort_values(by, kind="stable").drop_duplicates(["id", "device"]).reset_index(drop=True)
+def _worst(rows: pd.DataFrame, text: Mapping[str, Coded]) -> NDArray[np.int64]:
+    """The worst of the measured rows of each (id, device): what fails first, then by ratio, NaN before any."""
+    failing = rows["failing"].to_numpy()
+    measured = np.flatnonzero(failing | (rows["status"] == Status.OK.value).to_numpy())
+    badness = rows["ratio"].fillna(np.inf).to_numpy()[measured]
+    identity, device = (text[name].codes[measured] for name in ("id", "device"))
+    order = np.lexsort((device, identity, -badness, ~failing[measured]))
+    pairs = coded.numbers(text["id"], text["device"])[measured[order]]
+    worst = np.sort(np.unique(pairs, return_index=True)[1])
+    return measured[order[worst]]
 
 
-def _places(rows: pd.DataFrame) -> dict[tuple[str, ...], NDArray[np.int64]]:
+def _places(text: Mapping[str, Coded]) -> dict[tuple[str, ...], NDArray[np.int64]]:
     """Where the planned rows of each group stand."""
-    members: dict[tuple[str, ...], list[int]] = {}
-    for place, (origin, *key) in enumerate(zip(*(rows[name].tolist() for name in ["origin", *GROUP]), strict=True)):
-        if origin != EXPLORED:
-            members.setdefault(tuple(key), []).append(place)
-    return {key: np.array(places, dtype=np.int64) for key, places in members.items()}
+    planned = np.flatnonzero(text["origin"].codes != text["origin"].code(EXPLORED))
+    keys = [text[name] for name in GROUP]
+    group = coded.numbers(*keys)[planned]
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    found = {}
+    for places in np.split(planned[order], starts[1:]) if len(starts) else ():
+        found[tuple(key.levels[key.codes[places[0]]] for key in keys)] = places
+    return found
 
 
-def _pooled(rows: pd.DataFrame, places: Mapping[tuple[str, ...], NDArray[np.int64]]) -> dict[tuple[str, ...], Counts]:
-    bins, counts = rows["ratio_bins"].to_numpy(), rows["ratio_counts"].to_numpy()
-    return {key: histogram.merge(zip(bins[at], counts[at], strict=True)) for key, at in places.items()}
+def _pooled(
+    rows: pd.DataFrame, order: NDArray[np.int64], places: Mapping[tuple[str, ...], NDArray[np.int64]]
+) -> dict[tuple[str, ...], Counts]:
+    bins, counts = (rows[name].to_numpy()[order] for name in ("ratio_bins", "ratio_counts"))
+    for one, other in zip(bins, counts, strict=True):
+        if len(one) != len(other):
+            raise ValueError(f"{len(one)} bins but {len(other)} counts; each bin needs one count")
+    return {
+        key: histogram.merge([(np.concatenate(bins[at]), np.concatenate(counts[at]))]) for key, at in places.items()
+    }

@@ -5,13 +5,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from reports import caselist, features, words
-from reports.frames import GROUP, Cell, Frames, records
+from reports.coded import Coded
+from reports.frames import GROUP, Cell, Frames
 
 LEFT_OUT = (
     "dtype", "even_k", "whole_lanes", "whole_tiles", "whole_rows", "whole_blocks", "whole_dim_lanes",
@@ -24,6 +25,15 @@ ESCAPED = re.compile(r"\\[ubfr]")
 """What JSON makes of letters outside of ASCII and of control characters."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """The cases of one layer, and which inputs it has; `configs` is [id, value, ..., id, value, ...]."""
+
+    ids: list[str]
+    inputs: tuple[str, ...]
+    configs: list[Any]
+
+
 def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> dict[str, Any]:
     """What the filter reads: every cell in the order of the page, every case and every (id, device).
 
@@ -33,34 +43,23 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
     is the worst of each (id, device): [cell, quantity, whether they fail, config, margin, config, margin, ...], each
     group worst first; a margin that is no number is a word.
     """
-    names = [name for name in frames.inputs.columns if name not in LEFT_OUT]
-    inputs = frames.inputs.loc[:, names].sort_index()
-    numeric = {name: all(_is_number(value) for value in inputs[name].dropna()) for name in names}
-    texts = [inputs[name].dropna().map(partial(features.value_text, name)) for name in names if not numeric[name]]
-    levels = sorted({text for column in texts for text in column})
-    level = {text: place for place, text in enumerate(levels)}
-    values = {
-        name: [
-            (value if numeric[name] else level[features.value_text(name, value)]) if there else None
-            for value, there in zip(inputs[name], inputs[name].notna(), strict=True)
-        ]
+    names = [name for name in frames.inputs if name not in LEFT_OUT]
+    numeric = {name: all(map(_is_number, frames.inputs[name].levels)) for name in names}
+    texts = {
+        name: [features.value_text(name, level) for level in frames.inputs[name].levels]
         for name in names
+        if not numeric[name]
     }
-    case_of = frames.observations.drop_duplicates("id").set_index("id")["case"]
-    layers = [frames.layers[case] for case in case_of.loc[inputs.index]]
-    kinds = sorted(set(layers))
-    owned = {kind: [name for name in names if _occurs(values[name], layers, kind)] for kind in kinds}
-    by_layer = {
-        kind: [
-            (identity, *(values[name][place] for name in owned[kind]))
-            for place, (identity, layer) in enumerate(zip(inputs.index, layers, strict=True))
-            if layer == kind
-        ]
-        for kind in kinds
+    levels = sorted({text for each in texts.values() for text in each})
+    level = {text: number for number, text in enumerate(levels)}
+    values = {
+        name: replace(column, levels=tuple(level[text] for text in texts[name])) if name in texts else column
+        for name, column in frames.inputs.items()
+        if name not in LEFT_OUT
     }
+    layers = _layers(frames, values)
+    place_of = {identity: place for place, identity in enumerate(itertools.chain(*(each.ids for each in layers)))}
     numbered = {cell: index for index, cell in enumerate(cells)}
-    place_of = {config[0]: place for place, config in enumerate(itertools.chain(*by_layer.values()))}
-    worst = frames.worst
     quantities = sorted(set(zip(frames.verdicts["stage"], frames.verdicts["quantity"], strict=True)))
     quantity = {pair: index for index, pair in enumerate(quantities)}
     return {
@@ -76,21 +75,38 @@ def build(frames: Frames, cells: Mapping[Cell, Mapping[str, Any]], run: str) -> 
             [name, features.label(name), features.FILTER_NAMES.get(name, ""), not numeric[name]] for name in names
         ],
         "levels": levels,
-        "layers": [[names.index(name) for name in owned[kind]] for kind in kinds],
-        "configs": [list(itertools.chain(*by_layer[kind])) for kind in kinds],
+        "layers": [[names.index(name) for name in each.inputs] for each in layers],
+        "configs": [each.configs for each in layers],
         "rows": [
             [numbered[Cell(*key[:3])], quantity[key[3], key[4]], int(key[5]), *pairs]
-            for key, pairs in _grouped(worst, place_of).items()
+            for key, pairs in _grouped(frames, place_of).items()
         ],
     }
 
 
-def _grouped(worst: pd.DataFrame, place_of: Mapping[str, int]) -> dict[tuple[Any, ...], list[int | float | str]]:
+def _layers(frames: Frames, values: Mapping[str, Coded]) -> list[_Layer]:
+    """The layers by name, their ids sorted."""
+    identity, case = frames.coded["id"], frames.coded["case"]
+    first = np.unique(identity.codes, return_index=True)[1]
+    layer_of = np.array([frames.layers[name] for name in case.levels], dtype=object)[case.codes[first]]
+    rows = frames.columns["place"][first]
+    found = []
+    for layer in sorted(set(layer_of)):
+        mine = np.flatnonzero(layer_of == layer)
+        ids = [identity.levels[place] for place in mine]
+        there = {name: column.at(rows[mine]) for name, column in values.items()}
+        owned = {name: column.values().tolist() for name, column in there.items() if (column.codes >= 0).any()}
+        configs = list(itertools.chain(*zip(ids, *owned.values(), strict=True)))
+        found.append(_Layer(ids=ids, inputs=tuple(owned), configs=configs))
+    return found
+
+
+def _grouped(frames: Frames, place_of: Mapping[str, int]) -> dict[tuple[Any, ...], list[int | float | str]]:
     """The places and margins of the worst rows, one after the other, by cell, quantity and whether they fail."""
     groups: dict[tuple[Any, ...], list[int | float | str]] = {}
-    for row in records(worst[["id", *GROUP, "ratio", "status", "failing"]]):
-        key = (*(row[name] for name in GROUP), row["failing"])
-        groups.setdefault(key, []).extend((place_of[row["id"]], _margin(row)))
+    columns = (frames.columns[name][frames.worst].tolist() for name in ("id", "ratio", "status", *GROUP, "failing"))
+    for identity, ratio, status, *key in zip(*columns, strict=True):
+        groups.setdefault(tuple(key), []).extend((place_of[identity], _margin(key[3], status, ratio)))
     return groups
 
 
@@ -98,15 +114,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _occurs(values: list[Any], layers: list[str], kind: str) -> bool:
-    return any(value is not None and layer == kind for value, layer in zip(values, layers, strict=True))
-
-
-def _margin(row: Mapping[str, Any]) -> float | str:
-    ratio = float(row["ratio"])
+def _margin(stage: str, status: str, ratio: float) -> float | str:
     if math.isfinite(ratio) and ratio > 0:
         return words.margin_value(ratio)
-    return caselist.ended(row) or words.standing(str(row["stage"]), ratio)
+    return caselist.ended(status) or words.standing(stage, ratio)
 
 
 def text(value: object) -> str:

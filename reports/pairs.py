@@ -41,7 +41,7 @@ class Pairs:
 
 def build(observations: pd.DataFrame, devices: Sequence[str]) -> Pairs | None:
     """The section of a run on these devices; None where no two of them measured the same."""
-    found = paired.pairs(observations, devices)
+    found = paired.pairs(observations, devices) if len(devices) > 1 else pd.DataFrame()
     if found.empty:
         return None
     lines = _disagreements(found)

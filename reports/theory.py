@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports import features
 
@@ -21,13 +22,16 @@ FOUR_BIT = {
 }  # fmt: skip
 """By blocksize: √(E[D(m)]·(B - 1)/B) over the largest m of B magnitudes, with D of `accuracy.oracles.theory`."""
 
+WEIGHT = "normal"
+"""The distribution that there is a theory of."""
+
 FEWEST = 1024
 """Elements from which a weight is near its expectation."""
 
 
 def expected(config: Mapping[str, Any]) -> float | None:
     """The expected relative error of the weight of a config; None where there is no theory of it."""
-    if config.get("weight") != "normal" or _elements(config) < FEWEST:
+    if config.get("weight") != WEIGHT or _elements(config) < FEWEST:
         return None
     if "quant_type" in config:
         return FOUR_BIT[config["quant_type"]].get(config.get("blocksize", features.EMBEDDING_BLOCK))
@@ -38,10 +42,17 @@ def expected(config: Mapping[str, Any]) -> float | None:
 @cache
 def int8(length: int) -> float:
     """√(E[m²]·(K - 1)/(12·127²·K)) over the largest m of K magnitudes: a uniform error in steps of m/127."""
-    m = np.linspace(0.0, 9.0, 4001)
-    below = np.array([math.erf(value / math.sqrt(2)) for value in m]) ** length
+    m, share = _magnitudes()
+    below = share**length
     mean_square = float(((1 - below[1:]) * (m[1:] ** 2 - m[:-1] ** 2)).sum())
     return math.sqrt(mean_square * (length - 1) / length / 12) / 127
+
+
+@cache
+def _magnitudes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Magnitudes, and which share of a normal distribution lies below each."""
+    m = np.linspace(0.0, 9.0, 4001)
+    return m, np.array([math.erf(value / math.sqrt(2)) for value in m])
 
 
 def _elements(config: Mapping[str, Any]) -> int:

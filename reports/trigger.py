@@ -5,16 +5,15 @@ finds is said in words a kernel author can check, and it says nothing when chanc
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from reports.condition import Condition, downward, exact, together, upward
-
-Mask = NDArray[np.bool_]
+from reports import candidates
+from reports.candidates import Candidate, Mask
+from reports.coded import Coded
+from reports.condition import Condition, together
 
 SEPARATES = 0.9
 """F1 from which a condition is said to separate failing from passing cases."""
@@ -31,8 +30,6 @@ WORTH_A_PART = 0.2
 HALF = 1 / 2
 
 MOST_PARTS = 3
-
-CUTS_PER_FEATURE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,22 +61,11 @@ class Trigger:
         return together(self.conditions)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    conditions: tuple[Condition, ...]
-    mask: Mask
-    hits: int
-    size: int
-
-    def f1(self, failing: int) -> float:
-        return 2 * self.hits / (self.size + failing)
-
-
-def find(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> Trigger | None:
+def find(inputs: Mapping[str, Coded], failing: Mask, *, copies: int = 1) -> Trigger | None:
     """The simplest condition on `inputs` that tells failing rows from passing ones.
 
     Args:
-        inputs: one row a case, one column a feature, the most telling features first; None or NaN
+        inputs: one row a case, one column a feature, the most telling features first; no value
             where a case has no such input.
         failing: which rows fail, in the same order.
         copies: how many rows tell the same, as one case does on devices that agree; they are one
@@ -91,7 +77,7 @@ def find(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> Trigger | N
     return _found(_search(inputs, failing, copies))
 
 
-def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tuple[Trigger | None, Mask], ...]:
+def split(inputs: Mapping[str, Coded], failing: Mask, *, copies: int = 1) -> tuple[tuple[Trigger | None, Mask], ...]:
     """The failing rows in parts, each with its condition: one part where one condition separates all.
 
     Where none does, the largest part that fails without exception under some condition, or at least mostly,
@@ -100,7 +86,8 @@ def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tupl
     parts: list[tuple[Trigger | None, Mask]] = []
     open_rows = np.ones(len(failing), dtype=bool)
     while (left := failing & open_rows).any():
-        search = _search(inputs[open_rows], failing[open_rows], copies)
+        still = {name: column.at(open_rows) for name, column in inputs.items()}
+        search = _search(still, failing[open_rows], copies)
         found = _found(search)
         part = None if found or len(parts) == MOST_PARTS else _part(search)
         if part is None:
@@ -117,13 +104,13 @@ def split(inputs: pd.DataFrame, failing: Mask, *, copies: int = 1) -> tuple[tupl
 class _Search:
     """All candidates, with what it takes to tell a finding from chance."""
 
-    singles: Sequence[_Candidate]
-    pairs: Sequence[_Candidate]
+    singles: Sequence[Candidate]
+    pairs: Sequence[Candidate]
     bad: int
     total: int
     copies: int
 
-    def surprising(self, candidate: _Candidate) -> bool:
+    def surprising(self, candidate: Candidate) -> bool:
         """Whether chance, given as many tries as there are candidates, hardly ever does as well."""
         number = len(self.singles)
         tried = number if len(candidate.conditions) == 1 else number * (number + 1) // 2
@@ -133,14 +120,12 @@ class _Search:
         return tried * _chance(hits, size, bad, total) < CHANCE
 
 
-def _search(inputs: pd.DataFrame, failing: Mask, copies: int) -> _Search:
+def _search(inputs: Mapping[str, Coded], failing: Mask, copies: int) -> _Search:
     mixed = failing.any() and not failing.all()
-    singles = [
-        candidate for name in inputs.columns if mixed for candidate in _candidates(str(name), inputs[name], failing)
-    ]
+    singles = candidates.singles(inputs, failing) if mixed else []
     return _Search(
         singles=singles,
-        pairs=_pairs(singles, failing),
+        pairs=candidates.pairs(singles, failing),
         bad=int(failing.sum()),
         total=len(failing),
         copies=copies,
@@ -156,7 +141,7 @@ def _found(search: _Search) -> Trigger | None:
     return None if chosen is None else _trigger(chosen, search)
 
 
-def _trigger(chosen: _Candidate, search: _Search) -> Trigger:
+def _trigger(chosen: Candidate, search: _Search) -> Trigger:
     return Trigger(
         conditions=chosen.conditions,
         matching=chosen.size,
@@ -166,7 +151,7 @@ def _trigger(chosen: _Candidate, search: _Search) -> Trigger:
     )
 
 
-def _separating(search: _Search) -> _Candidate | None:
+def _separating(search: _Search) -> Candidate | None:
     """The condition of best F1, if it is good enough; a second condition only where it adds something."""
     bad = search.bad
     always = 2 * bad / (search.total + bad)
@@ -181,10 +166,10 @@ def _separating(search: _Search) -> _Candidate | None:
     return None
 
 
-def _necessary(search: _Search) -> _Candidate | None:
+def _necessary(search: _Search) -> Candidate | None:
     """The tightest condition that every failing row meets, if it spares most of the passing rows."""
-    for candidates in (search.singles, search.pairs):
-        covering = [candidate for candidate in candidates if candidate.hits == search.bad]
+    for tried in (search.singles, search.pairs):
+        covering = [candidate for candidate in tried if candidate.hits == search.bad]
         best = min(covering, key=lambda candidate: candidate.size, default=None)
         if best is None:
             continue
@@ -194,7 +179,7 @@ def _necessary(search: _Search) -> _Candidate | None:
     return None
 
 
-def _part(search: _Search) -> _Candidate | None:
+def _part(search: _Search) -> Candidate | None:
     """The condition that sets most of the failures apart, if it is worth saying.
 
     One under which every row fails; else one that describes the failures half as well as it could, and under which
@@ -208,98 +193,6 @@ def _part(search: _Search) -> _Candidate | None:
         and search.surprising(candidate)
     ]
     return max(worth, key=lambda candidate: (candidate.hits == candidate.size, candidate.hits), default=None)
-
-
-def _pairs(singles: Sequence[_Candidate], failing: Mask) -> list[_Candidate]:
-    """The few best conjunctions of conditions on two different features.
-
-    Counts of all pairs come from two matrix products; only the best by F1, the tightest that covers
-    every failing row and the largest that no passing row meets are built.
-    """
-    if not singles:
-        return []
-    masks = np.stack([candidate.mask for candidate in singles]).astype(np.float32)  # counts below 2**24 stay exact
-    sizes = masks @ masks.T
-    hits = masks[:, failing] @ masks[:, failing].T
-    bad = int(failing.sum())
-    names = np.array([candidate.conditions[0].feature for candidate in singles])
-    allowed = np.triu(names[:, None] != names[None, :])
-    if not allowed.any():
-        return []
-    f1 = np.where(allowed, 2 * hits / (sizes + bad), -1)
-    covering = np.where(allowed & (hits == bad), -sizes, -np.inf)
-    pure = np.where(allowed & (hits == sizes), hits, -1)
-    places = {int(np.argmax(f1)), int(np.argmax(covering)), int(np.argmax(pure))}
-    built = []
-    for place in sorted(places):
-        first, second = (singles[i] for i in divmod(place, len(singles)))
-        mask = first.mask & second.mask
-        built.append(
-            _Candidate(
-                conditions=first.conditions + second.conditions,
-                mask=mask,
-                hits=int((mask & failing).sum()),
-                size=int(mask.sum()),
-            )
-        )
-    return built
-
-
-def _candidates(name: str, column: pd.Series, failing: Mask) -> Iterator[_Candidate]:
-    present = column.notna().to_numpy()
-    values = column.to_numpy(dtype=object)
-    if not present.any():
-        return
-    known = values[present]
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known):
-        yield from _thresholds(name, values, present, failing)
-    else:
-        yield from _levels(name, values, present, failing)
-
-
-def _levels(name: str, values: NDArray[np.object_], present: Mask, failing: Mask) -> Iterator[_Candidate]:
-    levels = sorted(set(values[present]), key=lambda level: (str(type(level)), str(level)))
-    if len(levels) == 1:
-        return
-    for level in levels:
-        equal = (values == level).astype(bool) & present
-        yield _candidate(Condition(feature=name, relation="=", value=level), equal, failing)
-        if len(levels) > 2:  # noqa: PLR2004  # of two levels, "not one" is "the other"
-            yield _candidate(Condition(feature=name, relation="≠", value=level), present & ~equal, failing)
-
-
-def _thresholds(name: str, values: NDArray[np.object_], present: Mask, failing: Mask) -> Iterator[_Candidate]:
-    """Cuts between neighbouring values, and single values; the best few in each direction.
-
-    A cut that every failing row lies beyond is kept whatever its F1: it may be one half of a pair.
-    """
-    size = np.where(present, values, np.nan).astype(np.float64)
-    distinct, level = np.unique(size[present], return_inverse=True)
-    number = np.bincount(level, minlength=len(distinct))
-    hits = np.bincount(level[failing[present]], minlength=len(distinct))
-    up_to, hits_up_to = np.cumsum(number)[:-1], np.cumsum(hits)[:-1]
-    bad = int(failing.sum())
-    for cut in _best(hits.sum() - hits_up_to, number.sum() - up_to, bad):
-        low, high = distinct[cut], distinct[cut + 1]
-        yield _candidate(upward(name, low, high), present & (size >= high), failing)
-    for cut in _best(hits_up_to, up_to, bad):
-        low, high = distinct[cut], distinct[cut + 1]
-        yield _candidate(downward(name, low, high, lowest=cut == 0), present & (size <= low), failing)
-    for value in distinct[1:-1][_best(hits[1:-1], number[1:-1], bad)]:
-        yield _candidate(Condition(feature=name, relation="=", value=exact(value)), size == value, failing)
-
-
-def _best(hits: NDArray[np.int64], size: NDArray[np.int64], bad: int) -> list[int]:
-    """Places of the few best of some masks, given as counts: by F1, and the tightest that covers all failing rows."""
-    best: list[int] = np.argsort(-2 * hits / (size + bad), kind="stable")[:CUTS_PER_FEATURE].tolist()
-    covering = np.flatnonzero(hits == bad)
-    if covering.size and (tightest := int(covering[np.argmin(size[covering])])) not in best:
-        best.append(tightest)
-    return best
-
-
-def _candidate(condition: Condition, mask: Mask, failing: Mask) -> _Candidate:
-    return _Candidate(conditions=(condition,), mask=mask, hits=int((mask & failing).sum()), size=int(mask.sum()))
 
 
 def _chance(hits: int, size: int, bad: int, total: int) -> float:

@@ -146,9 +146,10 @@ def build(
         held=comparison is not None,
     )
     sections = cells.build(material, standing)
+    worst_of_causes = observations[observations["id"].isin([cause.worst_id for cause in found])]
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
-    against = compared.build(manifest, comparison, set(standing), set(prepared.worst["id"]))
+    against = compared.build(manifest, comparison, set(standing), set(prepared.columns["id"][prepared.worst]))
     apart = pairs.build(observations, list(manifest["devices"]["found"]))
     searched = explored.build(manifest, prepared)
     banner = head.banner(summary)
@@ -167,7 +168,7 @@ def build(
                 run,
                 past,
                 list(manifest["devices"]["found"]),
-                scripts.of_cause(cause, manifest, observations, smaller, run),
+                scripts.of_cause(cause, manifest, worst_of_causes, smaller, run),
             )
             for place, cause in enumerate(found, start=1)
         ),
@@ -181,7 +182,7 @@ def build(
         more_gaps=more_gaps,
         compared=against,
         pairs=apart,
-        dispatch=dispatch.build(manifest, observations),
+        dispatch=dispatch.build(manifest, prepared),
         explored=searched,
         power=power.build(manifest),
         claims=Table(

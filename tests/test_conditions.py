@@ -108,7 +108,9 @@ def is_right(planted_condition: Planted, prepared: frames.Frames, cause: Cause) 
     """The sentence speaks of the same inputs, and is true of the same cases of the whole plan."""
     if cause.trigger is None or {each.feature for each in cause.trigger.conditions} != set(planted_condition):
         return False
-    inputs = prepared.inputs.assign(dtype=prepared.observations.drop_duplicates("id").set_index("id")["dtype"])
+    once = prepared.observations.drop_duplicates("id")  # in the order of the rows of `inputs`
+    inputs = pd.DataFrame({name: column.values() for name, column in prepared.inputs.items()}).fillna(math.nan)
+    inputs = inputs.assign(dtype=once["dtype"].to_numpy())
     said = pd.concat([holds(condition, inputs) for condition in cause.trigger.conditions], axis=1).all(axis=1)
     true = pd.concat([inputs[name].map(test) for name, test in planted_condition.items()], axis=1).all(axis=1)
     return bool((said == true.astype(bool)).all())

@@ -3,9 +3,10 @@
 from typing import Any
 
 import data
+import pandas as pd
 import pytest
 
-from reports import dispatch
+from reports import dispatch, frames
 
 NATIVE = "decode:cpu > cdecode"
 CASES = {"linear4bit-nf4-train": "Linear4bit", "embedding8bit": "Embedding8bit"}
@@ -34,7 +35,12 @@ def run() -> data.Run:
 
 def coverage(run: data.Run, listed: list[dict[str, Any]]) -> dispatch.Coverage:
     observations = run.observations.assign(path=[PATHS[CASES[case]] for case in run.observations["case"]])
-    (device,) = dispatch.build({**run.manifest, "paths": {"cpu": listed}}, observations)
+    return one(run, listed, observations)
+
+
+def one(run: data.Run, listed: list[dict[str, Any]], observations: pd.DataFrame) -> dispatch.Coverage:
+    manifest = {**run.manifest, "paths": {"cpu": listed}}
+    (device,) = dispatch.build(manifest, frames.prepare(manifest, observations, run.verdicts))
     return device
 
 
@@ -87,11 +93,11 @@ def test_a_step_that_one_layer_took_is_not_hit_by_the_other(run: data.Run) -> No
 
 def test_an_operator_without_a_kernel_is_a_warning_where_a_layer_calls_it(run: data.Run) -> None:
     observations = run.observations.assign(path="quant:none > raised")
-    (shown,) = dispatch.build({**run.manifest, "paths": {"cpu": []}}, observations)
+    shown = one(run, [], observations)
 
     assert [(each.path, each.word) for each in shown.steps] == [("layer > quant:none", "hit, but not listed")]
     listed = [step("layer > quant:none", "Linear4bit", "Embedding8bit")]
-    (shown,) = dispatch.build({**run.manifest, "paths": {"cpu": listed}}, observations)
+    shown = one(run, listed, observations)
     assert [(each.kind, each.word) for each in shown.steps] == [("warn", "hit: no kernel")]
     assert "the call raises" in shown.open[0].why
 
@@ -102,4 +108,5 @@ def test_a_device_of_which_no_step_is_known_says_so(run: data.Run) -> None:
 
 
 def test_a_run_that_noted_nothing_has_no_coverage(run: data.Run) -> None:
-    assert dispatch.build(run.manifest, run.observations.assign(path="")) == ()
+    silent = frames.prepare(run.manifest, run.observations.assign(path=""), run.verdicts)
+    assert dispatch.build(run.manifest, silent) == ()

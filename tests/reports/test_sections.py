@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import data
+import numpy as np
 import pandas as pd
 import pytest
 from data import Fault
@@ -109,15 +110,16 @@ def test_one_reason_on_several_devices_and_relations_is_one_line() -> None:
 
 def test_a_share_of_many_cases_stands_before_that_of_one() -> None:
     """8 of 8 tells more than 1 of 1, and 1 of 1 more than 1 of 8."""
-    table = pd.DataFrame(
-        {"id": list("abcdefghi"), "failing": [True] * 9, "strata": [["often"]] * 8 + [["once"]]}, index=range(9)
-    )
-    more = pd.DataFrame({"id": list("jklmnop"), "failing": [False] * 7, "strata": [["seldom"]] * 7})
-    worst = pd.concat([table.assign(strata=table["strata"].where(table["id"] != "a", [["often", "seldom"]] * 9)), more])
-    features: dict[str, dict[str, str]] = {identity: {} for identity in worst["id"]}
-    prepared = replace(frames.prepare(EMPTY.manifest, EMPTY.observations, EMPTY.verdicts), features=features)
+    strata = pd.Series([["often", "seldom"], *[["often"]] * 7, ["once"], *[["seldom"]] * 7])
+    columns = {
+        "strata": strata.to_numpy(),
+        "failing": np.arange(16) < 9,
+        "place": np.zeros(16, dtype=np.int64),
+    }
+    prepared = frames.prepare(EMPTY.manifest, EMPTY.observations, EMPTY.verdicts)
+    prepared = replace(prepared, columns=columns, inputs={})
 
-    assert [(row.text, row.failing, row.n) for row in drivers.strata(prepared, frames.records(worst))] == [
+    assert [(row.text, row.failing, row.n) for row in drivers.strata(prepared, np.arange(16))] == [
         ("stratum often", 8, 8),
         ("stratum once", 1, 1),
         ("stratum seldom", 1, 8),
@@ -129,7 +131,7 @@ def test_strata_count_failing_cases_by_value() -> None:
     fault = Fault(stage="compute", quantity="output", holds=lambda c, _: c.get("blocksize") == 64, factor=9.0)
     run = data.make(cases={"linear4bit-nf4-eval": "Linear4bit"}, per_case=60, devices=("cpu",), faults=[fault])
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
-    first = drivers.strata(prepared, frames.records(prepared.worst))[0]
+    first = drivers.strata(prepared, prepared.worst)[0]
 
     assert first.text == "blocksize = 64"
     assert first.failing == first.n

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
-from reports import trigger
+from reports import coded, trigger
 
 
 def drawn(seed: int, rows: int = 400) -> pd.DataFrame:
@@ -28,6 +29,16 @@ def drawn(seed: int, rows: int = 400) -> pd.DataFrame:
             "activation": rng.choice(["normal", "outlier_columns", "constant"], rows),
         }
     ).astype(object)
+
+
+def found_in(inputs: pd.DataFrame, failing: NDArray[np.bool_]) -> trigger.Trigger | None:
+    """What is found for inputs given as a table, None where a row has none."""
+    parts = {str(name): column.dropna() for name, column in inputs.items()}
+    columns = {
+        name: coded.scattered(len(inputs), [(column.index.to_numpy(), column.tolist())])
+        for name, column in parts.items()
+    }
+    return trigger.find(columns, failing)
 
 
 PLANTED: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
@@ -59,7 +70,7 @@ def meaning(text: str) -> set[str]:
 def test_a_planted_condition_is_named(condition: str, holds: Callable[[pd.DataFrame], pd.Series], seed: int) -> None:
     """Rows fail exactly where the condition holds, so the sentence must be that condition."""
     inputs = drawn(seed)
-    found = trigger.find(inputs, holds(inputs).to_numpy(dtype=bool))
+    found = found_in(inputs, holds(inputs).to_numpy(dtype=bool))
 
     assert found is not None
     assert meaning(found.text) == meaning(condition)
@@ -74,7 +85,7 @@ def test_random_failures_have_no_condition(seed: int, share: float) -> None:
     inputs = drawn(seed)
     failing = np.random.default_rng(100 + seed).random(len(inputs)) < share
 
-    assert trigger.find(inputs, failing) is None
+    assert found_in(inputs, failing) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -82,7 +93,7 @@ def test_a_condition_that_bites_only_sometimes_is_necessary_but_not_sufficient(s
     """With rows > 64 half of the cases fail: the condition is found, and said to be necessary only."""
     inputs = drawn(seed)
     unlucky = np.random.default_rng(seed).random(len(inputs)) < 0.5
-    found = trigger.find(inputs, (inputs["rows"] > 64).to_numpy(dtype=bool) & unlucky)
+    found = found_in(inputs, (inputs["rows"] > 64).to_numpy(dtype=bool) & unlucky)
 
     assert found is not None
     assert found.text == "rows > 64"
@@ -92,7 +103,7 @@ def test_a_condition_that_bites_only_sometimes_is_necessary_but_not_sufficient(s
 
 def test_the_edge_of_a_threshold_names_the_nearest_values() -> None:
     inputs = pd.DataFrame({"rows": [1, 2, 8, 60, 100, 200] * 10}, dtype=object)
-    found = trigger.find(inputs, (inputs["rows"] >= 100).to_numpy(dtype=bool))
+    found = found_in(inputs, (inputs["rows"] >= 100).to_numpy(dtype=bool))
 
     assert found is not None
     assert found.text == "rows ≥ 100"
@@ -103,8 +114,8 @@ def test_nothing_fails_and_everything_fails() -> None:
     """Nothing to explain is None; all failing is a trigger without conditions."""
     inputs = drawn(0, rows=20)
 
-    assert trigger.find(inputs, np.zeros(20, dtype=bool)) is None
-    always = trigger.find(inputs, np.ones(20, dtype=bool))
+    assert found_in(inputs, np.zeros(20, dtype=bool)) is None
+    always = found_in(inputs, np.ones(20, dtype=bool))
     assert always is not None
     assert always.conditions == ()
 
@@ -113,7 +124,7 @@ def test_an_input_that_some_layers_lack_never_matches_there() -> None:
     """Rows without the feature are outside of every condition on it."""
     inputs = pd.DataFrame({"threshold": [None] * 50 + [0.0] * 50 + [6.0] * 50, "rows": [4] * 150}, dtype=object)
     failing = np.arange(150) >= 100
-    found = trigger.find(inputs, failing)
+    found = found_in(inputs, failing)
 
     assert found is not None
     assert found.text == "threshold > 0"
