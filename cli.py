@@ -154,10 +154,11 @@ def report(
 ) -> None:
     """Render a stored run, or what there is of an unfinished one, as one HTML page. Needs no torch."""
     with one_line_errors():
-        from accuracy import store, unfinished
+        from reports import opening
+
+        stored = opening.opened(run, limits)
         from reports import publish
 
-        stored = unfinished.result(run, load_limits(limits)) if store.is_unfinished(run) else opened(run)
         publish.write(
             run,
             stored.manifest,

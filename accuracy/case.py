@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from hypothesis.strategies import SearchStrategy
+if TYPE_CHECKING:  # hypothesis draws plans; to read a run takes none of it
+    from hypothesis.strategies import SearchStrategy
 
 Dtype: TypeAlias = Literal["float32", "float16", "bfloat16"]
 Mode: TypeAlias = Literal["train", "eval"]
@@ -165,7 +166,7 @@ class Stratum:
 
     name: str
     holds: Callable[[Any], bool]
-    fixed: Mapping[str, SearchStrategy[Any]]
+    fixed: "Mapping[str, SearchStrategy[Any]]"
 
 
 Wanted: TypeAlias = str | tuple[str, ...]
@@ -194,7 +195,7 @@ class Case:
     layer: str
     claim: str
     config: type[Any]
-    draw: Callable[..., SearchStrategy[Any]]
+    draw: "Callable[..., SearchStrategy[Any]]"
     subject: str
     checks: tuple[str, ...]
     published_checks: tuple[str, ...] = ()

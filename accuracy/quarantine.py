@@ -14,11 +14,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from accuracy.files import StoreError
 from accuracy.rows import exit_reason, plain
-from accuracy.taster import MEMORY, SECONDS
+
+MEMORY: Final = 8 << 30
+"""Bytes that reading may take."""
+
+SECONDS: Final = 120
+"""Seconds of processor time for the tables of one folder."""
 
 Taste = Callable[[Path, Sequence[bytes]], None]
 """Reads the Parquet tables of a folder elsewhere. Raises StoreError if that process dies of them."""
@@ -36,10 +41,13 @@ def survive(folder: Path, tables: Sequence[bytes], *, memory: int = MEMORY) -> N
 
 @contextmanager
 def tasting(*, memory: int = MEMORY) -> Iterator[Taste]:
-    """One process for the tables of many folders: starting it takes longer than most tables. A new one if it dies."""
-    running: list[subprocess.Popen[bytes]] = []
+    """One process for the tables of many folders: starting it takes longer than most tables. A new one if it dies.
+
+    It starts at once, beside what its caller has to do before there are tables.
+    """
     one_at_a_time = threading.Lock()
     with tempfile.TemporaryFile() as said:
+        running = [_started(memory, said)]
 
         def taste(folder: Path, tables: Sequence[bytes]) -> None:
             with one_at_a_time:
@@ -61,7 +69,7 @@ def _started(memory: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), own)))
     said.truncate(0)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "accuracy.taster", str(memory)],
+        [sys.executable, "-P", "-m", "accuracy.taster", str(memory), str(SECONDS)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -35,6 +35,9 @@ LARGEST_UNPACKED: Final = 16 << 30
 MOST_ROWS: Final = 50_000_000
 """Caps on what is read, so that a stranger's folder cannot fill the memory."""
 
+FEW_COLUMNS: Final = 12
+"""As many are read sooner than threads start."""
+
 JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
 """Columns of observations that judging may change; the rest is as measured."""
 
@@ -140,11 +143,16 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / JOURNAL).exists() and not (folder / MANIFEST).exists()
 
 
-def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None = None) -> Run:
+def read(
+    folder: Path,
+    *,
+    first: Callable[[Path, Sequence[bytes]], None] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Run:
     """The run in `folder`, every byte of it checked against the manifest.
 
     `first` is given the tables before they are read here: `accuracy.quarantine.survive`, where the run may be
-    a stranger's.
+    a stranger's. `columns` are those of the observations that are wanted; all of them by default.
 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
@@ -160,7 +168,7 @@ def read(folder: Path, *, first: Callable[[Path, Sequence[bytes]], None] | None 
         folder=folder,
         manifest=manifest,
         plan=_frame(_table(folder / PLAN, data[PLAN], schemas.PLAN)),
-        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION)),
+        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, columns)),
         verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], schemas.VERDICT)),
         summary=summary,
         comparison=_frame(_table(folder / COMPARISON, data[COMPARISON], schemas.COMPARISON))
@@ -357,7 +365,7 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
             differ = sorted(set(there.names) ^ set(schema.names)) or "types"
             raise StoreError(f"{path} has another schema ({differ}): use the version that wrote it")
         stored = [name for name in wanted if name in there.names]
-        table = file.read(stored, use_threads=columns is None)  # a few columns are read sooner than threads start
+        table = file.read(stored, use_threads=len(stored) > FEW_COLUMNS)
         for field in added:
             table = table.append_column(field, pa.array([schemas.ADDED[field.name]] * table.num_rows, type=field.type))
         return table.select(wanted)

@@ -9,36 +9,29 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-MEMORY: Final = 8 << 30
-"""Bytes that reading may take."""
 
-SECONDS: Final = 120
-"""Seconds of processor time for the tables of one folder."""
-
-
-def main(memory: int) -> None:
-    """Reads until nobody asks any more."""
+def main(memory: int, seconds: int) -> None:
+    """Reads until nobody asks any more: in so many bytes, and so many seconds of processor time for a folder."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pa.set_cpu_count(1)
     for line in iter(sys.stdin.buffer.readline, b""):
-        _taste([int(size) for size in line.split()])
+        _taste([int(size) for size in line.split()], seconds)
         sys.stdout.write("\n")
         sys.stdout.flush()
 
 
-def _taste(sizes: Sequence[int]) -> None:
+def _taste(sizes: Sequence[int], seconds: int) -> None:
     """Reads tables of these sizes from standard input. What Arrow finds wrong with them is its caller's to say."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, hard))
     for size in sizes:
         data = sys.stdin.buffer.read(size)
         try:
@@ -48,5 +41,5 @@ def _taste(sizes: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))
     os._exit(0)  # without Arrow's own end, in which a thread that still runs terminates the process now and then

@@ -55,6 +55,11 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     return page
 
 
+def ready() -> None:
+    """Does now what the first page would do: templates are compiled once."""
+    render.compiled()
+
+
 def write_history(runs: Path, out: Path) -> Mapping[str, str]:
     """Write the index of the runs in a folder; returns the folders that could not be read, with why.
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from reports import view, words
 
 TEMPLATES = Path(__file__).with_name("templates")
+PAGE = "page.html"
 
 
 def render(
@@ -47,7 +48,7 @@ def html(page: view.Page) -> str:
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         environment()
-        .get_template("page.html")
+        .get_template(PAGE)
         .render(
             page=page,
             style=Markup(style),  # noqa: S704  # our own file
@@ -56,6 +57,12 @@ def html(page: view.Page) -> str:
             policy=policy(style, script),
         )
     )
+
+
+def compiled() -> None:
+    """Compiles all templates of the page, which takes a good part of the time that the page does."""
+    for name in environment().list_templates(filter_func=lambda name: name == PAGE or name.startswith("_")):
+        environment().get_template(name)
 
 
 def policy(style: str, script: str = "") -> str:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import typer
 
 from accuracy.arguments import UsageError
+from accuracy.files import StoreError
 
 USAGE, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
@@ -28,10 +29,19 @@ def end(message: str, exit_code: int) -> NoReturn:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns what a user can mend into one line and exit code 2; anything else is our bug and shows as one."""
+    try:
+        yield
+    except (ValueError, StoreError) as error:
+        if not isinstance(error, _mendable()):
+            raise
+        fail(str(error))
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """What a user can mend. Imported when something is wrong: most commands need few of these modules."""
     from accuracy.bisect import BisectError
     from accuracy.change import ComparisonError
     from accuracy.devices import DeviceError
-    from accuracy.files import StoreError
     from accuracy.library import LibraryError
     from accuracy.limits import LimitsError
     from accuracy.merge import MergeError
@@ -40,9 +50,7 @@ def one_line_errors() -> Iterator[None]:
     from accuracy.signature import SignatureError
     from accuracy.waivers import WaiverError
 
-    try:
-        yield
-    except (
+    return (
         BisectError,
         ComparisonError,
         DeviceError,
@@ -55,8 +63,7 @@ def one_line_errors() -> Iterator[None]:
         StoreError,
         WaiverError,
         UsageError,
-    ) as error:
-        fail(str(error))
+    )
 
 
 def not_measured(manifest: Mapping[str, Any]) -> None:

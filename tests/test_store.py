@@ -136,6 +136,13 @@ def test_a_run_comes_back_as_it_was_stored(stored: Path) -> None:
     assert run.manifest["files"].keys() == set(FILES) - {store.MANIFEST}
 
 
+def test_of_the_observations_only_what_is_wanted_is_read(stored: Path) -> None:
+    whole = store.read(stored)
+    some = store.read(stored, columns=("ratio", "id"))
+    pd.testing.assert_frame_equal(some.observations, whole.observations[["ratio", "id"]])
+    pd.testing.assert_frame_equal(some.verdicts, whole.verdicts)
+
+
 def test_a_run_without_observations_keeps_its_columns(tmp_path: Path) -> None:
     """Nothing measured is a table of no rows, with all columns and their types."""
     empty = store.observations_frame(columns([]))

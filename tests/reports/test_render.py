@@ -6,6 +6,8 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
@@ -15,8 +17,8 @@ import pandas as pd
 import pytest
 from hostile import PAYLOADS, compared, hostile, nights, signed
 
+from reports import frames, past, view, words
 from reports import nights as index
-from reports import past, view, words
 from reports.render import html as html_of
 from reports.render import render
 
@@ -213,6 +215,14 @@ def test_equal_data_in_any_order_give_equal_bytes() -> None:
         summary=run.summary,
     )
     assert page_of(run) == page_of(run) == page_of(mixed)
+
+
+@pytest.mark.parametrize("made", [lambda: data.noted(data.failing(per_case=10)), data.nan_storm, lambda: hostile("x")])
+def test_a_page_is_made_from_the_columns_that_are_read_for_it(made: Callable[[], data.Run]) -> None:
+    """`accuracy report` leaves the other columns in their file, and writes the page that the night wrote."""
+    run = made()
+    page = page_of(run)
+    assert page_of(replace(run, observations=run.observations[list(frames.COLUMNS)])) == page
 
 
 def test_a_missing_device_is_named_with_its_reason() -> None:

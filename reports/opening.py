@@ -1,0 +1,37 @@
+"""Opens a stored run for its page. While another process tries its tables, this one imports what makes pages."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accuracy import quarantine
+from accuracy.arguments import load_limits
+
+if TYPE_CHECKING:
+    from accuracy.nightly import Result
+    from accuracy.store import Run
+
+
+def opened(run: Path, limits: Path | None = None) -> "Run | Result":
+    """The run, which may be a stranger's, with what a page shows of its rows; or what there is of an unfinished one.
+
+    `limits` are those that an unfinished run was begun with.
+
+    Raises:
+        StoreError: if it cannot be read.
+        LimitsError: if the limits cannot be read.
+        PlanError: if it is unfinished and planned what this version does not know.
+    """
+    with quarantine.tasting() as taste, ThreadPoolExecutor(1) as pool:  # the process starts while this one imports
+        from accuracy import store
+        from reports import frames
+
+        if store.is_unfinished(run):
+            from accuracy import unfinished
+
+            return unfinished.result(run, load_limits(limits))
+        reading = pool.submit(store.read, run, first=taste, columns=frames.COLUMNS)
+        from reports import publish
+
+        publish.ready()
+        return reading.result()
