@@ -63,11 +63,16 @@ def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":
             words.loc[mine.index] = "no limit of verdict fail covers this; add one to the limits file"
             continue
         limit = by_id[str(broken)]
-        wanted = _interval(limit)
-        words.loc[mine.index] = [f"{limit.metric} is {value:.3g}, {wanted}" for value in mine[limit.metric].tolist()]
+        words.loc[mine.index] = [_said(limit, value) for value in mine[limit.metric].tolist()]
     explained = rows.index[rows["explained"]]
     words.loc[explained] += "; explained by " + rows.loc[explained, "lower"]
     return words
+
+
+def _said(limit: Limit, value: float) -> str:
+    if limit.metric == "ratio" and value == math.inf:
+        return "ratio is inf: an error where none is allowed"
+    return f"{limit.metric} is {value:.3g}, {_interval(limit)}"
 
 
 def _interval(limit: Limit) -> str:

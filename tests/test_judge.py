@@ -97,6 +97,7 @@ def test_a_warning_limit_leaves_the_status() -> None:
     [
         ({"ratio": 1.5}, "ratio is 1.5, at most 1 is allowed"),
         ({"ratio": math.nan}, "ratio is nan, at most 1 is allowed"),
+        ({"ratio": math.inf}, "ratio is inf: an error where none is allowed"),
         ({"ratio": math.inf, "observed": "shape (1,), expected (2,)"}, "shape (1,), expected (2,)"),
         ({"ratio": 0.5, "observed": "a remark"}, ""),
         (
