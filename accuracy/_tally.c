@@ -9,6 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -29,6 +30,7 @@ enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
 /* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
 typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
 typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
+typedef uint64_t Powers __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
 typedef Vector Lanes[LANES / WIDTH];
 
 typedef union {
@@ -42,9 +44,9 @@ typedef struct {
 } Worst;
 
 typedef struct {
-    double below;     /* the magnitude that expected values must not reach */
-    double smallest;  /* the smallest normal number of the dtype */
-    int64_t mantissa; /* bits of its mantissa */
+    double below;    /* the magnitude that expected values must not reach */
+    double smallest; /* the smallest normal number of the dtype */
+    int mantissa;    /* bits of its mantissa */
 } Terms;
 
 typedef struct {
@@ -89,7 +91,8 @@ static inline Vector inverse_ulp(Vector values, const Terms *terms)
 {
     const Bits binades = (Bits)values & (INT64_C(0x7FF) << 52);
     const Vector smallest = {terms->smallest, terms->smallest};
-    return (Vector)(((0x7FE + terms->mantissa) << 52) - (Bits)larger(smallest, (Vector)binades));
+    const uint64_t one = (uint64_t)(0x7FE + terms->mantissa) << 52;
+    return (Vector)(one - (Powers)larger(smallest, (Vector)binades));
 }
 
 /* NaN ranks as an infinity. */
@@ -304,15 +307,13 @@ static PyObject *of(PyObject *module, PyObject *args)
     Py_buffer views[ARRAYS];
     const double *arrays[ARRAYS];
     Terms terms;
-    long long mantissa;
     Py_ssize_t block;
     int held = 0;
     Tally *tally = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOOddLn:of", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
-                          &terms.smallest, &mantissa, &block))
+    if (!PyArg_ParseTuple(args, "OOOOddin:of", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
+                          &terms.smallest, &terms.mantissa, &block))
         return NULL;
-    terms.mantissa = mantissa;
     for (; held < ARRAYS; held++) {
         arrays[held] = elements(objects[held], &views[held]);
         if (!arrays[held])
@@ -325,6 +326,10 @@ static PyObject *of(PyObject *module, PyObject *args)
                          views[other].shape[0]);
             goto end;
         }
+    if (!(terms.smallest >= DBL_MIN) || terms.mantissa < 0 || terms.mantissa >= DBL_MANT_DIG) {
+        PyErr_Format(PyExc_ValueError, "%d bits of mantissa; a dtype that float64 holds is wanted", terms.mantissa);
+        goto end;
+    }
     if (block < 1 || (uint64_t)size > UINT32_MAX) {
         PyErr_Format(PyExc_ValueError, "%zd elements in blocks of %zd; fewer than 2**32, in blocks of 1 or more, are wanted",
                      size, block);

@@ -157,6 +157,13 @@ def test_a_block_holds_an_element(block: int) -> None:
         of()(ONES, ONES, ONES, ONES, math.inf, 2.0**-126, 23, block)
 
 
+@pytest.mark.parametrize(("smallest", "mantissa"), [(2.0**-126, -1), (2.0**-126, 53), (0.0, 23), (math.nan, 23)])
+def test_a_dtype_that_float64_does_not_hold_is_refused(smallest: float, mantissa: int) -> None:
+    """Its spacing would be none."""
+    with pytest.raises(ValueError, match=f"{mantissa} bits of mantissa"):
+        of()(ONES, ONES, ONES, ONES, math.inf, smallest, mantissa, 64)
+
+
 @pytest.mark.parametrize("wrong", [None, 1.0, [1.0], "text"])
 def test_what_has_no_memory_to_show_is_refused(wrong: object) -> None:
     """By the interpreter's own word."""
