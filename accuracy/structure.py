@@ -80,16 +80,20 @@ def _means(total: Sums, energy: Sums, signal: Sums, *, number: int, least: float
 
 def _blocks(error: Sums, factors: tuple[Tensor, Tensor], least: float) -> list[Structure]:
     """Slope of the error on what each block of the inner dimension contributes: runs of ⌈K / BLOCKS⌉ elements."""
-    inner = factors[0].shape[1]
+    left, right = (factor.numpy() for factor in factors)
+    inner = left.shape[1]
     size = -(-inner // BLOCKS)
-    left, right = (_cut(factor.numpy(), size) for factor in factors)
+    count = -(-inner // size)
+    reached = np.arange(count)
+    if size * sum(error.shape) < error.size:  # products of the operands with themselves cost less than with each other
+        reached = reached[_can_reach(error, left, right, size, least)]
+    cross, spread, signal = np.zeros(count), np.ones(count), np.ones(count)  # no effect at all
+    lefts, rights = _cut(left, size), _cut(right, size)
     at_once = max(1, AT_ONCE // max(1, error.size))
-    sums = [
-        _projected(error, left[begin : begin + at_once], right[begin : begin + at_once], least)
-        for begin in range(0, len(left), at_once)
-    ]
-    name = f"block {{}} of {len(left)} of the inner dimension"
-    return _slopes(*(np.concatenate(each) for each in zip(*sums, strict=True)), least=least, name=name)
+    for begin in range(0, reached.size, at_once):
+        some = reached[begin : begin + at_once]
+        cross[some], spread[some], signal[some] = _projected(error, lefts[some], rights[some], least)
+    return _slopes(cross, spread, signal, least=least, name=f"block {{}} of {count} of the inner dimension")
 
 
 def _cut(factor: Sums, size: int) -> Sums:
@@ -99,6 +103,25 @@ def _cut(factor: Sums, size: int) -> Sums:
     if inner < count * size:
         factor = np.concatenate([factor, np.zeros((rows, count * size - inner))], axis=1)
     return factor.reshape(rows, count, size).transpose(1, 0, 2)
+
+
+def _can_reach(error: Sums, left: Sums, right: Sums, size: int, least: float) -> Sums:
+    """Whether the slope on each block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
+
+    Σe·p is the trace of lᵀ(e·r), and Σp² that of (lᵀl)(rᵀr). In whatever order and by whichever of both formulas
+    they are summed, two results differ by at most 2γ·‖e‖·m and 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of
+    the block, and γ that of as many terms (Higham 2002, sections 3.1 and 3.5, and Cauchy-Schwarz); twice that is
+    granted, for what is computed of these bounds. Where something is not finite, anything can be reached.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        grams = [np.matmul(cut.transpose(0, 2, 1), cut) for cut in (_cut(left, size), _cut(right, size))]
+        squares = np.einsum("bij,bij->b", *grams)
+        most = np.sqrt(np.multiply(*(np.einsum("bii->bi", gram) for gram in grams))).sum(axis=1)
+        cross = np.abs(_cut(np.einsum("rk,rk->k", error @ right, left)[None], size).sum(axis=(1, 2)))
+        apart = gamma(error.size + sum(error.shape) + size, DOUBLE)
+        norm = np.sqrt(np.einsum("rc,rc->", error, error))
+        within = cross + 4 * apart * norm * most <= least * (1 - apart) * (squares - 8 * apart * most * most)
+    return ~within
 
 
 def _projected(error: Sums, left: Sums, right: Sums, least: float) -> tuple[Sums, Sums, Sums]:
