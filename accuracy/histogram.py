@@ -7,7 +7,9 @@ infinities and NaN.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TypeAlias
 
 import numpy as np
@@ -82,11 +84,9 @@ def quantiles(counts: Counts, shares: Sequence[float]) -> list[float]:
     bins, number = counts
     if len(bins) == 0:
         return [math.nan] * len(shares)
-    reached = np.cumsum(number)
-    whole = int(reached[-1])
-    needed = [max(1, math.ceil(share * whole)) for share in shares]
-    found: list[float] = _CENTRES[bins[np.searchsorted(reached, needed)]].tolist()
-    return found
+    reached = [*accumulate(number.tolist())]  # of so few that numpy would take longer to begin
+    needed = [max(1, math.ceil(share * reached[-1])) for share in shares]
+    return [_CENTRES.item(bins[bisect_left(reached, each)]) for each in needed]
 
 
 def mean(counts: Counts) -> float:

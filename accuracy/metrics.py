@@ -16,6 +16,7 @@ from torch import Tensor
 
 from accuracy import fingerprint, histogram, structure, tally
 from accuracy.comparison import Comparison, Model
+from accuracy.fingerprint import Digest
 from accuracy.oracles.rounding import overflow_threshold
 from accuracy.tally import Array, Tally
 
@@ -82,35 +83,38 @@ def special_mismatches(actual: Tensor, model: Model, dtype: torch.dtype) -> Tens
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """What is finite of a comparison, flat: values seen and expected, with bounds and scales.
+    """A comparison, flat: values seen and expected, with bounds and scales, and the tally of what is finite.
 
-    `places` says where each stands in the tensor and `wrong` where the class is wrong; both are None in the
-    ordinary case that all is finite, as it should be. `told` is the tally, None if nothing is finite.
+    `places` says which elements are finite and `wrong` which are of the wrong class; both are None in the
+    ordinary case that all is finite, as it should be. `told` is None if nothing is finite.
     """
 
     actual: Array
     expected: Array
     bound: Array
-    scale: Array
     told: Tally | None
     places: NDArray[np.int64] | None = None
     wrong: NDArray[np.int64] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many elements are finite on both sides."""
+        return self.actual.size if self.places is None else self.places.size
 
 
 def errors(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
     """The errors of `actual`, float64 and of the model's shape, against it."""
     parts = [flat(part) for part in (actual, model.expected, model.bound, model.scale)]
+    seen, expected, bound, _ = parts
     # Where all is finite and |expected| stays below the threshold, an end of every interval around it does, too.
     below = min(overflow_threshold(dtype), model.overflow)
-    told = tally.of(*parts, below=below, dtype=dtype) if parts[0].size else None
-    wrong = places = None
-    if told is None:
-        wrong = np.flatnonzero(flat(special_mismatches(actual, model, dtype)))
-        places = np.flatnonzero(np.isfinite(parts[0]) & np.isfinite(parts[1]))
-        parts = [part[places] for part in parts]
-        told = tally.of(*parts, below=math.inf, dtype=dtype) if places.size else None
-    seen, expected, bound, scale = parts
-    return Errors(actual=seen, expected=expected, bound=bound, scale=scale, told=told, places=places, wrong=wrong)
+    told = tally.of(*parts, below=below, dtype=dtype) if seen.size else None
+    if told is not None:
+        return Errors(actual=seen, expected=expected, bound=bound, told=told)
+    wrong = np.flatnonzero(flat(special_mismatches(actual, model, dtype)))
+    places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
+    told = tally.of(*(part[places] for part in parts), below=math.inf, dtype=dtype) if places.size else None
+    return Errors(actual=seen, expected=expected, bound=bound, told=told, places=places, wrong=wrong)
 
 
 def flat(values: Tensor) -> NDArray[Any]:
@@ -119,7 +123,7 @@ def flat(values: Tensor) -> NDArray[Any]:
     return elements
 
 
-def describe(comparison: Comparison) -> dict[str, object]:
+def describe(comparison: Comparison, digest: Digest = fingerprint.digest) -> dict[str, object]:
     """Every metric of one comparison, by the column of `Observation` that holds it.
 
     A wrong shape or a wrong special value makes `ratio` infinite: no bound allows for it. Zero
@@ -131,31 +135,34 @@ def describe(comparison: Comparison) -> dict[str, object]:
             "count": model.expected.numel(),
             "ratio": math.inf,
             "basis": comparison.basis,
-            "digest": fingerprint.digest(comparison.actual),
+            "digest": digest(comparison.actual),
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
     found = errors(actual, model, comparison.dtype)
     told = found.told
     columns: dict[str, object] = {
-        "count": actual.numel(),
+        "count": found.actual.size,
         "basis": comparison.basis,
         "theory_z": comparison.theory_z,
-        "digest": fingerprint.digest(comparison.actual, without_nan=told is not None and found.places is None),
+        "digest": digest(comparison.actual, without_nan=told is not None and found.places is None),
         "special_mismatch": 0 if found.wrong is None else found.wrong.size,
         "ratio": math.nan,
     }
     if comparison.paired:
-        columns |= {"sample_values": fingerprint.sample(actual), "sample_bounds": fingerprint.sample(model.bound)}
+        columns |= {
+            "sample_values": fingerprint.sample(found.actual),
+            "sample_bounds": fingerprint.sample(found.bound),
+        }
     if told is not None:
-        columns |= _statistics(told, found.actual.size)
+        columns |= _statistics(told, found.count)
     if found.wrong is not None and found.wrong.size:
         columns["ratio"] = math.inf
-        columns["observed"] = _class_reason(actual, model, found.wrong)
-    elif actual.numel() and told is None:
+        columns["observed"] = _class_reason(found, found.wrong)
+    elif found.actual.size and told is None:
         columns["ratio"] = 0.0
-    elif actual.numel() and comparison.outliers is not None:
+    elif found.actual.size and comparison.outliers is not None:
         columns["ratio"] = ratio_beyond(found, actual.shape, comparison.outliers)
-    columns |= _worst(actual, model, found, told)
+    columns |= _worst(found, actual.shape)
     if told is None or told.largest > 0:
         columns |= _explained(comparison, actual, columns["ratio"])
     columns |= _decomposition(comparison, actual)
@@ -206,35 +213,36 @@ _AGREEMENT: Final = dict.fromkeys(
 """What `_statistics` come to where every element is as expected."""
 
 
-def _worst(actual: Tensor, model: Model, found: Errors, told: Tally | None) -> dict[str, object]:
+def _worst(found: Errors, shape: torch.Size) -> dict[str, object]:
     """The worst elements, wrong specials first, with index, values and limit; and the limit at the very worst.
 
     That of the first element where there is no error.
     """
-    if not actual.numel():
+    if not found.actual.size:
         return {}
-    pairs = list(told.worst) if told else []
+    pairs = list(found.told.worst) if found.told else []
     if found.places is not None:
         pairs = [(ratio, int(found.places[place])) for ratio, place in pairs]
     if found.wrong is not None:
         pairs = [(math.inf, int(place)) for place in found.wrong[: tally.KEPT]] + pairs
         pairs.sort(key=tally.by_rank)
-    chosen = [place for _, place in pairs[: tally.KEPT]]
-    if not chosen:
-        return {"worst": "[]", "limit": float(flat(model.bound)[0])}
-    seen, expected, bound = (flat(part)[chosen].tolist() for part in (actual, model.expected, model.bound))
-    index = np.stack(np.unravel_index(chosen, actual.shape), axis=-1).tolist() if actual.dim() else [[]]
+    if not pairs:
+        return {"worst": "[]", "limit": float(found.bound[0])}
+    ratios, chosen = zip(*pairs[: tally.KEPT], strict=True)
+    places = list(chosen)
+    index = zip(*(axis.tolist() for axis in np.unravel_index(places, shape)), strict=True) if shape else [()]
+    seen, expected, bound = (part[places].tolist() for part in (found.actual, found.expected, found.bound))
     rows = [
-        f'{{"index": {index[number]}, "actual": "{seen[number]!r}", "expected": "{expected[number]!r}", '
-        f'"limit": "{bound[number]!r}", "ratio": "{pairs[number][0]!r}"}}'
-        for number in range(len(chosen))
+        f'{{"index": {[*where]}, "actual": "{is_!r}", "expected": "{wanted!r}", '
+        f'"limit": "{limit!r}", "ratio": "{ratio!r}"}}'
+        for where, is_, wanted, limit, ratio in zip(index, seen, expected, bound, ratios, strict=True)
     ]
     return {"worst": f"[{', '.join(rows)}]", "limit": bound[0]}
 
 
-def _class_reason(actual: Tensor, model: Model, wrong: NDArray[np.int64]) -> str:
-    seen, wanted = (flat(part)[wrong[0]].item() for part in (actual, model.expected))
-    return f"{wrong.size} of {actual.numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"
+def _class_reason(found: Errors, wrong: NDArray[np.int64]) -> str:
+    seen, wanted = (part[wrong[0]].item() for part in (found.actual, found.expected))
+    return f"{wrong.size} of {found.actual.size} elements of the wrong class: {seen!r}, expected {wanted!r}"
 
 
 def _explained(comparison: Comparison, actual: Tensor, ratio: object) -> dict[str, object]:
@@ -278,11 +286,9 @@ def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
 
     An entry that has no more elements than that has none left; a special value as it should be is no outlier.
     """
-    ratios = tally.quotients(np.abs(found.actual - found.expected), found.bound)
-    if found.places is not None:
-        whole = np.zeros(shape.numel())
-        whole[found.places] = ratios
-        ratios = whole
+    finite = slice(None) if found.places is None else found.places
+    ratios = np.zeros(found.actual.size)
+    ratios[finite] = tally.quotients(np.abs(found.actual[finite] - found.expected[finite]), found.bound[finite])
     if np.isnan(ratios).any():
         return math.nan
     table = ratios.reshape(shape[0], -1)

@@ -6,8 +6,9 @@ it gives rows of the task that was asked for, with every field and of the right 
 """
 
 import binascii
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +38,9 @@ _INTEGER_LISTS: Final = _named(tuple[int, ...])
 _FLOAT_LISTS: Final = _named(tuple[float, ...])
 _KNOWN: Final = frozenset(NAMES)
 _NEEDED: Final = frozenset(name for name in _TEXTS if DEFAULTS[name] is None)
+_texts_of, _integers_of, _floats_of, _integer_lists_of, _float_lists_of = (
+    itemgetter(*names) for names in (_TEXTS, _INTEGERS, _FLOATS, _INTEGER_LISTS, _FLOAT_LISTS)
+)
 _STATUSES: Final = frozenset(status.value for status in Status)
 _WIDTHS: Final = {"I": "<u4", "q": "<i8", "d": "<f8"}
 _LONGEST: Final = 300
@@ -51,24 +55,27 @@ def pack(rows: Sequence[Row]) -> Packed:
     for row in rows:
         if not row.keys() <= _KNOWN:
             raise ValueError(f"no observation has a field {min(row.keys() - _KNOWN)!r}")
+    whole = [DEFAULTS | row for row in rows]
     texts: dict[str, list[Any]] = {}
-    for name in _TEXTS if rows else ():
-        values = [row.get(name, DEFAULTS[name]) for row in rows]
+    for name, values in zip(_TEXTS, zip(*map(_texts_of, whole), strict=True), strict=False):  # no row has no columns
         if values.count(values[0]) < len(values):
-            texts[name] = values
+            texts[name] = list(values)
         elif values[0] != DEFAULTS[name]:
-            texts[name] = values[:1]
-    integer_lists = [row.get(name, ()) for name in _INTEGER_LISTS for row in rows]
-    float_lists = [row.get(name, ()) for name in _FLOAT_LISTS for row in rows]
-    integers = [row.get(name, DEFAULTS[name]) for name in _INTEGERS for row in rows]
-    integers += [len(values) for values in (*integer_lists, *float_lists)]
-    floats = [row.get(name, DEFAULTS[name]) for name in _FLOATS for row in rows]
+            texts[name] = [values[0]]
+    integer_lists, float_lists = _by_field(_integer_lists_of, whole), _by_field(_float_lists_of, whole)
+    integers = [*_by_field(_integers_of, whole), *map(len, integer_lists), *map(len, float_lists)]
+    floats = _by_field(_floats_of, whole)
     return {
         "number": len(rows),
         "texts": texts,
         "integers": _text_of_integers(_joined(integers, integer_lists, np.int64)),
         "floats": _text(_joined(floats, float_lists, np.float64), "d"),
     }
+
+
+def _by_field(fields: Callable[[Row], tuple[Any, ...]], rows: Sequence[Row]) -> list[Any]:
+    """The fields of all rows, the first field of each row first."""
+    return list(chain.from_iterable(zip(*map(fields, rows), strict=True)))
 
 
 def _joined(first: Sequence[Any], lists: Sequence[Any], dtype: type[np.generic]) -> NDArray[Any]:

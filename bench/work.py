@@ -49,7 +49,7 @@ def of(task: Task, device: str) -> Work:
 def whole(work: Work) -> bytes:
     """All that a worker does: draw, run, compare stage by stage, and write the answer that goes over the wire."""
     rows = packing.pack(measure.measure(work.told, work.device))
-    return json.dumps({"done": work.task.id, "rows": rows, "seconds": 0.0}, separators=(",", ":")).encode()
+    return json.dumps({"done": work.told["id"], "rows": rows, "seconds": 0.0}, separators=(",", ":")).encode()
 
 
 def referenced(work: Work) -> int:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accuracy.fingerprint import SAMPLED, digest, positions, sample
+from accuracy.fingerprint import SAMPLED, digest, positions, remembered, sample
+from accuracy.metrics import flat
 
 QUIET, LOUD = 0x7FC00000, 0x7FC00123
 """Two NaNs of float32 with different payloads."""
@@ -42,6 +43,16 @@ def test_one_flipped_bit_changes_the_digest(place: int, bit: int) -> None:
     changed = whole.clone().view(torch.int32)
     changed[place] ^= 1 << bit if bit < 31 else -(1 << 31)
     assert digest(changed.view(torch.float32)) != digest(whole)
+
+
+def test_a_digest_is_remembered_of_the_tensor_and_not_of_its_place() -> None:
+    """The same one again, others of equal values, and one whose memory an earlier one had."""
+    digest_of = remembered()
+    for number in range(50):
+        values = torch.full((4,), float(number))
+        assert digest_of(values) == digest_of(values, without_nan=True) == digest(values)
+        assert digest_of(values.clone()) == digest(values)
+        del values  # the next one is often where it was
 
 
 def test_every_nan_is_the_same() -> None:
@@ -79,6 +90,6 @@ def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
 def test_the_sample_holds_values_as_they_are() -> None:
     """In row-major order, widened exactly, special values among them."""
     values = torch.tensor([[1.0, math.inf], [-0.0, 0.1]], dtype=torch.bfloat16)
-    assert sample(values) == [1.0, math.inf, 0.0, 0.10009765625]
-    assert sample(values.T) == [1.0, 0.0, math.inf, 0.10009765625]
-    assert math.isnan(sample(torch.tensor([math.nan]))[0])
+    assert sample(flat(values.double())) == [1.0, math.inf, 0.0, 0.10009765625]
+    assert sample(flat(values.double().T)) == [1.0, 0.0, math.inf, 0.10009765625]
+    assert math.isnan(sample(flat(torch.tensor([math.nan], dtype=torch.float64)))[0])

@@ -1,5 +1,6 @@
 """Rounding to a dtype, and bounds on what rounding in it can cost; of sums see `accuracy.roundoff`."""
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ MANTISSA_BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 _EXPONENT = np.int64(0x7FF << 52)  # the bits of a float64 that hold its exponent
 
 
+@cache
 def overflow_threshold(dtype: torch.dtype) -> float:
     """The magnitude from which rounding to nearest gives infinity: the largest finite plus half its ulp."""
     largest = torch.finfo(dtype).max
