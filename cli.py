@@ -156,19 +156,20 @@ def report(
     with one_line_errors():
         from reports import opening
 
-        stored = opening.opened(run, limits)
-        from reports import publish
+        with opening.uncollected():
+            stored = opening.opened(run, limits)
+            from reports import publish
 
-        publish.write(
-            run,
-            stored.manifest,
-            stored.observations,
-            stored.verdicts,
-            stored.summary,
-            out,
-            comparison=stored.comparison,
-            nights_in=history,
-        )
+            publish.write(
+                run,
+                stored.manifest,
+                stored.observations,
+                stored.verdicts,
+                stored.summary,
+                out,
+                comparison=stored.comparison,
+                nights_in=history,
+            )
     typer.echo(out or run / publish.PAGE)
 
 

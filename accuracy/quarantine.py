@@ -25,11 +25,14 @@ MEMORY: Final = 8 << 30
 SECONDS: Final = 120
 """Seconds of processor time for the tables of one folder."""
 
-Taste = Callable[[Path, Sequence[bytes]], None]
-"""Reads the Parquet tables of a folder elsewhere. Raises StoreError if that process dies of them."""
+Table = tuple[bytes, Sequence[str] | None]
+"""A Parquet table, and those of its columns that will be read; None for all."""
+
+Taste = Callable[[Path, Sequence[Table]], None]
+"""Reads the tables of a folder elsewhere. Raises StoreError if that process dies of them."""
 
 
-def survive(folder: Path, tables: Sequence[bytes], *, memory: int = MEMORY) -> None:
+def survive(folder: Path, tables: Sequence[Table], *, memory: int = MEMORY) -> None:
     """Reads Parquet tables in a process of its own, which may take so many bytes of memory.
 
     Raises:
@@ -49,7 +52,7 @@ def tasting(*, memory: int = MEMORY) -> Iterator[Taste]:
     with tempfile.TemporaryFile() as said:
         running = [_started(memory, said)]
 
-        def taste(folder: Path, tables: Sequence[bytes]) -> None:
+        def taste(folder: Path, tables: Sequence[Table]) -> None:
             with one_at_a_time:
                 if not running:
                     running.append(_started(memory, said))
@@ -77,15 +80,16 @@ def _started(memory: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     )
 
 
-def _survives(process: "subprocess.Popen[bytes]", tables: Sequence[bytes]) -> bool:
+def _survives(process: "subprocess.Popen[bytes]", tables: Sequence[Table]) -> bool:
     """Whether the process reads these tables and lives. It is killed when that takes far too long."""
     asking, answer = _pipes(process)
     watch = threading.Timer(2 * SECONDS, process.kill)
     watch.start()
     try:
-        asking.write(b"%b\n" % b" ".join(b"%d" % len(table) for table in tables))
-        for table in tables:
-            asking.write(table)
+        said = (f"{len(data)}:{','.join(columns or ())}" for data, columns in tables)
+        asking.write(f"{' '.join(said)}\n".encode("ascii"))
+        for data, _ in tables:
+            asking.write(data)
         asking.flush()
         return answer.readline() == b"\n"
     except BrokenPipeError:

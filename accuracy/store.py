@@ -146,13 +146,13 @@ def is_unfinished(folder: Path) -> bool:
 def read(
     folder: Path,
     *,
-    first: Callable[[Path, Sequence[bytes]], None] | None = None,
+    first: Callable[[Path, Sequence[tuple[bytes, Sequence[str] | None]]], None] | None = None,
     columns: Sequence[str] | None = None,
 ) -> Run:
     """The run in `folder`, every byte of it checked against the manifest.
 
-    `first` is given the tables before they are read here: `accuracy.quarantine.survive`, where the run may be
-    a stranger's. `columns` are those of the observations that are wanted; all of them by default.
+    `first` is given the tables before they are read here, with the columns that will be: `accuracy.quarantine.survive`,
+    where the run may be a stranger's. `columns` are those of the observations that are wanted; all of them by default.
 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
@@ -163,7 +163,7 @@ def read(
     data = {name: _checked(folder / name, manifest["files"].get(name)) for name in names}
     summary = _shaped(folder / SUMMARY, _json(folder / SUMMARY, data[SUMMARY]), shapes.SUMMARY)
     if first is not None:
-        first(folder, [data[name] for name in tables])
+        first(folder, [(data[name], columns if name == OBSERVATIONS else None) for name in tables])
     return Run(
         folder=folder,
         manifest=manifest,
@@ -204,7 +204,10 @@ def _read_one(folder: Path, name: str, schema: pa.Schema, columns: Sequence[str]
 
 
 def read_parts(
-    folder: Path, manifest: Mapping[str, Any], columns: Sequence[str], first: Callable[[Path, Sequence[bytes]], None]
+    folder: Path,
+    manifest: Mapping[str, Any],
+    columns: Sequence[str],
+    first: Callable[[Path, Sequence[tuple[bytes, Sequence[str] | None]]], None],
 ) -> tuple[pa.Table, pa.Table]:
     """The plan of the run in `folder` and some columns of its observations, all files checked as `read` does.
 
@@ -212,7 +215,7 @@ def read_parts(
         StoreError: if anything is missing, damaged or too large, or not what the manifest says.
     """
     data = {name: _checked(folder / name, manifest["files"].get(name)) for name in (PLAN, OBSERVATIONS, VERDICTS)}
-    first(folder, list(data.values()))
+    first(folder, [(each, None) for each in data.values()])
     plan = _table(folder / PLAN, data[PLAN], schemas.PLAN)
     return plan, _table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, columns)
 

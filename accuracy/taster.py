@@ -1,7 +1,8 @@
 """The process that reads strangers' tables first, with caps on memory and time. It says that it lives, and no more.
 
-It is asked on standard input, folder by folder: a line with the sizes of the tables, then the tables. To each folder
-that it survives it answers with a line on standard output.
+It is asked on standard input, folder by folder: a line with the size of each table and, after a colon, the columns
+that will be read where these are not all, as `71 5308677:id,ratio`; then the tables. To each folder that it survives
+it answers with a line on standard output.
 """
 
 import os
@@ -22,20 +23,21 @@ def main(memory: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pa.set_cpu_count(1)
     for line in iter(sys.stdin.buffer.readline, b""):
-        _taste([int(size) for size in line.split()], seconds)
+        _taste([table.partition(":") for table in line.decode("ascii").split()], seconds)
         sys.stdout.write("\n")
         sys.stdout.flush()
 
 
-def _taste(sizes: Sequence[int], seconds: int) -> None:
-    """Reads tables of these sizes from standard input. What Arrow finds wrong with them is its caller's to say."""
+def _taste(tables: Sequence[tuple[str, str, str]], seconds: int) -> None:
+    """Reads tables, each given as size, colon and columns. What Arrow finds wrong with them is its caller's to say."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, hard))
-    for size in sizes:
-        data = sys.stdin.buffer.read(size)
+    for size, _, columns in tables:
+        data = sys.stdin.buffer.read(int(size))
+        wanted = columns.split(",") if columns else None
         try:
-            pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+            pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(wanted, use_threads=False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
             continue
 

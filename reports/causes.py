@@ -201,7 +201,7 @@ def _cause(
     stage = str(members["stage"].iloc[0])
     pairs = frozenset(zip(members["id"].tolist(), members["device"].tolist(), strict=True))
     badness = members["ratio"].fillna(math.inf)
-    worst = members.assign(descending=-badness).sort_values(["descending", "id", "device"]).iloc[0]
+    _, worst_id, _ = min(zip(-badness, members["id"], members["device"], strict=True))
     own = np.isin(failing["pair"], members["pair"].unique())
     other = failing[own & ~((failing["stage"] == stage) & failing["quantity"].isin(quantities))]
     also = Counter(zip(other["stage"], other["quantity"], strict=True))
@@ -225,7 +225,7 @@ def _cause(
         trigger=found,
         also=tuple((str(later), str(name), number) for (later, name), number in also.items()),
         cells=tuple(Cell(*key) for key in cells),
-        worst_id=str(worst["id"]),
+        worst_id=str(worst_id),
         known=known.said(members["fits"]),
         members=pairs,
     )

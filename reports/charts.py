@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports.axes import LogAxis, Tick, compact, covering, fitted
 from reports.words import number
@@ -201,18 +202,22 @@ def whole(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
 
 def simplified(points: Sequence[tuple[float, float]], pen: float) -> list[tuple[float, float]]:
     """The fewest of the points whose line stays within `pen` of all (Ramer, Douglas and Peucker)."""
-    if len(points) < 3:  # noqa: PLR2004  # a line needs its two ends
-        return list(points)
-    (x0, y0), (x1, y1) = points[0], points[-1]
-    length = math.hypot(x1 - x0, y1 - y0)
-    distances = [
-        abs((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / length if length else math.hypot(x - x0, y - y0)
-        for x, y in points
-    ]
+    x, y = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return [points[place] for place in _kept(x, y, 0, len(points) - 1, pen)]
+
+
+def _kept(x: NDArray[np.float64], y: NDArray[np.float64], first: int, last: int, pen: float) -> list[int]:
+    """The places of the points that are kept from `first` to `last`."""
+    if last - first < 2:  # noqa: PLR2004  # a line needs its two ends
+        return list(range(first, last + 1))
+    dx, dy = x[last] - x[first], y[last] - y[first]
+    beside_x, beside_y = x[first : last + 1] - x[first], y[first : last + 1] - y[first]
+    length = math.hypot(dx, dy)
+    distances = np.abs(dx * beside_y - dy * beside_x) / length if length else np.hypot(beside_x, beside_y)
     farthest = int(np.argmax(distances))
     if distances[farthest] <= pen:
-        return [points[0], points[-1]]
-    return simplified(points[: farthest + 1], pen)[:-1] + simplified(points[farthest:], pen)
+        return [first, last]
+    return _kept(x, y, first, first + farthest, pen)[:-1] + _kept(x, y, first + farthest, last, pen)
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:

@@ -60,10 +60,12 @@ def scattered(rows: int, parts: Iterable[tuple[NDArray[np.int64], Sequence[Hasha
     levels: dict[tuple[type, Hashable], int] = {}
     codes = np.full(rows, NONE, dtype=np.int64)
     for places, values in parts:
-        keys = list(zip(map(type, values), values, strict=True))
-        for key in dict.fromkeys(keys):
-            levels.setdefault(key, len(levels))
-        codes[places] = list(map(levels.__getitem__, keys))
+        if len(kinds := set(map(type, values))) == 1:
+            kind = kinds.pop()
+            code = {value: levels.setdefault((kind, value), len(levels)) for value in dict.fromkeys(values)}
+            codes[places] = [code[value] for value in values]
+        else:
+            codes[places] = [levels.setdefault((type(value), value), len(levels)) for value in values]
     return Coded(levels=tuple(level for _, level in levels), codes=codes)
 
 

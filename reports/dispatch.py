@@ -74,9 +74,10 @@ def _taken(rows: Mapping[str, Coded]) -> dict[str, Counter[Place]]:
     cases, first, case = np.unique(coded.numbers(rows["id"], layer, dtype), return_index=True, return_inverse=True)
     place = coded.numbers(layer, dtype)[first]
     took: dict[str, NDArray[np.bool_]] = {}
-    for code in np.flatnonzero(path.counts()):
-        for step in paths.steps(path.levels[code]):
-            took.setdefault(step, np.zeros(len(cases), dtype=bool))[case[path.codes == code]] = True
+    by_path = case[np.argsort(path.codes, kind="stable")]
+    for text, taking in zip(path.levels, np.split(by_path, np.cumsum(path.counts())[:-1]), strict=True):
+        for step in paths.steps(text) if len(taking) else ():
+            took.setdefault(step, np.zeros(len(cases), dtype=bool))[taking] = True
     number = {step: np.bincount(place[mine], minlength=len(places)).tolist() for step, mine in took.items()}
     return {step: +Counter(dict(zip(places, counts, strict=True))) for step, counts in number.items()}
 

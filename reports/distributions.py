@@ -118,6 +118,7 @@ def distribution(counts: Counts, name: str, before: Counts | None = None) -> tup
     said = f"{drawn[0].said()} lie beyond the limit" + (f", {drawn[1].said()} in the baseline" if drawn[1:] else "")
     dashed = "; dashed: baseline" if drawn[1:] else ""
     kinds = ("candidate", "baseline")
+    across = [[x_axis.place(edge) for edge in one.edges.tolist()] for one in drawn]
     return (
         Chart(
             title=f"{name}, cumulative",
@@ -128,8 +129,8 @@ def distribution(counts: Counts, name: str, before: Counts | None = None) -> tup
                 ticks=tuple(Tick(place=f"{rising.place(share):.0f}", label=f"{share:g}") for share in (0, 0.5, 1)),
             ),
             lines=tuple(
-                Line(path=_steps(one.edges, one.at_most, x_axis, rising), kind=kind)
-                for one, kind in zip(drawn, kinds, strict=False)
+                Line(path=_steps(x, one.at_most, rising), kind=kind)
+                for x, one, kind in zip(across, drawn, kinds, strict=False)
             ),
             limit_x=limit_x,
         ),
@@ -139,8 +140,8 @@ def distribution(counts: Counts, name: str, before: Counts | None = None) -> tup
             x=ratio,
             y=Scale(label=f"share beyond{dashed}", ticks=whole(falling.ticks(5))),
             lines=tuple(
-                Line(path=_steps(one.edges, one.from_on, x_axis, falling), kind=kind)
-                for one, kind in zip(drawn, kinds, strict=False)
+                Line(path=_steps(x, one.from_on, falling), kind=kind)
+                for x, one, kind in zip(across, drawn, kinds, strict=False)
             ),
             limit_x=limit_x,
         ),
@@ -176,11 +177,8 @@ def _ends(edges: NDArray[np.float64]) -> list[float]:
     return [float(edge) for edge in (edges[0], edges[-1], *edges[edges > 0][:1])]
 
 
-def _steps(
-    edges: NDArray[np.float64], heights: NDArray[np.float64], x_axis: LogAxis, y_axis: LinearAxis | LogAxis
-) -> str:
+def _steps(across: Sequence[float], heights: NDArray[np.float64], y_axis: LinearAxis | LogAxis) -> str:
     points = [
-        (x_axis.place(float(edge)), y_axis.place(float(height)) if height < 1 else TOP)
-        for edge, height in zip(edges, heights, strict=True)
+        (x, y_axis.place(height) if height < 1 else TOP) for x, height in zip(across, heights.tolist(), strict=True)
     ]
     return path(simplified(points, PEN))

@@ -112,23 +112,19 @@ def _against_theory(frames: Frames, weights: pd.DataFrame) -> Chart | None:
     sizes = {name: _sizes(frames, name, kept["place"].to_numpy()) for name in BLOCKS}
     name = next((name for name, size in sizes.items() if not np.isnan(size).any()), "")
     size = sizes.get(name, np.full(len(kept), features.EMBEDDING_BLOCK))
-    measured = pd.DataFrame(
-        {
-            "size": size,
-            "error": kept["rel_fro"].to_numpy(),
-            "expected": [value for value in expected if value is not None],
-        }
-    ).groupby("size")
+    error = kept["rel_fro"].to_numpy()
+    known = np.array([value for value in expected if value is not None])
     points = [
         charts.Expected(
             label=f"{edge:g}",
-            n=len(part),
-            median=float(part["error"].median()),
-            least=float(part["error"].min()),
-            largest=float(part["error"].max()),
-            theory=float(part["expected"].median()),
+            n=int(mine.sum()),
+            median=float(np.median(error[mine])),
+            least=float(error[mine].min()),
+            largest=float(error[mine].max()),
+            theory=float(np.median(known[mine])),
         )
-        for edge, part in measured
+        for edge in np.unique(size)
+        for mine in (size == edge,)
     ]
     far = float(kept["theory_z"].abs().max())
     return charts.against_theory(points, features.label(name) if name else "blocksize", far)

@@ -13,8 +13,8 @@ from reports.coded import Coded
 
 Value = str | int | float | bool
 
-PLAIN = (str, int, bool)
-"""Types of a config that are features as they are."""
+PLAIN = frozenset({str, int, bool})
+"""Types of values that are features as they are."""
 
 LABELS = {
     "rows": "rows",
@@ -69,60 +69,64 @@ def label(feature: str) -> str:
     return LABELS.get(feature, feature)
 
 
-def of_config(config: Mapping[str, Any]) -> dict[str, Value]:
-    """A config as flat features: leading dimensions become their product and their number.
+def columns(configs: Sequence[str]) -> dict[str, Coded]:
+    """Configs, given as JSON, as columns of features, one row a config; in the order in which features occur.
 
-    A config of an embedding calls its table's height `rows`; here it is `num_embeddings`, so that
-    `rows` always means rows of the input.
+    Leading dimensions become their product and their number. A config of an embedding calls its table's height `rows`;
+    here it is `num_embeddings`, so that `rows` always means rows of the input.
     """
-    flat: dict[str, Value] = {}
-    for name, value in config.items():
+    alike: dict[tuple[str, ...], tuple[list[int], list[Iterable[Any]]]] = {}
+    for place, text in enumerate(configs):
+        config = json.loads(text)
+        places, rows = alike.setdefault(tuple(config), ([], []))
+        places.append(place)
+        rows.append(config.values())
+    parts: dict[str, list[tuple[NDArray[np.int64], Sequence[Value]]]] = {}
+    for names, (places, rows) in alike.items():
+        at = np.array(places, dtype=np.int64)
+        for name, values in _flat(dict(zip(names, zip(*rows, strict=True), strict=True))).items():
+            parts.setdefault(name, []).append((at, values))
+    return {name: coded.scattered(len(configs), found) for name, found in parts.items()}
+
+
+def _flat(fields: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Value]]:
+    """The features of configs that have the same fields, of which it takes the values of each."""
+    flat: dict[str, Sequence[Value]] = {}
+    for name, values in fields.items():
         if name == "batch":
-            flat["rows"] = math.prod(value)
-            flat["rank"] = len(value) + 1
+            flat["rows"] = [math.prod(shape) for shape in values]
+            flat["rank"] = [len(shape) + 1 for shape in values]
         elif name == "index":
-            flat["lookups"] = math.prod(value)
-        elif "index" in config and name in ("rows", "dim"):
-            flat[{"rows": "num_embeddings", "dim": "embedding_dim"}[name]] = value
+            flat["lookups"] = [math.prod(shape) for shape in values]
+        elif "index" in fields and name in ("rows", "dim"):
+            flat[{"rows": "num_embeddings", "dim": "embedding_dim"}[name]] = values
         else:
-            flat[name] = value if type(value) in PLAIN else _plain(value)
+            flat[name] = values if PLAIN.issuperset(map(type, values)) else [_plain(value) for value in values]
     if "embedding_dim" in flat and "quant_type" in flat:
-        length = int(flat["embedding_dim"])
-        flat["whole_dim_lanes"] = length % LANES == 0
-        flat["whole_dim_blocks"] = length % EMBEDDING_BLOCK == 0
+        lengths = [int(length) for length in flat["embedding_dim"]]
+        flat["whole_dim_lanes"] = [length % LANES == 0 for length in lengths]
+        flat["whole_dim_blocks"] = [length % EMBEDDING_BLOCK == 0 for length in lengths]
     if {"in_features", "out_features"} <= flat.keys():
-        inner, outer = int(flat["in_features"]), int(flat["out_features"])
-        flat["even_k"] = inner % 2 == 0
-        flat["whole_lanes"] = inner % LANES == 0
-        flat["whole_tiles"] = outer % TILE == 0
+        inner, outer = ([int(size) for size in flat[name]] for name in ("in_features", "out_features"))
+        flat["even_k"] = [size % 2 == 0 for size in inner]
+        flat["whole_lanes"] = [size % LANES == 0 for size in inner]
+        flat["whole_tiles"] = [size % TILE == 0 for size in outer]
         if "blocksize" in flat:
-            flat["whole_rows"] = inner % int(flat["blocksize"]) == 0
-            flat["whole_blocks"] = inner * outer % int(flat["blocksize"]) == 0
-            flat["blocks"] = math.ceil(inner * outer / int(flat["blocksize"]))
+            blocks = [int(size) for size in flat["blocksize"]]
+            elements = [rows * size for rows, size in zip(outer, inner, strict=True)]
+            flat["whole_rows"] = [size % block == 0 for size, block in zip(inner, blocks, strict=True)]
+            flat["whole_blocks"] = [size % block == 0 for size, block in zip(elements, blocks, strict=True)]
+            flat["blocks"] = [math.ceil(size / block) for size, block in zip(elements, blocks, strict=True)]
     return flat
 
 
 def _plain(value: object) -> Value:
-    """What is no text, truth or whole number: a float if it is one, else text, which NaN and infinities are too."""
+    """A value of a config as a feature: what is no text, truth or finite number becomes text."""
     if value is None:
         return "not set"
-    return value if isinstance(value, float) and math.isfinite(value) else str(value)
-
-
-def columns(configs: Sequence[str]) -> dict[str, Coded]:
-    """Features of configs, given as JSON, as columns in the order in which features occur; one row a config."""
-    alike: dict[tuple[str, ...], tuple[list[int], list[Iterable[Value]]]] = {}
-    for place, config in enumerate(configs):
-        flat = of_config(json.loads(config))
-        places, rows = alike.setdefault(tuple(flat), ([], []))
-        places.append(place)
-        rows.append(flat.values())
-    parts: dict[str, list[tuple[NDArray[np.int64], Sequence[Value]]]] = {}
-    for names, (places, rows) in alike.items():
-        at = np.array(places, dtype=np.int64)
-        for name, values in zip(names, zip(*rows, strict=True), strict=True):
-            parts.setdefault(name, []).append((at, values))
-    return {name: coded.scattered(len(configs), found) for name, found in parts.items()}
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)
 
 
 def value_text(feature: str, value: Value) -> str:

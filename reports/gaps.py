@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from accuracy.case import Status, Verdict
-from reports import links, words
-from reports.frames import Cell, Frames, records
+from reports import coded, links, words
+from reports.frames import GROUP, Cell, Frames, records
 
 MOST = 50
 
@@ -86,7 +87,9 @@ def _first_sentence(reason: str) -> str:
 
 def _unmeasured(frames: Frames) -> list[Gap]:
     """Verdict rows that say "not run" or "not supported" without any row that was planned and broke."""
-    observed = set(frames.observations.groupby(["case", "device", "dtype", "stage", "quantity"]).groups)
+    group = [frames.coded[name] for name in GROUP]
+    once = np.unique(coded.numbers(*group), return_index=True)[1]
+    observed = set(zip(*(column.at(once).values() for column in group), strict=True))
     silent = frames.verdicts[frames.verdicts["verdict"].isin([Verdict.NOT_RUN.value, Verdict.NOT_SUPPORTED.value])]
     return [
         _gap(

@@ -52,10 +52,15 @@ class Rule:
         """Whether a row fits."""
         return (
             fnmatchcase(device, self.device)
-            and any(fnmatchcase(case, pattern) for pattern in self.cases)
-            and any(fnmatchcase(check, pattern) for pattern in self.checks)
+            and _is_one_of(case, self.cases)
+            and _is_one_of(check, self.checks)
             and all(text in reason for text in self.words)
         )
+
+
+@cache
+def _is_one_of(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The script of each cause, made from its worst row, or from the smallest config that was found for it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from accuracy.scripts.failure import ScriptError
 from accuracy.shrunk import Shrunk, of_case
 from reports import words
 from reports.causes import Cause
+from reports.frames import records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +25,27 @@ class Script:
     note: str
 
 
+def worst_rows(causes: Sequence[Cause], observations: pd.DataFrame) -> list[dict[str, Any]]:
+    """The observations of the worst cases of causes, in their order."""
+    return records(observations[observations["id"].isin([cause.worst_id for cause in causes])])
+
+
 def of_cause(
-    cause: Cause, manifest: Mapping[str, Any], observations: pd.DataFrame, smaller: Sequence[Shrunk], run: str
+    cause: Cause,
+    manifest: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    smaller: Sequence[Shrunk],
+    run: str,
 ) -> Script:
-    """The script of a cause."""
-    rows = observations[(observations["id"] == cause.worst_id) & (observations["stage"] == cause.stage)]
-    rows = rows[rows["quantity"].isin(cause.quantities) & rows["device"].isin(cause.devices)]
-    rows = rows[
-        [(str(row), str(device)) in cause.members for row, device in zip(rows["id"], rows["device"], strict=True)]
+    """The script of a cause; `rows` are those of `worst_rows`."""
+    mine = [
+        row
+        for row in rows
+        if (row["id"], row["stage"]) == (cause.worst_id, cause.stage)
+        and row["quantity"] in cause.quantities
+        and (row["id"], row["device"]) in cause.members
     ]
-    row = {str(name): value for name, value in rows.sort_values("ratio", na_position="last").iloc[-1].items()}
+    row = max(reversed(mine), key=lambda row: math.inf if math.isnan(row["ratio"]) else row["ratio"])
     known = of_case(smaller, str(row["id"]), str(row["device"]), f"{row['stage']}/{row['quantity']}")
     command = words.script(run, cause.worst_id)
     try:

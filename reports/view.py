@@ -146,7 +146,7 @@ def build(
         held=comparison is not None,
     )
     sections = cells.build(material, standing)
-    worst_of_causes = observations[observations["id"].isin([cause.worst_id for cause in found])]
+    worst_of_causes = scripts.worst_rows(found, observations)
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     against = compared.build(manifest, comparison, set(standing), set(prepared.columns["id"][prepared.worst]))

@@ -21,21 +21,24 @@ def bomb(path: Path) -> None:
     pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=4 << 20, row_group_size=1000)
 
 
-def test_a_table_that_unpacks_without_end_is_refused_and_this_process_lives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [None, ("text",)])
+def test_a_table_that_unpacks_without_end_is_refused_and_this_process_lives(
+    tmp_path: Path, columns: tuple[str, ...] | None
+) -> None:
     """Its size on disk and in its own metadata is small; reading it takes more than the cap."""
     bomb(tmp_path / "bomb.parquet")
     data = (tmp_path / "bomb.parquet").read_bytes()
 
     assert len(data) < 1 << 20
     with pytest.raises(StoreError, match="has a table that kills its reader") as error:
-        quarantine.survive(tmp_path, [data], memory=LIMIT)
+        quarantine.survive(tmp_path, [(data, columns)], memory=LIMIT)
     assert "\n" not in str(error.value)
 
 
 def test_sound_tables_survive_under_the_same_cap(tmp_path: Path) -> None:
     """So the cap is not what refuses them; and a run is then read as it was stored."""
     write(tmp_path / "run")
-    tables = [(tmp_path / "run" / name).read_bytes() for name in FILES if name.endswith(".parquet")]
+    tables = [((tmp_path / "run" / name).read_bytes(), None) for name in FILES if name.endswith(".parquet")]
 
     quarantine.survive(tmp_path, tables, memory=LIMIT)
     run = store.read(tmp_path / "run", first=quarantine.survive)
@@ -45,7 +48,13 @@ def test_sound_tables_survive_under_the_same_cap(tmp_path: Path) -> None:
 
 def test_a_damaged_table_is_left_to_the_message_that_says_what_is_wrong(tmp_path: Path) -> None:
     """The quarantine says only what kills a reader."""
-    quarantine.survive(tmp_path, [b"", b"PAR1", b"no table at all"])
+    quarantine.survive(tmp_path, [(data, None) for data in (b"", b"PAR1", b"no table at all")])
+
+
+def test_columns_that_will_not_be_read_need_not_be_survived(tmp_path: Path) -> None:
+    """And one that an older version had not is nobody's death."""
+    bomb(tmp_path / "bomb.parquet")
+    quarantine.survive(tmp_path, [((tmp_path / "bomb.parquet").read_bytes(), ("digest",))], memory=LIMIT)
 
 
 def test_tables_of_a_damaged_run_are_not_opened_at_all(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The sections of the page as values: matrix, reasons, gaps, strata and inputs, each against worked-out cases."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import data
@@ -138,16 +140,21 @@ def test_strata_count_failing_cases_by_value() -> None:
     assert first.share == "100 %"
 
 
+def flattened(config: Mapping[str, object]) -> dict[str, object]:
+    """The features of one config."""
+    return {name: column.values()[0] for name, column in features.columns([json.dumps(config)]).items()}
+
+
 def test_a_config_becomes_flat_inputs() -> None:
     """Leading dimensions count as rows; a block that does not fit is an input of its own."""
-    flat = features.of_config({"batch": [2, 3], "in_features": 33, "out_features": 64, "blocksize": 64, "bias": False})
+    flat = flattened({"batch": [2, 3], "in_features": 33, "out_features": 64, "blocksize": 64, "bias": False})
     assert flat["rows"] == 6
     assert flat["rank"] == 3
     assert (flat["whole_rows"], flat["whole_blocks"], flat["even_k"], flat["whole_tiles"]) == (False, True, False, True)
 
 
 def test_rows_of_a_table_are_not_rows_of_an_input() -> None:
-    flat = features.of_config({"rows": 10, "dim": 64, "index": [2, 7]})
+    flat = flattened({"rows": 10, "dim": 64, "index": [2, 7]})
     assert flat == {"num_embeddings": 10, "embedding_dim": 64, "lookups": 14}
 
 
