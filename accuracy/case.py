@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:  # hypothesis draws plans; to read a run takes none of it
@@ -221,7 +222,7 @@ class Task:
     seed: int
     origin: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON of (case, config, seed)."""
         return short_hash({"case": self.case, "config": vars(self.config), "seed": self.seed})
