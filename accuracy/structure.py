@@ -7,6 +7,7 @@ block of the inner dimension adds up instead. At n elements |z| cannot exceed �
 raise no alarm.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,15 @@ import numpy as np
 from torch import Tensor
 
 from accuracy.roundoff import DOUBLE, gamma
+from accuracy.tally import LANES, Array
+
+compiled: Callable[..., Any] | None
+try:
+    from accuracy import _compiled
+except ImportError:  # installed without a compiler, or run from a source tree
+    compiled = None
+else:
+    compiled = _compiled.sums
 
 Sums = Any
 """One sum, or an array of one a group."""
@@ -49,20 +59,51 @@ def strongest(error: Tensor, expected: Tensor, factors: tuple[Tensor, Tensor] | 
     of a relative size up to `least` do not count.
     """
     e, y = error.numpy(), expected.numpy()
-    product = e * y
-    squares = product * product
-    signals, energies = y * y, e * e
-    by_column = product.sum(axis=0), squares.sum(axis=0), signals.sum(axis=0)
+    (*by_column, totals, energies), by_row = sums(e, y)
     found = [
-        *_slopes(*(sums.sum() for sums in by_column), least=least, name="all"),
+        *_slopes(*(each.sum() for each in by_column), least=least, name="all"),
         *_slopes(*by_column, least=least, name="column"),
-        *_slopes(*(sums.sum(axis=1) for sums in (product, squares, signals)), least=least, name="row"),
-        *_means(e.sum(), energies.sum(), by_column[2].sum(), number=e.size, least=least, name="all"),
-        *_means(e.sum(axis=0), energies.sum(axis=0), by_column[2], number=e.shape[0], least=least, name="column"),
+        *_slopes(*by_row, least=least, name="row"),
+        *_means(totals.sum(), energies.sum(), by_column[2].sum(), number=e.size, least=least, name="all"),
+        *_means(totals, energies, by_column[2], number=e.shape[0], least=least, name="column"),
     ]
     if factors is not None:
         found += _blocks(e, factors, least)
     return max(found, key=lambda structure: abs(structure.z), default=Structure(z=0.0, effect=0.0, at=""))
+
+
+def sums(error: Array, expected: Array) -> tuple[Array, Array]:
+    """Σe·y, Σ(e·y)², Σy², Σe and Σe² by column, [5, C], in the order of the rows; the first three by row, [3, R].
+
+    A row is summed as `accuracy.tally.total` sums. Both arrays are [R, C].
+    """
+    rows, columns = error.shape
+    if compiled is None or not error.size:
+        return sums_in_numpy(error, expected)
+    found = np.frombuffer(compiled(error.ravel(), expected.ravel(), columns))
+    return found[: 5 * columns].reshape(5, columns), found[5 * columns :].reshape(3, rows)
+
+
+def sums_in_numpy(error: Array, expected: Array) -> tuple[Array, Array]:
+    """What `sums` are."""
+    rows, columns = error.shape
+    product = error * expected
+    terms = (product, product * product, expected * expected)
+    begun = np.zeros((1, columns))
+    by_column = [
+        # Not reduced, since of a single column numpy adds the halves.
+        np.add.accumulate(np.concatenate([begun, each]), axis=0)[-1]
+        for each in (*terms, error, error * error)
+    ]
+    whole = columns // LANES * LANES
+    by_row = []
+    for each in terms:
+        lanes = np.add.reduce(each[:, :whole].reshape(rows, whole // LANES, LANES), axis=1, initial=0.0)
+        lanes[:, : columns - whole] += each[:, whole:]
+        while lanes.shape[1] > 1:
+            lanes = lanes[:, : lanes.shape[1] // 2] + lanes[:, lanes.shape[1] // 2 :]
+        by_row.append(lanes[:, 0])
+    return np.array(by_column), np.array(by_row)
 
 
 def _slopes(cross: Sums, spread: Sums, signal: Sums, *, least: float, name: str) -> list[Structure]:

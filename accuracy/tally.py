@@ -1,6 +1,6 @@
 """What one pass over a comparison adds up: sums, maxima and histograms of errors that are finite.
 
-This is the definition, in numpy. Where `_tally.c` was compiled, it does all in one pass and gives the same bits, in
+This is the definition, in numpy. Where `_compiled.c` was compiled, it does all in one pass and gives the same bits, in
 a third of the time of a large comparison and a tenth of a small one. Elements are taken in blocks that fit the
 processor's cache, since here a comparison is a few dozen simple operations on each, and memory is what they would
 wait for.
@@ -23,11 +23,11 @@ from accuracy.oracles.rounding import MANTISSA_BITS, SMALLEST_NORMAL, ulp
 
 compiled: Callable[..., Any] | None
 try:
-    from accuracy import _tally
+    from accuracy import _compiled
 except ImportError:  # installed without a compiler, or run from a source tree
     compiled = None
 else:
-    compiled = _tally.of
+    compiled = _compiled.tally
 
 Array = NDArray[np.float64]
 

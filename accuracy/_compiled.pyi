@@ -12,7 +12,7 @@ _Found: TypeAlias = tuple[
     tuple[tuple[float, int], ...],
 ]
 
-def of(
+def tally(
     actual: Array,
     expected: Array,
     bound: Array,
@@ -23,3 +23,4 @@ def of(
     block: int,
     /,
 ) -> _Found | None: ...
+def sums(error: Array, expected: Array, columns: int, /) -> bytearray: ...

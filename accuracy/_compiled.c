@@ -1,5 +1,5 @@
-/* The tally of `accuracy/tally.py` in one pass over a comparison. What it is, is said there, in numpy: both give the
- * same bits.
+/* The tally of `accuracy/tally.py` and the sums of `accuracy/structure.py`, each in one pass over a comparison. What they
+ * are is said there, in numpy: both give the same bits.
  *
  * No result depends on the processor or the compiler: sums are taken in LANES lanes, each in the order of its elements,
  * and the build forbids contracted operations and never asks for fast arithmetic.
@@ -319,7 +319,7 @@ static const double *elements(PyObject *object, Py_buffer *view)
     return NULL;
 }
 
-static PyObject *of(PyObject *module, PyObject *args)
+static PyObject *tally_of(PyObject *module, PyObject *args)
 {
     PyObject *objects[ARRAYS], *told = NULL;
     Py_buffer views[ARRAYS];
@@ -329,7 +329,7 @@ static PyObject *of(PyObject *module, PyObject *args)
     int held = 0;
     Tally *tally = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOOddin:of", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
+    if (!PyArg_ParseTuple(args, "OOOOddin:tally", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
                           &terms.smallest, &terms.mantissa, &block))
         return NULL;
     for (; held < ARRAYS; held++) {
@@ -373,19 +373,112 @@ end:
     return told;
 }
 
+/* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
+enum { BY_COLUMN = 5 };
+/* Sums over the columns of the first three, for each of the rows. */
+enum { BY_ROW = 3 };
+
+typedef union {
+    Vector vectors[LANES / WIDTH];
+    double elements[LANES];
+} Partial;
+
+static inline void add_to(double *array, int64_t i, Vector values)
+{
+    ((Unaligned *)array)[i] += values;
+}
+
+static void add_row(const double *error, const double *expected, int64_t columns, double *const by_column[BY_COLUMN],
+                    double by_row[BY_ROW])
+{
+    Partial sums[BY_ROW];
+    memset(sums, 0, sizeof sums);
+    for (int64_t i = 0; i < columns / WIDTH; i++) {
+        const int lane = (int)(i % (LANES / WIDTH));
+        const Vector e = ((const Unaligned *)error)[i], y = ((const Unaligned *)expected)[i];
+        const Vector product = e * y, square = product * product, signal = y * y;
+        add_to(by_column[0], i, product);
+        add_to(by_column[1], i, square);
+        add_to(by_column[2], i, signal);
+        add_to(by_column[3], i, e);
+        add_to(by_column[4], i, e * e);
+        sums[0].vectors[lane] += product;
+        sums[1].vectors[lane] += square;
+        sums[2].vectors[lane] += signal;
+    }
+    for (int64_t i = columns / WIDTH * WIDTH; i < columns; i++) {
+        const double e = error[i], y = expected[i], product = e * y, square = product * product, signal = y * y;
+        by_column[0][i] += product;
+        by_column[1][i] += square;
+        by_column[2][i] += signal;
+        by_column[3][i] += e;
+        by_column[4][i] += e * e;
+        sums[0].elements[i % LANES] += product;
+        sums[1].elements[i % LANES] += square;
+        sums[2].elements[i % LANES] += signal;
+    }
+    for (int sum = 0; sum < BY_ROW; sum++)
+        by_row[sum] = folded(sums[sum].vectors);
+}
+
+static PyObject *sums_of(PyObject *module, PyObject *args)
+{
+    PyObject *objects[2], *told = NULL;
+    Py_buffer views[2];
+    const double *arrays[2];
+    Py_ssize_t columns;
+    int held = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOn:sums", &objects[0], &objects[1], &columns))
+        return NULL;
+    for (; held < 2; held++) {
+        arrays[held] = elements(objects[held], &views[held]);
+        if (!arrays[held])
+            goto end;
+    }
+    const Py_ssize_t size = views[0].shape[0];
+    if (views[1].shape[0] != size || columns < 1 || size % columns || size > PY_SSIZE_T_MAX / 64) {
+        PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements for %zd columns; whole rows of both are wanted",
+                     size, views[1].shape[0], columns);
+        goto end;
+    }
+    const Py_ssize_t rows = size / columns, numbers = BY_COLUMN * columns + BY_ROW * rows;
+    double *sums = PyMem_Calloc((size_t)numbers, sizeof(double));
+    if (!sums) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    double *by_column[BY_COLUMN], *by_row = sums + BY_COLUMN * columns;
+    for (int sum = 0; sum < BY_COLUMN; sum++)
+        by_column[sum] = sums + sum * columns;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        double found[BY_ROW];
+        add_row(arrays[0] + row * columns, arrays[1] + row * columns, columns, by_column, found);
+        for (int sum = 0; sum < BY_ROW; sum++)
+            by_row[sum * rows + row] = found[sum];
+    }
+    told = PyByteArray_FromStringAndSize((const char *)sums, numbers * (Py_ssize_t)sizeof(double));
+    PyMem_Free(sums);
+end:
+    while (held > 0)
+        PyBuffer_Release(&views[--held]);
+    return told;
+}
+
 static PyMethodDef methods[] = {
-    {"of", of, METH_VARARGS, "Sums, maxima, three histograms and the worst elements, in the order of `Tally`."},
+    {"tally", tally_of, METH_VARARGS, "Sums, maxima, three histograms and the worst elements, in the order of `Tally`."},
+    {"sums", sums_of, METH_VARARGS, "Of e·y, (e·y)², y², e and e² by column, then of the first three by row, float64."},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "accuracy._tally",
-    .m_doc = "The tally of a comparison in one pass.",
+    .m_name = "accuracy._compiled",
+    .m_doc = "What a comparison is in one pass.",
     .m_methods = methods,
 };
 
-PyMODINIT_FUNC PyInit__tally(void)
+PyMODINIT_FUNC PyInit__compiled(void)
 {
     return PyModuleDef_Init(&definition);
 }

@@ -1,4 +1,4 @@
-"""The compiled tally is the tally as numpy defines it, to the bit, and takes nothing that is not what it reads."""
+"""What is compiled is what numpy defines, to the bit, and takes nothing that is not what it reads."""
 
 import array
 import math
@@ -18,7 +18,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accuracy import environment, tally
+from accuracy import environment, structure, tally
 from accuracy.tally import Array, Tally
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -32,7 +32,7 @@ divisors = st.one_of(st.sampled_from(DIVISORS), st.floats(0, 10))
 
 def of() -> Callable[..., Any]:
     """What the build made; the project's own always does (a compiler is among what CONTRIBUTING.md asks for)."""
-    assert tally.compiled is not None, "accuracy/_tally.c was not compiled: make .venv/.installed says why"
+    assert tally.compiled is not None, "accuracy/_compiled.c was not compiled: make .venv/.installed says why"
     return tally.compiled
 
 
@@ -111,6 +111,52 @@ def test_a_sum_is_taken_in_lanes() -> None:
     told = assert_same((numbers, numbers * 0, numbers * 0 + 1, numbers * 0 + 1), below=math.inf, dtype=torch.float32)
     assert told
     assert told.total == 4.0
+
+
+@given(
+    rows=st.integers(1, 30),
+    columns=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+    scales=st.lists(st.sampled_from((0.0, 5e-324, 1e-160, 1.0, 3.0, 1e150, 1e300)), min_size=1, max_size=5),
+)
+def test_sums_by_row_and_column_to_the_bit(rows: int, columns: int, seed: int, scales: list[float]) -> None:
+    """Of numbers so far apart that each order of adding them gives another sum."""
+    assert structure.compiled is not None
+    dice = np.random.default_rng(seed)
+    errors, expected = (dice.normal(size=(rows, columns)) * dice.choice(scales, (rows, columns)) for _ in range(2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        defined = structure.sums_in_numpy(errors, expected)
+
+    for one, other in zip(structure.sums(errors, expected), defined, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_array_equal(one, other)  # NaN equals NaN
+
+
+def test_sums_by_row_and_column_by_hand() -> None:
+    """Two rows of two; of no rows the sums are 0."""
+    errors, expected = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[1.0, -1.0], [2.0, 4.0]])
+    by_column, by_row = structure.sums(errors, expected)
+    assert by_column.tolist() == [[7, -6], [37, 20], [5, 17], [4, 1], [10, 5]]
+    assert by_row.tolist() == [[-1, 2], [5, 52], [2, 20]]
+    assert structure.sums(errors[:0], expected[:0])[0].tolist() == [[0, 0]] * 5
+
+
+@pytest.mark.parametrize(("sizes", "columns"), [((4, 6), 2), ((6, 6), 4), ((6, 6), 0), ((6, 6), -2), ((6, 4), 2)])
+def test_sums_are_of_whole_rows(sizes: tuple[int, int], columns: int) -> None:
+    """Of as many columns in both."""
+    assert structure.compiled is not None
+    with pytest.raises(ValueError, match=f"for {columns} columns; whole rows"):
+        structure.compiled(*map(np.ones, sizes), columns)
+
+
+@pytest.mark.parametrize("place", range(2))
+def test_sums_are_of_float64_without_gaps(place: int) -> None:
+    """As a tally is."""
+    assert structure.compiled is not None
+    arrays = [np.ones(4), np.ones(4)]
+    arrays[place] = np.ones(8)[::2]
+    with pytest.raises(ValueError, match="without gaps"):
+        structure.compiled(*arrays, 2)
 
 
 ONES = np.ones(4)
@@ -197,5 +243,5 @@ def test_a_wheel_is_built_with_a_compiler_and_without(compiler: str, tmp_path: P
     names = zipfile.ZipFile(wheel).namelist()
 
     assert "-cp311-abi3-" in wheel.name
-    assert {"accuracy/tally.py", "accuracy/_tally.c"} <= {*names}
-    assert ("accuracy/_tally.abi3.so" in names) is (compiler == "cc")
+    assert {"accuracy/tally.py", "accuracy/_compiled.c"} <= {*names}
+    assert ("accuracy/_compiled.abi3.so" in names) is (compiler == "cc")
