@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 JOURNAL: Final = "journal.jsonl"
+SHRUNK: Final = "shrunk.json"
 """The file that an unfinished run has and a finished one has not."""
 
 _TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}")

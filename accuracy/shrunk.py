@@ -9,9 +9,8 @@ from typing import Any, Final
 from accuracy import plan
 from accuracy.case import Task
 from accuracy.cases import CASES
-from accuracy.files import StoreError, read_file, write_file
+from accuracy.files import SHRUNK, StoreError, read_file, write_file
 
-FILE: Final = "shrunk.json"
 LARGEST: Final = 1 << 24
 
 
@@ -69,7 +68,7 @@ def read(folder: Path) -> list[Shrunk]:
     Raises:
         StoreError: if the file is something else.
     """
-    path = folder / FILE
+    path = folder / SHRUNK
     if not path.is_file():
         return []
     try:
@@ -83,7 +82,7 @@ def write(folder: Path, found: Sequence[Shrunk]) -> None:
     """Keeps what was shrunk; of an earlier time only what was not shrunk again."""
     again = {(each.original, each.device, each.stage, each.quantity) for each in found}
     kept = [each for each in read(folder) if (each.original, each.device, each.stage, each.quantity) not in again]
-    write_file(folder / FILE, json.dumps([asdict(each) for each in (*kept, *found)], indent=1).encode())
+    write_file(folder / SHRUNK, json.dumps([asdict(each) for each in (*kept, *found)], indent=1).encode())
 
 
 def of_case(found: Sequence[Shrunk], identity: str, device: str, check: str) -> Shrunk | None:

@@ -63,7 +63,7 @@ class QuantityRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSection:
-    """A cell, ready to show."""
+    """A cell, ready to show; `said` are the causes that reach into it, with their addresses."""
 
     anchor: str
     cell: Cell
@@ -95,7 +95,6 @@ class Material:
 
     frames: Frames
     before: Mapping[tuple[str, ...], Counts]
-    causes: Sequence[Cause]
     axis: LogAxis
     run: str
     past: Past | None
@@ -112,7 +111,7 @@ class _Rows:
 
 
 def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSection, ...]:
-    """All cells, worst first."""
+    """All cells, worst first, and nothing yet of causes."""
     verdicts, worst = by_cell(records(material.frames.verdicts)), _worst(material.frames)
     theory = drivers.against_theory(material.frames)
 
@@ -131,6 +130,15 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
         for cell in sorted(standing, key=badness)
     )
     return _anchored(sections)
+
+
+def explained(sections: Iterable[CellSection], found: Sequence[Cause]) -> tuple[CellSection, ...]:
+    """The sections with the causes that reach into each."""
+    said = [(f"#cause-{place}", causes.sentence(cause), set(cause.cells)) for place, cause in enumerate(found, start=1)]
+    return tuple(
+        replace(section, said=tuple((href, sentence) for href, sentence, cells in said if section.cell in cells))
+        for section in sections
+    )
 
 
 def _worst(frames: Frames) -> dict[Cell, NDArray[np.int64]]:
@@ -170,11 +178,7 @@ def _section(material: Material, cell: Cell, standing: Standing, rows: _Rows, th
         focus=words.quantity(standing.stage, standing.quantity),
         drawn=words.quantity(*charted[-2:]).lower() if charted else "",
         strip=distributions.strip(counts, material.axis, material.before.get(charted) if charted else None),
-        said=tuple(
-            (f"#cause-{place}", causes.sentence(cause))
-            for place, cause in enumerate(material.causes, start=1)
-            if cell in cause.cells
-        ),
+        said=(),
         quantities=tuple(_quantity(row, cell, material) for row in rows.verdicts),
         charts=(
             *(_charts(material, charted) if charted else ()),

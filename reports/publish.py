@@ -4,14 +4,17 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from accuracy import history, shrunk, signature
-from accuracy.files import write_file
-from reports import github, junit, markdown, nights, past, render, view
+from accuracy import history, signature
+from accuracy.files import SHRUNK, write_file
+from reports import aside, github, junit, markdown, nights, past, render, view
 from reports.past import Past
+
+if TYPE_CHECKING:
+    from accuracy.shrunk import Shrunk
 
 PAGE, JUNIT, MARKDOWN, HISTORY = "report.html", "junit.xml", "summary.md", "history.html"
 
@@ -26,11 +29,12 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     *,
     comparison: pd.DataFrame | None = None,
     nights_in: Path | None = None,
+    beside: aside.Aside = aside.here,
 ) -> view.Page:
     """Write the page to `out`, or to the run folder with the same verdicts as JUnit XML and as Markdown.
 
     `comparison` is what became of each cell since a baseline; `nights_in` is a folder of run folders: those from
-    before this run are its past.
+    before this run are its past; `beside` is where causes are looked for.
 
     Raises:
         StoreError: if a file cannot be written.
@@ -45,8 +49,9 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
         run=folder.name,
         signatures=signatures,
         past=past,
-        smaller=shrunk.read(folder),
+        smaller=_smaller(folder),
         comparison=comparison,
+        beside=beside,
     )
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:
@@ -69,6 +74,15 @@ def write_history(runs: Path, out: Path) -> Mapping[str, str]:
     page, unreadable = nights.write(runs, out)
     write_file(out, page.encode())
     return unreadable
+
+
+def _smaller(folder: Path) -> "list[Shrunk]":
+    """What was shrunk of a run. What reads it knows all layers, and is imported where there is something to read."""
+    if not (folder / SHRUNK).is_file():
+        return []
+    from accuracy import shrunk
+
+    return shrunk.read(folder)
 
 
 def _past(root: Path, folder: str, manifest: Mapping[str, Any], verdicts: pd.DataFrame) -> Past:

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from accuracy.plan import PlanError
-from accuracy.scripts import found, program
-from accuracy.scripts.failure import ScriptError
-from accuracy.shrunk import Shrunk, of_case
 from reports import words
 from reports.causes import Cause
 from reports.frames import records
+
+if TYPE_CHECKING:
+    from accuracy.shrunk import Shrunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +33,16 @@ def of_cause(
     cause: Cause,
     manifest: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
-    smaller: Sequence[Shrunk],
+    smaller: "Sequence[Shrunk]",
     run: str,
 ) -> Script:
     """The script of a cause; `rows` are those of `worst_rows`."""
+    # All layers and how they are drawn come along: a page without causes needs none of them.
+    from accuracy.plan import PlanError
+    from accuracy.scripts import found, program
+    from accuracy.scripts.failure import ScriptError
+    from accuracy.shrunk import of_case
+
     mine = [
         row
         for row in rows
@@ -56,6 +61,6 @@ def of_cause(
     return Script(text=text, command=command, note="" if known is None else _note(known))
 
 
-def _note(known: Shrunk) -> str:
+def _note(known: "Shrunk") -> str:
     before, after = (words.count(each) for each in known.elements)
     return f"Shrunk from {before} to {after} elements; failed in {known.failed} of {known.tried} runs."

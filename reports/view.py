@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from accuracy.shrunk import Shrunk
 from accuracy.signature import Signatures
 from reports import (
     caselist,
@@ -15,6 +14,7 @@ from reports import (
     cells,
     charts,
     compared,
+    diagnosis,
     dispatch,
     distributions,
     explored,
@@ -27,10 +27,10 @@ from reports import (
     matrix,
     pairs,
     power,
-    scripts,
     signoff,
     words,
 )
+from reports.aside import Aside, here
 from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
@@ -49,6 +49,9 @@ from reports.power import Power
 from reports.scripts import Script
 from reports.signoff import SignOff
 from reports.table import Table
+
+if TYPE_CHECKING:
+    from accuracy.shrunk import Shrunk
 
 AXIS_TICKS = 8
 NO_SIGNATURES = Signatures()
@@ -122,23 +125,24 @@ def build(
     run: str,
     signatures: Signatures = NO_SIGNATURES,
     past: Past | None = None,
-    smaller: Sequence[Shrunk] = (),
+    smaller: "Sequence[Shrunk]" = (),
     comparison: pd.DataFrame | None = None,
+    beside: Aside = here,
 ) -> Page:
     """The page of one run; `smaller` is what was shrunk of it, `comparison` what became of it since a baseline.
 
-    Depends on nothing but its arguments, and not on the order of the rows.
+    Causes are looked for `beside` the making of the rest. Depends on nothing but its arguments, and not on the order
+    of the rows.
     """
     signed = signoff.build(manifest, verdicts, signatures, run)
     prepared = frames.prepare(manifest, observations, verdicts)
+    diagnosed = beside(lambda: diagnosis.text(diagnosis.find(prepared, manifest, observations, smaller, run)))
     standing = matrix.standings(prepared)
-    found = causes.find(prepared)
     before = compared.distributions(comparison)
     axis = distributions.strip_axis([*prepared.histograms.values(), *before.values()])
     material = Material(
         frames=prepared,
         before=before,
-        causes=found,
         axis=axis,
         run=run,
         past=past,
@@ -146,12 +150,17 @@ def build(
         held=comparison is not None,
     )
     sections = cells.build(material, standing)
-    worst_of_causes = scripts.worst_rows(found, observations)
-    reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
+    data = island.text(island.build(prepared, {s.cell: _about(s) for s in sections}, run))
+    taken = dispatch.build(manifest, prepared)
+    table = matrix.build(prepared, standing, manifest["devices"]["requested"])
     gap_lines, more_gaps = gaps.build(prepared, manifest["devices"]["missing"], manifest["unusable"])
     against = compared.build(manifest, comparison, set(standing), set(prepared.columns["id"][prepared.worst]))
     apart = pairs.build(observations, list(manifest["devices"]["found"]))
     searched = explored.build(manifest, prepared)
+    known_causes = diagnosis.read(diagnosed())
+    found = tuple(each.cause for each in known_causes)
+    sections = cells.explained(sections, found)
+    reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)
     banner = head.banner(summary)
     return Page(
         title=f"{banner.text}: bitsandbytes {manifest['versions'].get('bitsandbytes', 'not importable')}",
@@ -160,17 +169,10 @@ def build(
         facts=head.facts(manifest, summary, signed.fact, past),
         reasons=reasons,
         more_reasons=more_reasons,
-        matrix=matrix.build(prepared, standing, manifest["devices"]["requested"]),
+        matrix=table,
         causes=tuple(
-            _cause(
-                place,
-                cause,
-                run,
-                past,
-                list(manifest["devices"]["found"]),
-                scripts.of_cause(cause, manifest, worst_of_causes, smaller, run),
-            )
-            for place, cause in enumerate(found, start=1)
+            _cause(place, each.cause, run, past, list(manifest["devices"]["found"]), each.script)
+            for place, each in enumerate(known_causes, start=1)
         ),
         cells=sections,
         axis=axis.ticks(AXIS_TICKS),
@@ -182,7 +184,7 @@ def build(
         more_gaps=more_gaps,
         compared=against,
         pairs=apart,
-        dispatch=dispatch.build(manifest, prepared),
+        dispatch=taken,
         explored=searched,
         power=power.build(manifest),
         claims=Table(
@@ -205,7 +207,7 @@ def build(
         ),
         signoff=signed,
         accuracy=str(manifest["accuracy"]),
-        island=island.text(island.build(prepared, {s.cell: _about(s) for s in sections}, run)),
+        island=data,
     )
 
 

@@ -15,7 +15,7 @@ import cli
 from accuracy import limits, plan, shrink, shrunk, store
 from accuracy.case import Status, Task
 from accuracy.cases import CASES
-from accuracy.files import StoreError
+from accuracy.files import SHRUNK, StoreError
 from accuracy.rows import DEFAULTS, Row
 from accuracy.scripts import failure, found
 from accuracy.simpler import elements, simpler
@@ -196,7 +196,7 @@ def test_bad_arguments_are_one_line(run: Path, arguments: list[str], words: str)
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"original": "x"}]', "[" * 10_000])
 def test_a_file_that_is_something_else_is_said(tmp_path: Path, text: str) -> None:
-    (tmp_path / shrunk.FILE).write_text(text, encoding="utf-8")
+    (tmp_path / SHRUNK).write_text(text, encoding="utf-8")
 
     with pytest.raises(StoreError, match="accuracy shrink"):
         shrunk.read(tmp_path)
@@ -213,4 +213,4 @@ def test_what_was_shrunk_again_replaces_what_was(tmp_path: Path) -> None:
     shrunk.write(tmp_path, [replace(one, elements=(9, 2))])
 
     assert [(each.original, each.elements) for each in shrunk.read(tmp_path)] == [("b", (9, 3)), ("a", (9, 2))]
-    assert json.loads((tmp_path / shrunk.FILE).read_text(encoding="utf-8"))[0]["original"] == "b"
+    assert json.loads((tmp_path / SHRUNK).read_text(encoding="utf-8"))[0]["original"] == "b"
