@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 ARGUMENTS: Final = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
-PAINTED: Final = """() => new Promise((resolve) => {
-  const told = () => requestAnimationFrame(() => requestAnimationFrame(() => resolve([
-    performance.getEntriesByName("first-contentful-paint")[0].startTime, performance.now(),
-  ])));
-  if (document.readyState === "complete") told(); else addEventListener("load", told);
+PAINTED: Final = """() => new Promise((resolve, reject) => {
+  let whole = 0;
+  const frame = () => requestAnimationFrame(() => requestAnimationFrame(() => {
+    whole ||= performance.now();
+    const [paint] = performance.getEntriesByName("first-contentful-paint");
+    if (paint) resolve([paint.startTime, Math.max(whole, paint.startTime)]); else frame();
+  }));
+  setTimeout(() => reject(new Error("nothing is painted after 30 s")), 30000);
+  if (document.readyState === "complete") frame(); else addEventListener("load", frame);
 })"""
 """Milliseconds from the start of the navigation to the first paint, and to the second frame after all is loaded."""
 

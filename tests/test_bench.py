@@ -3,7 +3,9 @@
 import itertools
 import json
 import math
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from test_nightly import HERE, requested, small
 from accuracy import nightly, packing, store
 from accuracy.case import Task
 from accuracy.selftest.published import kinds
-from bench import clock, faults, gpu, layers, pages, published, table, work
+from bench import clock, drawn, faults, gpu, layers, pages, published, table, work
 from bench.__main__ import main
 from bench.clock import Sample
 from bench.table import Section
@@ -103,6 +105,21 @@ def test_a_run_is_enlarged_by_cases_under_new_ids(tmp_path: Path) -> None:
     large = store.read(tmp_path / "large")
     assert large.observations["id"].nunique() == large.plan["id"].nunique() == 42
     assert large.summary["verdict"] == result.summary["verdict"]
+
+
+@pytest.mark.skipif(
+    shutil.which("chromium") is None and "CI" not in os.environ, reason="no Chromium here; CI must have one"
+)
+def test_pages_are_drawn_by_turns(tmp_path: Path) -> None:
+    """The first paint comes before all is there; a page is drawn as often as there are turns."""
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.html").write_text("<!doctype html><title>page</title><p>drawn", encoding="utf-8")
+    seen = drawn.drawn([tmp_path / "one.html", tmp_path / "other.html"], turns=2)
+
+    assert seen is not None
+    assert [len(page.whole.seconds) for page in seen] == [2, 2]
+    for page in seen:
+        assert all(0 < a <= b for a, b in zip(page.first.seconds, page.whole.seconds, strict=True))
 
 
 def test_it_runs_and_writes_its_tables(tmp_path: Path) -> None:
