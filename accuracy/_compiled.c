@@ -143,9 +143,17 @@ static int add_exact(Lanes sums[SUMS], const double *expected, const Terms *term
     return !any(~within);
 }
 
+/* Where the C library can choose when it loads: instructions of three operands, in place of copies, for a quarter less
+ * time. They compute the same. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define CHOSEN __attribute__((target_clones("avx2", "default")))
+#else
+#define CHOSEN
+#endif
+
 /* A chunk of which the first `number` elements count; the others have no error and no signal. Whether every error is
  * finite and every expected value below the threshold. */
-static int add(Tally *tally, Lanes sums[SUMS], const double *const from[ARRAYS], int number, Py_ssize_t begin,
+CHOSEN static int add(Tally *tally, Lanes sums[SUMS], const double *const from[ARRAYS], int number, Py_ssize_t begin,
                const Terms *terms)
 {
     const double least = least_of(tally);
