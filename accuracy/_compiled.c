@@ -1,5 +1,5 @@
-/* The tally of `accuracy/tally.py` and the sums of `accuracy/structure.py`, each in one pass over a comparison. What they
- * are is said there, in numpy: both give the same bits.
+/* The tally of `accuracy/tally.py`, the sums of `accuracy/structure.py` and the split of `accuracy/decomposition.py`, each
+ * in one pass over a comparison. What they are is said there, in numpy: both give the same bits.
  *
  * No result depends on the processor or the compiler: sums are taken in LANES lanes, each in the order of its elements,
  * and the build forbids contracted operations and never asks for fast arithmetic.
@@ -473,9 +473,99 @@ end:
     return told;
 }
 
+/* What was seen, the float64 product of the decoded operands, and the value of the layer that is replaced. */
+enum { SEEN, ORACLE, REPLACED, PARTS };
+/* Energies of the total error and of its two terms. */
+enum { TOTAL_ENERGY, COMPUTE_ENERGY, QUANTIZATION_ENERGY, ENERGIES };
+/* How far the terms are from adding up to the total, and the largest value that enters. */
+enum { APART, ENTERING, EXTENTS };
+
+/* The elements from `begin` to `end`, as in `add_block`. Whether all are finite. */
+static int split_block(double energies[ENERGIES], Lanes extents[EXTENTS], const double *const arrays[PARTS],
+                       Py_ssize_t begin, Py_ssize_t end)
+{
+    Lanes sums[ENERGIES];
+    Bits within = ALL;
+    Vector together = {0.0};
+    memset(sums, 0, sizeof sums);
+    for (Py_ssize_t place = begin; place < end; place += CHUNK) {
+        const Py_ssize_t number = end - place < CHUNK ? end - place : CHUNK;
+        const double *from[PARTS] = {arrays[SEEN] + place, arrays[ORACLE] + place, arrays[REPLACED] + place};
+        double filled[PARTS][CHUNK];
+        if (number < CHUNK) {
+            memset(filled, 0, sizeof filled);
+            for (int part = 0; part < PARTS; part++) {
+                memcpy(filled[part], from[part], sizeof(double) * (size_t)number);
+                from[part] = filled[part];
+            }
+        }
+        for (int i = 0; i < CHUNK / WIDTH; i++) {
+            const int lane = i % (LANES / WIDTH);
+            const Vector seen = at(from[SEEN], i), oracle = at(from[ORACLE], i), replaced = at(from[REPLACED], i);
+            const Vector total = seen - replaced, compute = seen - oracle, quantization = oracle - replaced;
+            const Vector largest_here = larger(absolute(seen), larger(absolute(oracle), absolute(replaced)));
+            const Vector apart = absolute(total - (compute + quantization));
+            within &= absolute(seen) < INFINITY;
+            within &= absolute(oracle) < INFINITY;
+            within &= absolute(replaced) < INFINITY;
+            sums[TOTAL_ENERGY][lane] += total * total;
+            sums[COMPUTE_ENERGY][lane] += compute * compute;
+            sums[QUANTIZATION_ENERGY][lane] += quantization * quantization;
+            extents[APART][lane] = larger(apart, extents[APART][lane]);
+            together += apart;
+            extents[ENTERING][lane] = larger(largest_here, extents[ENTERING][lane]);
+        }
+    }
+    if (any(together != together)) /* as in `add` */
+        extents[APART][0][0] = NAN;
+    for (int sum = 0; sum < ENERGIES; sum++)
+        energies[sum] += folded(sums[sum]);
+    return !any(~within);
+}
+
+static PyObject *split_of(PyObject *module, PyObject *args)
+{
+    PyObject *objects[PARTS], *told = NULL;
+    Py_buffer views[PARTS];
+    const double *arrays[PARTS];
+    Py_ssize_t block;
+    int held = 0, finite = 1;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOn:split", &objects[SEEN], &objects[ORACLE], &objects[REPLACED], &block))
+        return NULL;
+    for (; held < PARTS; held++) {
+        arrays[held] = elements(objects[held], &views[held]);
+        if (!arrays[held])
+            goto end;
+    }
+    const Py_ssize_t size = views[SEEN].shape[0];
+    if (views[ORACLE].shape[0] != size || views[REPLACED].shape[0] != size || block < 1) {
+        PyErr_Format(PyExc_ValueError, "arrays of %zd, %zd and %zd elements in blocks of %zd; equal lengths are wanted",
+                     size, views[ORACLE].shape[0], views[REPLACED].shape[0], block);
+        goto end;
+    }
+    double energies[ENERGIES] = {0.0};
+    Lanes extents[EXTENTS];
+    memset(extents, 0, sizeof extents);
+    for (Py_ssize_t begin = 0, left = size; finite && left > 0;) {
+        const Py_ssize_t taken = left < block ? left : block;
+        finite = split_block(energies, extents, arrays, begin, begin + taken);
+        begin += taken;
+        left -= taken;
+    }
+    told = finite ? Py_BuildValue("ddddd", energies[TOTAL_ENERGY], energies[COMPUTE_ENERGY],
+                                  energies[QUANTIZATION_ENERGY], largest(extents[APART]), largest(extents[ENTERING]))
+                  : Py_NewRef(Py_None);
+end:
+    while (held > 0)
+        PyBuffer_Release(&views[--held]);
+    return told;
+}
+
 static PyMethodDef methods[] = {
     {"tally", tally_of, METH_VARARGS, "Sums, maxima, three histograms and the worst elements, in the order of `Tally`."},
     {"sums", sums_of, METH_VARARGS, "Of e·y, (e·y)², y², e and e² by column, then of the first three by row, float64."},
+    {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},
     {NULL, NULL, 0, NULL},
 };
 

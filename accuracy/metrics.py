@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accuracy import fingerprint, histogram, structure, tally
+from accuracy import decomposition, fingerprint, histogram, structure, tally
 from accuracy.comparison import Comparison, Model
 from accuracy.fingerprint import Digest
 from accuracy.oracles.rounding import overflow_threshold
@@ -165,7 +165,8 @@ def describe(comparison: Comparison, digest: Digest = fingerprint.digest) -> dic
     columns |= _worst(found, actual.shape)
     if told is None or told.largest > 0:
         columns |= _explained(comparison, actual, columns["ratio"])
-    columns |= _decomposition(comparison, actual)
+    if comparison.oracle is not None:
+        columns |= decomposition.columns(found.actual, flat(comparison.oracle), found.expected)
     return columns
 
 
@@ -315,31 +316,3 @@ def _residual(actual: Tensor, model: Model, least_effect: float) -> structure.St
             both &= model.certain.reshape(-1, columns)
         error, expected = torch.where(both, error, 0.0), torch.where(both, expected, 0.0)
     return structure.strongest(error, expected, model.factors, least_effect)
-
-
-def _decomposition(comparison: Comparison, actual: Tensor) -> dict[str, object]:
-    """Norms of the total error and its two terms, and how far the terms are from adding up to the total.
-
-    `identity_error` is max |total - (compute + quantization)| over the largest value that enters.
-    """
-    if comparison.oracle is None:
-        return {}
-    out, oracle, reference = (flat(part) for part in (actual, comparison.oracle, comparison.model.expected))
-    if not math.isfinite(out.sum() + oracle.sum() + reference.sum()):
-        finite = np.isfinite(out) & np.isfinite(oracle) & np.isfinite(reference)
-        out, oracle, reference = out[finite], oracle[finite], reference[finite]
-    total, compute, quantization = out - reference, out - oracle, oracle - reference
-    norms: dict[str, object] = {
-        "total_fro": math.sqrt(total @ total),
-        "compute_fro": math.sqrt(compute @ compute),
-        "quantization_fro": math.sqrt(quantization @ quantization),
-    }
-    compute += quantization
-    total -= compute
-    largest = max(map(_extent, (out, oracle, reference)))
-    return norms | {"identity_error": _extent(total) / largest if largest else 0.0}
-
-
-def _extent(values: Array) -> float:
-    """The largest magnitude, of finite values; 0 if there are none."""
-    return max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))

@@ -18,7 +18,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accuracy import environment, structure, tally
+from accuracy import decomposition, environment, structure, tally
 from accuracy.tally import Array, Tally
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -157,6 +157,46 @@ def test_sums_are_of_float64_without_gaps(place: int) -> None:
     arrays[place] = np.ones(8)[::2]
     with pytest.raises(ValueError, match="without gaps"):
         structure.compiled(*arrays, 2)
+
+
+@given(
+    elements=st.lists(st.tuples(values, values, values), max_size=60),
+    repeated=st.integers(1, 12),
+    special=st.sampled_from((*EDGES, *SPECIAL)),
+    block=st.sampled_from((1, 7, 200, tally.BLOCK)),
+)
+@example([(1.7e308, -1.7e308, 1.0)], 1, 0.0, 64)
+def test_a_split_to_the_bit(
+    elements: list[tuple[float, float, float]], repeated: int, special: float, block: int
+) -> None:
+    """Of none, of many, where a difference overflows, and with a special value last."""
+    assert decomposition.compiled is not None
+    parts = [np.tile(column, repeated) for column in np.array(elements).reshape(-1, 3).T]
+    for part in parts:
+        part[-1:] = special
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tally, "BLOCK", block)
+            found, defined = decomposition.of(*parts), decomposition.in_numpy(*parts)
+        assert _bits(found) == _bits(defined)
+
+
+def test_a_split_by_hand() -> None:
+    """4 seen where 3 were meant and 1 was to be replaced; what is not finite is left out."""
+    seen, oracle, replaced = np.array([4.0, math.inf, 0.0]), np.array([3.0, 1.0, 0.0]), np.array([1.0, 1.0, 0.0])
+    found = decomposition.columns(seen, oracle, replaced)
+    assert found == {"total_fro": 3.0, "compute_fro": 1.0, "quantization_fro": 2.0, "identity_error": 0.0}
+    assert set(decomposition.columns(*[np.zeros(0)] * 3).values()) == {0.0}
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_split_is_of_equal_lengths_of_float64(place: int) -> None:
+    """As a tally is."""
+    assert decomposition.compiled is not None
+    for wrong, said in ((np.ones(5), "equal lengths"), (np.ones(4, np.float32), "format f")):
+        arrays: list[Any] = [np.ones(4)] * 3
+        arrays[place] = wrong
+        with pytest.raises(ValueError, match=said):
+            decomposition.compiled(*arrays, 64)
 
 
 ONES = np.ones(4)
