@@ -11,7 +11,7 @@ from accuracy import histogram
 from accuracy.case import EXPLORED, Verdict
 from accuracy.histogram import Counts
 from accuracy.verdicts import CHANGED
-from reports import caselist, causes, distributions, drivers, known, links, words
+from reports import caselist, distributions, drivers, known, links, telling, words
 from reports.axes import LogAxis
 from reports.caselist import CaseRow
 from reports.causes import Cause
@@ -134,7 +134,9 @@ def build(material: Material, standing: Mapping[Cell, Standing]) -> tuple[CellSe
 
 def explained(sections: Iterable[CellSection], found: Sequence[Cause]) -> tuple[CellSection, ...]:
     """The sections with the causes that reach into each."""
-    said = [(f"#cause-{place}", causes.sentence(cause), set(cause.cells)) for place, cause in enumerate(found, start=1)]
+    said = [
+        (f"#cause-{place}", telling.sentence(cause), set(cause.cells)) for place, cause in enumerate(found, start=1)
+    ]
     return tuple(
         replace(section, said=tuple((href, sentence) for href, sentence, cells in said if section.cell in cells))
         for section in sections

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from accuracy.case import Verdict
-from reports import causes, compared, links, words
+from reports import causes, compared, links, telling, words
 from reports.causes import Cause
 from reports.frames import Cell
 from reports.past import Past, failing_since
@@ -177,7 +177,7 @@ def _cause(place: int, cause: Cause, past: Past | None, devices: Sequence[str]) 
         symbol=words.SYMBOLS[cause.kind],
         word=words.VERDICTS[cause.kind],
         text=" ".join(
-            filter(None, (causes.sentence(cause), causes.where(cause, devices), since(cause, past), cause.known))
+            filter(None, (telling.sentence(cause), telling.where(cause, devices), since(cause, past), cause.known))
         ),
         href=f"#cause-{place}",
     )

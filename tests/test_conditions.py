@@ -22,7 +22,7 @@ from accuracy.cases import CASES
 from accuracy.selftest import plant
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.tasks import planted, unplanted
-from reports import causes, frames
+from reports import causes, frames, telling
 from reports.causes import Cause
 from reports.condition import Condition
 
@@ -122,7 +122,7 @@ def test_the_trigger_is_right_for_at_least_eight_of_ten(measured: pd.DataFrame) 
     for name, planted_condition in CONDITIONS.items():
         prepared, here = found(measured, name)
         right = len(here) == 1 and is_right(planted_condition, prepared, here[0])
-        said[name] = "right" if right else [causes.sentence(cause) for cause in here]
+        said[name] = "right" if right else [telling.sentence(cause) for cause in here]
     wrong = {name: sentences for name, sentences in said.items() if sentences != "right"}
 
     assert len(said) == 10
@@ -136,6 +136,6 @@ def test_where_there_is_no_condition_none_is_named(measured: pd.DataFrame, name:
 
     assert here
     assert [cause.trigger for cause in here] == [None] * len(here)
-    assert {causes.evidence(cause) for cause in here} == {
+    assert {telling.evidence(cause) for cause in here} == {
         "No single condition, and no two together, separates the failing cases from the passing ones."
     }

@@ -6,7 +6,7 @@ import data
 import pytest
 from data import Fault
 
-from reports import causes, frames
+from reports import causes, frames, telling
 
 
 def found(run: data.Run) -> tuple[causes.Cause, ...]:
@@ -40,8 +40,8 @@ def test_a_scale_fault_is_told_with_its_size_place_and_condition() -> None:
     [cause] = found(data.make(cases=LINEAR, per_case=60, faults=[fault]))
 
     start = "Input gradient of Linear4bit on cpu:avx2 is 2 % too large when out_features > 512: "
-    assert causes.sentence(cause).startswith(start)
-    assert causes.sentence(cause).endswith(f"{cause.failing} of {cause.total} cases.")
+    assert telling.sentence(cause).startswith(start)
+    assert telling.sentence(cause).endswith(f"{cause.failing} of {cause.total} cases.")
 
 
 def test_later_stages_are_consequences_of_the_first() -> None:
@@ -53,8 +53,8 @@ def test_later_stages_are_consequences_of_the_first() -> None:
     [cause] = found(data.make(cases=LINEAR, per_case=60, faults=faults))
 
     assert (cause.stage, cause.quantities) == ("encode", ("codes",))
-    assert "are not exact when blocksize = 64" in causes.sentence(cause)
-    assert "quantization error of the weight" in causes.consequences(cause)
+    assert "are not exact when blocksize = 64" in telling.sentence(cause)
+    assert "quantization error of the weight" in telling.consequences(cause)
 
 
 def test_of_what_must_be_exact_the_sentence_says_how_far_it_is_off() -> None:
@@ -68,7 +68,7 @@ def test_of_what_must_be_exact_the_sentence_says_how_far_it_is_off() -> None:
     )
     [cause] = found(data.make(cases=LINEAR, per_case=60, faults=[fault]))
 
-    assert "is not exact (up to 45 % off) when blocksize = 64: " in causes.sentence(cause)
+    assert "is not exact (up to 45 % off) when blocksize = 64: " in telling.sentence(cause)
 
 
 def test_crashes_with_different_messages_are_different_causes() -> None:
@@ -82,7 +82,7 @@ def test_crashes_with_different_messages_are_different_causes() -> None:
         )
         for nested, reason in ((True, "SIGSEGV at line 12"), (False, "SIGABRT"))
     ]
-    sentences = sorted(causes.sentence(cause) for cause in found(data.make(cases=LINEAR, per_case=60, faults=faults)))
+    sentences = sorted(telling.sentence(cause) for cause in found(data.make(cases=LINEAR, per_case=60, faults=faults)))
 
     assert len(sentences) == 2
     assert sentences[0].startswith("Linear4bit crashes (SIGABRT) when in_features > 128: ")
@@ -114,8 +114,8 @@ def test_failures_without_a_pattern_are_said_to_have_none() -> None:
     [cause] = found(data.make(cases=LINEAR, per_case=60, faults=[fault]))
 
     assert cause.trigger is None
-    assert ", under no single condition: " in causes.sentence(cause)
-    assert "No single condition" in causes.evidence(cause)
+    assert ", under no single condition: " in telling.sentence(cause)
+    assert "No single condition" in telling.evidence(cause)
 
 
 def test_what_fails_only_beside_another_of_its_stage_is_no_cause_of_its_own() -> None:
@@ -128,7 +128,7 @@ def test_what_fails_only_beside_another_of_its_stage_is_no_cause_of_its_own() ->
 
     assert cause.quantities == ("scales",)
     assert causes.checked(cause) == ("scales", "codes")
-    assert "stored codes (encode, " in causes.consequences(cause)
+    assert "stored codes (encode, " in telling.consequences(cause)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_it_is_said_on_which_devices(bad: tuple[str, ...], said: str) -> None:
     fault = Fault(stage="compute", quantity="output", holds=lambda _, device: device in bad, factor=9.0)
     [cause] = found(data.make(cases=LINEAR, per_case=20, devices=devices, faults=[fault]))
 
-    assert causes.where(cause, devices) == said
-    assert said or " on cpu " in causes.sentence(cause)
+    assert telling.where(cause, devices) == said
+    assert said or " on cpu " in telling.sentence(cause)
 
 
 def test_a_nan_storm_is_called_what_it_is() -> None:
-    sentences = [causes.sentence(cause) for cause in found(data.nan_storm(per_case=5))]
+    sentences = [telling.sentence(cause) for cause in found(data.nan_storm(per_case=5))]
     assert sentences
     assert all("is not a number in every case" in sentence for sentence in sentences)
 
