@@ -75,7 +75,7 @@ def _taken(rows: Mapping[str, Coded]) -> dict[str, Counter[Place]]:
     place = coded.numbers(layer, dtype)[first]
     took: dict[str, NDArray[np.bool_]] = {}
     by_path = case[np.argsort(path.codes, kind="stable")]
-    for text, taking in zip(path.levels, np.split(by_path, np.cumsum(path.counts())[:-1]), strict=True):
+    for text, taking in zip(path.levels, np.split(by_path, np.cumsum(path.counts()))[:-1], strict=True):
         for step in paths.steps(text) if len(taking) else ():
             took.setdefault(step, np.zeros(len(cases), dtype=bool))[taking] = True
     number = {step: np.bincount(place[mine], minlength=len(places)).tolist() for step, mine in took.items()}

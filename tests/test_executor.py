@@ -240,6 +240,7 @@ def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
         "measure": "faults.workloads:on_device",
         "check": "faults.workloads:check_context",
         "accelerator_jobs": 1,
+        "timeout_s": 30.0,  # a worker that is replaced for another reason would be a fresh one
     }
     faults = dict.fromkeys((5, 6, 17, 18, 19), "poison") | {11: "poison_used"}
     execution = run(plan(20, faults), ["xpu"], **options)
