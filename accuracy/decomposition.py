@@ -2,22 +2,16 @@
 
 import math
 import operator
-from collections.abc import Callable
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from accuracy import tally
+from accuracy.compiled import function
 from accuracy.tally import Array
 
-compiled: Callable[..., Any] | None
-try:
-    from accuracy import _compiled
-except ImportError:  # installed without a compiler, or run from a source tree
-    compiled = None
-else:
-    compiled = _compiled.split
+compiled = function("split")
 
 
 class Split(NamedTuple):

@@ -7,23 +7,17 @@ block of the inner dimension adds up instead. At n elements |z| cannot exceed âˆ
 raise no alarm.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from accuracy.compiled import function
 from accuracy.roundoff import DOUBLE, gamma
 from accuracy.tally import LANES, Array
 
-compiled: Callable[..., Any] | None
-try:
-    from accuracy import _compiled
-except ImportError:  # installed without a compiler, or run from a source tree
-    compiled = None
-else:
-    compiled = _compiled.sums
+compiled = function("sums")
 
 Sums = Any
 """One sum, or an array of one a group."""

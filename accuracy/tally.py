@@ -8,7 +8,7 @@ wait for.
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
@@ -18,16 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from accuracy import histogram
+from accuracy.compiled import function
 from accuracy.histogram import Counts
 from accuracy.oracles.rounding import MANTISSA_BITS, SMALLEST_NORMAL, ulp
 
-compiled: Callable[..., Any] | None
-try:
-    from accuracy import _compiled
-except ImportError:  # installed without a compiler, or run from a source tree
-    compiled = None
-else:
-    compiled = _compiled.tally
+compiled = function("tally")
 
 Array = NDArray[np.float64]
 

@@ -264,6 +264,21 @@ def test_a_run_says_how_it_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.facts("cpu")["tally"] == "numpy"
 
 
+def test_what_another_checkout_compiled_is_not_taken(tmp_path: Path) -> None:
+    """A source tree that was not built counts in numpy, also in an environment that has an editable install."""
+    root = Path(tally.__file__).resolve().parent
+    shutil.copytree(root, tmp_path / "accuracy", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    said = subprocess.run(
+        [sys.executable, "-c", "from accuracy import compiled; print(compiled.__file__, compiled.function('tally'))"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert said.stdout.split() == [str(tmp_path / "accuracy" / "compiled.py"), "None"]
+
+
 @pytest.mark.parametrize("compiler", ["cc", "/nowhere/cc"])
 def test_a_wheel_is_built_with_a_compiler_and_without(compiler: str, tmp_path: Path) -> None:
     """With one it holds the compiled tally, for every CPython from 3.11 on; else numpy serves."""
