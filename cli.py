@@ -158,7 +158,7 @@ def report(
 
         with opening.uncollected():
             stored = opening.opened(run, limits)
-            from reports import aside, publish
+            from reports import publish
 
             publish.write(
                 run,
@@ -169,7 +169,6 @@ def report(
                 out,
                 comparison=stored.comparison,
                 nights_in=history,
-                beside=aside.forked,
             )
     typer.echo(out or run / publish.PAGE)
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO, Final
 
 JOURNAL: Final = "journal.jsonl"
-SHRUNK: Final = "shrunk.json"
 """The file that an unfinished run has and a finished one has not."""
+
+SHRUNK: Final = "shrunk.json"
+"""The file of a run that holds what was shrunk of it."""
 
 _TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}")
 

@@ -59,11 +59,14 @@ def _started(arguments: tuple[str, ...]) -> Callable[[], object]:
 
 
 def enlarged(folder: Path, target: Path, cases: int) -> int:
-    """Stores the run again with every case as often as it takes, under new ids; how many there are then."""
+    """Stores the run again with its cases as often as it takes, under new ids; how many there are on all devices."""
     run = store.read(folder)
-    copies = -(-cases // max(1, len(run.plan) * len(run.manifest["devices"]["found"])))
+    number = -(-cases // len(run.manifest["devices"]["found"]))
+    copies = -(-number // max(1, len(run.plan)))
     observations, plan = (pd.concat([_renamed(frame, copy) for copy in range(copies)], ignore_index=True)
                           for frame in (run.observations, run.plan))  # fmt: skip
+    plan = plan.iloc[: max(number, len(run.plan))]
+    observations = observations[observations["id"].isin(plan["id"])].reset_index(drop=True)
     by = load()
     created = pd.Timestamp(run.manifest["created"]).date()
     judged = judgement.judged_run(observations, run.manifest["cases"], by, (), created)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from accuracy import history, signature
 from accuracy.files import SHRUNK, write_file
-from reports import aside, github, junit, markdown, nights, past, render, view
+from reports import github, junit, markdown, nights, past, render, view
 from reports.past import Past
 
 if TYPE_CHECKING:
@@ -29,12 +29,11 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     *,
     comparison: pd.DataFrame | None = None,
     nights_in: Path | None = None,
-    beside: aside.Aside = aside.here,
 ) -> view.Page:
     """Write the page to `out`, or to the run folder with the same verdicts as JUnit XML and as Markdown.
 
     `comparison` is what became of each cell since a baseline; `nights_in` is a folder of run folders: those from
-    before this run are its past; `beside` is where causes are looked for.
+    before this run are its past.
 
     Raises:
         StoreError: if a file cannot be written.
@@ -51,7 +50,6 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
         past=past,
         smaller=_smaller(folder),
         comparison=comparison,
-        beside=beside,
     )
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:

@@ -31,7 +31,6 @@ from reports import (
     telling,
     words,
 )
-from reports.aside import Aside, here
 from reports.axes import Tick, compact
 from reports.caselist import CaseRow
 from reports.cells import CellSection, Material
@@ -128,16 +127,13 @@ def build(
     past: Past | None = None,
     smaller: "Sequence[Shrunk]" = (),
     comparison: pd.DataFrame | None = None,
-    beside: Aside = here,
 ) -> Page:
     """The page of one run; `smaller` is what was shrunk of it, `comparison` what became of it since a baseline.
 
-    Causes are looked for `beside` the making of the rest. Depends on nothing but its arguments, and not on the order
-    of the rows.
+    Depends on nothing but its arguments, and not on the order of the rows.
     """
     signed = signoff.build(manifest, verdicts, signatures, run)
     prepared = frames.prepare(manifest, observations, verdicts)
-    diagnosed = beside(lambda: diagnosis.text(diagnosis.find(prepared, manifest, observations, smaller, run)))
     standing = matrix.standings(prepared)
     before = compared.distributions(comparison)
     axis = distributions.strip_axis([*prepared.histograms.values(), *before.values()])
@@ -158,7 +154,7 @@ def build(
     against = compared.build(manifest, comparison, set(standing), set(prepared.columns["id"][prepared.worst]))
     apart = pairs.build(observations, list(manifest["devices"]["found"]))
     searched = explored.build(manifest, prepared)
-    known_causes = diagnosis.read(diagnosed())
+    known_causes = diagnosis.find(prepared, manifest, observations, smaller, run)
     found = tuple(each.cause for each in known_causes)
     sections = cells.explained(sections, found)
     reasons, more_reasons = head.reasons(manifest, summary, found, set(standing), past)

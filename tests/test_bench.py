@@ -101,9 +101,9 @@ def test_a_run_is_enlarged_by_cases_under_new_ids(tmp_path: Path) -> None:
     store.prepare(tmp_path / "run")
     store.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
 
-    assert pages.enlarged(tmp_path / "run", tmp_path / "large", 30) == 42
+    assert pages.enlarged(tmp_path / "run", tmp_path / "large", 30) == 30
     large = store.read(tmp_path / "large")
-    assert large.observations["id"].nunique() == large.plan["id"].nunique() == 42
+    assert large.observations["id"].nunique() == large.plan["id"].nunique() == 30
     assert large.summary["verdict"] == result.summary["verdict"]
 
 
