@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from accuracy import baseline, change, compare, store, unpaired, verdicts
+from accuracy.cell import Cell
 from accuracy.change import CellChange, ComparisonError
 from accuracy.devices import probe
 from accuracy.library import Library
@@ -138,7 +139,7 @@ def write(folder: Path, base: store.Run, candidate: store.Run, changes: Sequence
         StoreError: if it cannot be written.
     """
     against = baseline.Against(name=baseline.name(base.manifest), paired=paired, changes=changes)
-    cells = [verdicts.Cell(**row) for row in verdicts.records(candidate.verdicts)]
+    cells = [Cell(**row) for row in verdicts.records(candidate.verdicts)]
     cells = baseline.applied(cells, against)
     store.write(
         folder,

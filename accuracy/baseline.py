@@ -11,10 +11,11 @@ from platformdirs import user_data_path
 
 from accuracy import change, histogram, store
 from accuracy.case import CELL, EXPLORED, Stage, Verdict
+from accuracy.cell import Cell
 from accuracy.change import CellChange, Outcome
 from accuracy.files import StoreError, read_file, write_file
 from accuracy.limits import Change
-from accuracy.verdicts import CHANGED, Cell
+from accuracy.verdicts import CHANGED
 
 LARGEST: Final = 1 << 16
 QUANTITY: Final = "baseline"

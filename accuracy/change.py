@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # to know the fields of a change takes none of it
+    import pandas as pd
 
 
 class ComparisonError(ValueError):
@@ -59,8 +60,10 @@ class CellChange:
     before_counts: tuple[int, ...] = ()
 
 
-def frame(changes: Iterable[CellChange]) -> pd.DataFrame:
+def frame(changes: Iterable[CellChange]) -> "pd.DataFrame":
     """The entries as a table, one row a cell."""
+    import pandas as pd
+
     columns = [field.name for field in fields(CellChange)]
     return pd.DataFrame([asdict(change) | {"outcome": change.outcome.value} for change in changes], columns=columns)
 
@@ -83,7 +86,7 @@ def counts(changes: Iterable[CellChange]) -> dict[str, int]:
     return {outcome.value: outcomes.count(outcome) for outcome in Outcome}
 
 
-def listed(table: pd.DataFrame) -> list[CellChange]:
+def listed(table: "pd.DataFrame") -> list[CellChange]:
     """The entries of a table as `frame` makes it.
 
     Raises:

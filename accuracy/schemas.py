@@ -7,9 +7,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from accuracy.case import Verdict
+from accuracy.cell import Cell
 from accuracy.change import CellChange, Outcome
 from accuracy.rows import NAMES, TYPES
-from accuracy.verdicts import Cell
 
 _ARROW: Final[Mapping[Any, pa.DataType]] = {
     str: pa.string(),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from accuracy import shape
 from accuracy.case import Stage, Verdict
-from accuracy.verdicts import Cell
+from accuracy.cell import Cell
 
 T = TypeVar("T")
 

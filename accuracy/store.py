@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,6 +22,9 @@ from accuracy import shape as shapes
 from accuracy.case import canonical_json
 from accuracy.files import JOURNAL, StoreError, appearing, read_file, sweep, write_file
 from accuracy.rows import NAMES
+
+if TYPE_CHECKING:  # tables are tried and read by Arrow alone, while pandas is imported
+    import pandas as pd
 
 MANIFEST: Final = "manifest.json"
 PLAN, OBSERVATIONS, VERDICTS, SUMMARY = "plan.parquet", "observations.parquet", "verdicts.parquet", "verdict.json"
@@ -51,19 +53,19 @@ class Run:
 
     folder: Path
     manifest: dict[str, Any]
-    plan: pd.DataFrame
-    observations: pd.DataFrame
-    verdicts: pd.DataFrame
+    plan: "pd.DataFrame"
+    observations: "pd.DataFrame"
+    verdicts: "pd.DataFrame"
     summary: dict[str, Any]
-    comparison: pd.DataFrame | None = None
+    comparison: "pd.DataFrame | None" = None
 
 
-def plan_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def plan_frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     """The plan as a table, from the rows that `accuracy.plan.rows` makes of it."""
     return _frame(pa.Table.from_pylist(list(rows), schema=schemas.PLAN))
 
 
-def observations_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def observations_frame(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
     """Observations from columns, as `Execution.columns` gives them, with the types that they have when stored."""
     return _frame(pa.table({name: columns[name] for name in NAMES}, schema=schemas.OBSERVATION))
 
@@ -97,12 +99,12 @@ def prepare(folder: Path, *, resume: bool = False) -> None:
 def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
     folder: Path,
     manifest: Mapping[str, Any],
-    plan: pd.DataFrame,
-    observations: pd.DataFrame,
-    verdicts: pd.DataFrame,
+    plan: "pd.DataFrame",
+    observations: "pd.DataFrame",
+    verdicts: "pd.DataFrame",
     summary: Mapping[str, Any],
     *,
-    comparison: pd.DataFrame | None = None,
+    comparison: "pd.DataFrame | None" = None,
 ) -> dict[str, Any]:
     """Stores a run and returns its manifest with the hashes of its files under `files`.
 
@@ -119,7 +121,7 @@ def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
 
 
 def rewrite_verdicts(
-    run: Run, observations: pd.DataFrame, verdicts: pd.DataFrame, summary: Mapping[str, Any], **changed: Any
+    run: Run, observations: "pd.DataFrame", verdicts: "pd.DataFrame", summary: Mapping[str, Any], **changed: Any
 ) -> dict[str, Any]:
     """Stores another judgement of the same measurements; `changed` are entries of the manifest, as `limits_hash`.
 
@@ -235,7 +237,11 @@ def writing_observations(folder: Path) -> Iterator[Callable[[pa.Table], None]]:
 
 
 def write_around_observations(
-    folder: Path, manifest: Mapping[str, Any], plan: pd.DataFrame, verdicts: pd.DataFrame, summary: Mapping[str, Any]
+    folder: Path,
+    manifest: Mapping[str, Any],
+    plan: "pd.DataFrame",
+    verdicts: "pd.DataFrame",
+    summary: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Stores what belongs to observations that `writing_observations` has stored; else as `write`.
 
@@ -298,14 +304,14 @@ def _own_hash(manifest: Mapping[str, Any]) -> str:
     return sha256(canonical_json({name: value for name, value in manifest.items() if name != "hash"}).encode())
 
 
-def _judgement(verdicts: pd.DataFrame, summary: Mapping[str, Any]) -> dict[str, bytes]:
+def _judgement(verdicts: "pd.DataFrame", summary: Mapping[str, Any]) -> dict[str, bytes]:
     return {
         VERDICTS: _parquet(VERDICTS, verdicts, schemas.VERDICT),
         SUMMARY: json.dumps(summary, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n",
     }
 
 
-def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema) -> bytes:
+def _parquet(name: str, frame: "pd.DataFrame", schema: pa.Schema) -> bytes:
     """The frame as a file."""
     if list(frame.columns) != schema.names:
         differ = sorted(set(frame.columns) ^ set(schema.names)) or "in another order"
@@ -320,7 +326,7 @@ def _parquet(name: str, frame: pd.DataFrame, schema: pa.Schema) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def typed(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+def typed(frame: "pd.DataFrame", schema: pa.Schema) -> pa.Table:
     """The columns of `schema`. NaN stays NaN: a number that was not measured is not a missing cell.
 
     Raises:
@@ -376,7 +382,7 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def _frame(table: pa.Table) -> "pd.DataFrame":
     return table.to_pandas()
 
 

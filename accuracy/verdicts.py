@@ -3,7 +3,7 @@
 import datetime
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy.case import BROKEN, CELL, EXPLORED, MEASURED, Dtype, Stage, Status, Verdict
+from accuracy.cell import Cell
 from accuracy.waivers import Waiver
 
 CHANGED = "change"
@@ -30,35 +31,6 @@ CAN_CAUSE = {
 }
 """For each stage the earlier ones whose fault it must show too, by what it compares. Decoding starts from the
 stored bytes and the compute oracle from our own decoding, so a wrong code is no excuse for either."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """The verdict of one (case, device, dtype, stage, quantity).
-
-    `n` counts the rows that ran, `failing` those that failed. The worst of a cell that does not fail is
-    that of its planned rows, so that nights compare whatever a search found. `caused_by` names the earlier
-    stage/quantity that fails in each of the failing cases and must show here too, "" otherwise. `p99` and
-    `largest` are the 0.99 quantile (inverse distribution function) and the maximum of `ratio` over the planned
-    rows that were measured, for the trend over nights; NaN counts as larger than any number.
-    """
-
-    case: str
-    device: str
-    dtype: str
-    stage: str
-    quantity: str
-    verdict: Verdict
-    worst_ratio: float
-    worst_id: str
-    n: int
-    failing: int
-    caused_by: str
-    limit_id: str
-    basis: str
-    reason: str
-    p99: float = math.nan
-    largest: float = math.nan
 
 
 def cells(judged: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> list[Cell]:

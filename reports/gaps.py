@@ -9,7 +9,8 @@ import pandas as pd
 
 from accuracy.case import Status, Verdict
 from reports import coded, links, words
-from reports.frames import GROUP, Cell, Frames, records
+from reports.columns import GROUP
+from reports.frames import Cell, Frames, records
 
 MOST = 50
 

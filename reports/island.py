@@ -12,7 +12,8 @@ import numpy as np
 
 from reports import caselist, features, words
 from reports.coded import Coded
-from reports.frames import GROUP, Cell, Frames
+from reports.columns import GROUP
+from reports.frames import Cell, Frames
 
 LEFT_OUT = (
     "dtype", "even_k", "whole_lanes", "whole_tiles", "whole_rows", "whole_blocks", "whole_dim_lanes",

@@ -7,7 +7,8 @@ from typing import Any
 
 from accuracy.case import Stage, Verdict
 from reports import links, words
-from reports.frames import CELL, Cell, Frames, by_cell, records
+from reports.columns import CELL
+from reports.frames import Cell, Frames, by_cell, records
 
 DISTRIBUTION_STAGES = (Stage.QUANTIZATION.value,)
 """Stages whose error is there by design. Their margin says little, and is shown only when it fails."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from accuracy import quarantine
 from accuracy.arguments import load_limits
+from reports import columns
 
 if TYPE_CHECKING:
     from accuracy.nightly import Result
@@ -40,13 +41,12 @@ def opened(run: Path, limits: Path | None = None) -> "Run | Result":
     """
     with quarantine.tasting() as taste, ThreadPoolExecutor(1) as pool:  # the process starts while this one imports
         from accuracy import store
-        from reports import frames
 
         if store.is_unfinished(run):
             from accuracy import unfinished
 
             return unfinished.result(run, load_limits(limits))
-        reading = pool.submit(store.read, run, first=taste, columns=frames.COLUMNS)
+        reading = pool.submit(store.read, run, first=taste, columns=columns.SHOWN)
         from reports import publish
 
         publish.ready()

@@ -12,8 +12,8 @@ import cli
 from accuracy import baseline, judgement, limits, store, verdicts
 from accuracy.baseline import Against
 from accuracy.case import CELL, Verdict
+from accuracy.cell import Cell
 from accuracy.change import CellChange, Outcome
-from accuracy.verdicts import Cell
 
 BY = limits.load()
 PLACE: dict[str, Any] = dict(zip(CELL, ("embedding8bit", "cpu", "float32", "quantization", "output"), strict=True))

@@ -24,10 +24,10 @@ from faults.workloads import healthy
 
 from accuracy import schemas, shape, store, verdicts
 from accuracy.case import Verdict, canonical_json
+from accuracy.cell import Cell
 from accuracy.files import JOURNAL, StoreError, write_file
 from accuracy.packing import pack, unpack
 from accuracy.rows import NAMES, columns
-from accuracy.verdicts import Cell
 
 FILES = (store.MANIFEST, store.PLAN, store.OBSERVATIONS, store.VERDICTS, store.SUMMARY)
 MANIFEST: dict[str, Any] = {

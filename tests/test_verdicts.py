@@ -14,7 +14,7 @@ from observed import ROW, frame
 
 from accuracy import judge, limits, verdicts
 from accuracy.case import Verdict
-from accuracy.verdicts import Cell
+from accuracy.cell import Cell
 from accuracy.waivers import Waiver
 
 BUILT_IN = limits.load()
