@@ -160,16 +160,7 @@ def report(
             stored = opening.opened(run, limits)
             from reports import publish
 
-            publish.write(
-                run,
-                stored.manifest,
-                stored.observations,
-                stored.verdicts,
-                stored.summary,
-                out,
-                comparison=stored.comparison,
-                nights_in=history,
-            )
+            publish.write_stored(run, stored, out, nights_in=history)
     typer.echo(out or run / publish.PAGE)
 
 
@@ -228,15 +219,7 @@ def sign(
         moment = datetime.datetime.now(datetime.UTC)
         made = signature.sign(stored, name=name, decision=decision, note=note, moment=moment)
         signature.add(run, stored.manifest, made)
-        publish.write(
-            run,
-            stored.manifest,
-            stored.observations,
-            stored.verdicts,
-            stored.summary,
-            comparison=stored.comparison,
-            nights_in=history,
-        )
+        publish.write_stored(run, stored, nights_in=history)
     typer.echo(f"{made.decision}, signed by {made.name} on {made.signed} for run {made.run[:16]}")
 
 

@@ -41,7 +41,7 @@ class Terms:
 class Failure:
     """How one attempt at a task ended without an answer. `kind` is the first word of the row's reason.
 
-    `spoilt` says that the device itself no longer computes: no busy neighbour explains that, so a second attempt
+    `poisoned` says that the device itself no longer computes: no busy neighbour explains that, so a second attempt
     needs a fresh process and not the machine to itself.
     """
 
@@ -49,7 +49,7 @@ class Failure:
     kind: str
     text: str
     seconds: float
-    spoilt: bool = False
+    poisoned: bool = False
 
     def settled(self, *, kind: str = "", note: str = "", final: bool = True) -> "Settled":
         """The record of this failure."""

@@ -11,6 +11,7 @@ from accuracy.devices import Device
 from accuracy.launch import Server, Worker, command_of, resident, start_server, start_worker
 
 AHEAD: Final = "accuracy.ahead"
+"""What the fork server of an accelerator imports in place of the library, which it must not."""
 
 GRACE: Final = 2.0
 """Seconds between a worker's last word, or its killing, and the report that it is gone."""

@@ -40,9 +40,10 @@ DEATHS: Final = 64
 class Lane:
     """A device with its queue of tasks and its workers.
 
-    `suspects` wait for the machine to themselves and `spoilers` for a fresh process. `slots` is the number of workers
-    it may have; `closed` says why nothing more can be done here. `twins` do the same on the same device for another
-    library, and are kept in step. `early` is a fork server as `Crew` has it.
+    `suspects` wait for the machine to themselves, `poisoned` for a fresh process: after them the device said that it
+    no longer computes. `slots` is the number of workers it may have; `closed` says why nothing more can be done here.
+    `twins` do the same on the same device for another library, and are kept in step. `early` is a fork server as
+    `Crew` has it.
     """
 
     device: Device
@@ -51,7 +52,7 @@ class Lane:
     calls: Calls
     selector: selectors.BaseSelector
     suspects: deque[tuple[int, Failure]] = field(default_factory=deque)
-    spoilers: deque[tuple[int, Failure]] = field(default_factory=deque)
+    poisoned: deque[tuple[int, Failure]] = field(default_factory=deque)
     slots: int = 0
     failed_starts: int = 0
     deaths: int = 0
@@ -78,7 +79,7 @@ class Lane:
     @property
     def waiting(self) -> int:
         """How many tasks a worker may take while others work."""
-        return len(self.queue) + len(self.spoilers)
+        return len(self.queue) + len(self.poisoned)
 
     @property
     def busy(self) -> bool:
@@ -105,7 +106,7 @@ class Lane:
         least = max((len(twin.queue) for twin in self.twins), default=0) - LEAD
         for worker in self.workers:
             fresh = worker.usable and not worker.assigned and not worker.answered
-            again = self.suspects if worker.alone else self.spoilers
+            again = self.suspects if worker.alone else self.poisoned
             if fresh and again:
                 index, worker.first = again.popleft()
                 self._give(worker, index)
@@ -131,8 +132,8 @@ class Lane:
         """Lets workers go that have done their share and, unless they are to `keep` ready, that nothing waits for."""
         for worker in list(self.workers):
             done = worker.ready and not worker.assigned and not worker.killed_at and not worker.silent_since
-            fresh = self.spoilers and not worker.answered
-            idle = not (self.queue or worker.alone or fresh) and (not keep or self.spoilers)
+            fresh = self.poisoned and not worker.answered
+            idle = not (self.queue or worker.alone or fresh) and (not keep or self.poisoned)
             if done and (worker.retiring or idle):
                 self.retire(worker)
 
@@ -146,7 +147,7 @@ class Lane:
         while self.queue:
             outcome = Settled(status=Status.NOT_RUN, reason=reason, final=False)
             self.calls.settle(self.queue.popleft(), self.device.name, outcome)
-        for again in (self.spoilers, self.suspects):
+        for again in (self.poisoned, self.suspects):
             while again:
                 index, first = again.popleft()
                 self.calls.settle(index, self.device.name, first.settled(note="not confirmed", final=False))
@@ -173,7 +174,7 @@ class Lane:
 
     def _again(self, first: Failure) -> deque[tuple[int, Failure]]:
         """Where a task waits that failed so."""
-        return self.spoilers if first.spoilt else self.suspects
+        return self.poisoned if first.poisoned else self.suspects
 
     # What workers say
 
@@ -220,7 +221,7 @@ class Lane:
                 kind="crash",
                 text=f"device error: {message['poisoned']}",
                 seconds=seconds,
-                spoilt=True,
+                poisoned=True,
             )
         elif message.get("oom"):
             outcome = Failure(
@@ -253,7 +254,7 @@ class Lane:
                 return
             outcome = outcome.settled()
         elif first is not None and first.kind == "crash":
-            where = "in a fresh process" if first.spoilt else "when run alone"
+            where = "in a fresh process" if first.poisoned else "when run alone"
             outcome = first.settled(kind="crash_once", note=f"not again {where}")
         elif first is not None:
             name = self.calls.task_id(index)

@@ -113,6 +113,6 @@ def compared(
     target = folder / SIDES[1]
     target.mkdir(parents=True, exist_ok=True)
     run = arms.write(target, runs[0], runs[1], found, paired=paired)
-    publish.write(target, run.manifest, run.observations, run.verdicts, run.summary, comparison=run.comparison)
+    publish.write_stored(target, run)
     write_file(folder / COMPARISON, json.dumps(document, indent=1).encode())
     return target / publish.PAGE

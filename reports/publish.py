@@ -14,7 +14,9 @@ from reports import github, junit, markdown, nights, past, render, view
 from reports.past import Past
 
 if TYPE_CHECKING:
+    from accuracy.nightly import Result
     from accuracy.shrunk import Shrunk
+    from accuracy.store import Run
 
 PAGE, JUNIT, MARKDOWN, HISTORY = "report.html", "junit.xml", "summary.md", "history.html"
 
@@ -56,6 +58,22 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
         write_file(folder / JUNIT, junit.render(manifest, verdicts).encode())
         write_file(folder / MARKDOWN, markdown.render(page).encode())
     return page
+
+
+def write_stored(
+    folder: Path, stored: "Run | Result", out: Path | None = None, *, nights_in: Path | None = None
+) -> view.Page:
+    """The same of a run as it was read from its folder."""
+    return write(
+        folder,
+        stored.manifest,
+        stored.observations,
+        stored.verdicts,
+        stored.summary,
+        out,
+        comparison=stored.comparison,
+        nights_in=nights_in,
+    )
 
 
 def ready() -> None:
