@@ -89,7 +89,7 @@ def nightly(
 
         from accuracy import engine as engines
         from accuracy import events as told
-        from accuracy import nightly, plan, progress, store, unfinished
+        from accuracy import nightly, plan, progress, storing, unfinished
         from accuracy.cases import CASES
         from accuracy.journal import Journal
         from commands import folders
@@ -126,7 +126,7 @@ def nightly(
         prepared = nightly.prepare(request, using.probe(request), ahead=ahead)
         for reason in (*(() if device else devices.unusable()), *using.notes()):
             typer.echo(f"accuracy: {reason}", err=True)
-        store.prepare(folder, resume=resume)
+        storing.prepare(folder, resume=resume)
         typer.echo(f"seed {request.seed}, profile {profile}, run folder {folder}", err=True)
         about = unfinished.about(prepared)
         with told.stream(events) as emit, Journal(folder, prepared.key, about=about, resume=resume) as journal:
@@ -170,7 +170,7 @@ def judge(
 ) -> None:
     """Judge a stored run again, with these limits and waivers, and write its verdicts and report anew."""
     with one_line_errors():
-        from accuracy import baseline, judgement, store
+        from accuracy import baseline, judgement, storing
         from reports import publish
 
         stored = opened(run)
@@ -187,7 +187,7 @@ def judge(
         cases = stored.manifest["cases"]
         judged = judgement.judged_run(stored.observations, cases, by, known, today, parts=parts, against=against)
         changed = judgement.judged_by(by, known)
-        manifest = store.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
+        manifest = storing.rewrite_verdicts(stored, judged.observations, judged.verdicts, judged.summary, **changed)
         page = publish.write(
             run,
             manifest,

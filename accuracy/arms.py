@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from accuracy import baseline, change, compare, store, unpaired, verdicts
+from accuracy import baseline, change, compare, store, storing, unpaired, verdicts
 from accuracy.cell import Cell
 from accuracy.change import CellChange, ComparisonError
 from accuracy.devices import probe
@@ -141,7 +141,7 @@ def write(folder: Path, base: store.Run, candidate: store.Run, changes: Sequence
     against = baseline.Against(name=baseline.name(base.manifest), paired=paired, changes=changes)
     cells = [Cell(**row) for row in verdicts.records(candidate.verdicts)]
     cells = baseline.applied(cells, against)
-    store.write(
+    storing.write(
         folder,
         {**candidate.manifest, "baseline": against.name, "comparison": against.facts()},
         candidate.plan,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from accuracy import duplicates, judge, schemas, store
+from accuracy import duplicates, judge, schemas, store, storing
 from accuracy.case import CELL, EXPLORED
 from accuracy.files import StoreError
 from accuracy.limits import Limits
@@ -23,7 +23,7 @@ from accuracy.merge import Source
 from accuracy.quarantine import Taste
 from accuracy.rows import columns
 
-JUDGED: Final = ("broken", "warned", "explained", *store.JUDGED)
+JUDGED: Final = ("broken", "warned", "explained", *storing.JUDGED)
 """What judging says of a row."""
 
 KEPT: Final = ("id", "case", "origin", "device", "dtype", "stage", "quantity", "count", *JUDGED)
@@ -133,7 +133,7 @@ def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
         kept[several] = good
         if found:
             judged = judge.judge_rows(store.observations_frame(columns(found)), by)
-            findings = store.typed(judged, schemas.OBSERVATION)
+            findings = storing.typed(judged, schemas.OBSERVATION)
             rows = _frame([*(each.rows for each in looked), _narrow(judged, findings)])
             number = np.append(number, np.full(len(found), len(looked)))
             kept = np.append(kept, np.ones(len(found), dtype=bool))
@@ -156,7 +156,7 @@ def _whole(source: Source, judged: pd.DataFrame, names: Sequence[str], kept: NDA
     if manifest["hash"] != source.manifest["hash"]:
         raise StoreError(f"{source.folder} has changed since it was looked through; merge again")
     for name in names:
-        if name in {"device", *store.JUDGED}:
+        if name in {"device", *storing.JUDGED}:
             field = schemas.OBSERVATION.field(name)
             values = pa.array(judged[name].tolist(), type=field.type, from_pandas=False)
             table = table.set_column(table.schema.get_field_index(name), field, values)

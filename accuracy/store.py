@@ -1,15 +1,13 @@
-"""Run folders: what a run leaves behind, complete and provably unchanged, or not at all.
+"""Run folders: what a run leaves behind, read complete and provably unchanged, or not at all.
 
-Each file is written under another name, synced and then renamed; the manifest comes last and holds
-the SHA-256 of every other and of itself. So a folder without a manifest is an unfinished run, and one whose hashes
-disagree was damaged or was being rewritten. Parquet alone would not do: without page checksums two
-of three flipped bits read back as other numbers. Nothing here is ever unpickled.
+The manifest holds the SHA-256 of every other file and of itself (`accuracy.storing` writes them), so every byte is
+checked. Parquet alone would not do: without page checksums two of three flipped bits read back as other numbers.
+Nothing here is ever unpickled.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +18,7 @@ import pyarrow.parquet as pq
 from accuracy import schemas, shards
 from accuracy import shape as shapes
 from accuracy.case import canonical_json
-from accuracy.files import JOURNAL, StoreError, appearing, read_file, sweep, write_file
+from accuracy.files import JOURNAL, StoreError, read_file
 from accuracy.rows import NAMES
 
 if TYPE_CHECKING:  # tables are tried and read by Arrow alone, while pandas is imported
@@ -39,9 +37,6 @@ MOST_ROWS: Final = 50_000_000
 
 FEW_COLUMNS: Final = 12
 """As many are read sooner than threads start."""
-
-JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
-"""Columns of observations that judging may change; the rest is as measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,76 +63,6 @@ def plan_frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
 def observations_frame(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
     """Observations from columns, as `Execution.columns` gives them, with the types that they have when stored."""
     return _frame(pa.table({name: columns[name] for name in NAMES}, schema=schemas.OBSERVATION))
-
-
-def prepare(folder: Path, *, resume: bool = False) -> None:
-    """Makes the folder of a run, or checks that it can be used.
-
-    A folder that is resumed loses the half files of a write that was killed.
-
-    Raises:
-        StoreError: if it holds anything and `resume` is false, if it is not a folder, or if `resume` is
-            true and there is nothing to resume.
-    """
-    try:
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        held = sorted(entry.name for entry in folder.iterdir())
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be the folder of a run: {error.strerror}; name another") from error
-    if resume and JOURNAL not in held:
-        what = "a finished run" if MANIFEST in held else "no journal"
-        raise StoreError(
-            f"{folder} holds {what}: there is nothing to resume; leave --resume out or name another folder"
-        )
-    if resume:
-        sweep(folder)
-    elif held:
-        what = "another run" if {MANIFEST, JOURNAL} & set(held) else f"other files ({held[0]})"
-        raise StoreError(f"{folder} holds {what}; an empty or new folder is wanted: name another, or --resume")
-
-
-def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
-    folder: Path,
-    manifest: Mapping[str, Any],
-    plan: "pd.DataFrame",
-    observations: "pd.DataFrame",
-    verdicts: "pd.DataFrame",
-    summary: Mapping[str, Any],
-    *,
-    comparison: "pd.DataFrame | None" = None,
-) -> dict[str, Any]:
-    """Stores a run and returns its manifest with the hashes of its files under `files`.
-
-    Raises:
-        StoreError: if a frame has other columns than its schema, or a file cannot be written.
-    """
-    data = {
-        PLAN: _parquet(PLAN, plan, schemas.PLAN),
-        OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
-        **({} if comparison is None else {COMPARISON: _parquet(COMPARISON, comparison, schemas.COMPARISON)}),
-        **_judgement(verdicts, summary),
-    }
-    return _write_all(folder, manifest, data)
-
-
-def rewrite_verdicts(
-    run: Run, observations: "pd.DataFrame", verdicts: "pd.DataFrame", summary: Mapping[str, Any], **changed: Any
-) -> dict[str, Any]:
-    """Stores another judgement of the same measurements; `changed` are entries of the manifest, as `limits_hash`.
-
-    A crash between two files leaves hashes that disagree, which `read` says.
-
-    Raises:
-        StoreError: if `observations` differs from the stored ones elsewhere than in the columns `JUDGED`.
-    """
-    measured = pa.schema([field for field in schemas.OBSERVATION if field.name not in JUDGED])
-    if not _same(typed(run.observations, measured), typed(observations, measured)):
-        raise StoreError(f"{run.folder}: judging changed what was measured; only {', '.join(JUDGED)} may change")
-    data = {
-        OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
-        **_judgement(verdicts, summary),
-    }
-    return _write_all(run.folder, {**run.manifest, **changed}, data)
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -222,38 +147,6 @@ def read_parts(
     return plan, _table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, columns)
 
 
-@contextmanager
-def writing_observations(folder: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """What to call with the observations of a run, some rows at a time. They are stored once the block ends.
-
-    Raises:
-        StoreError: if they cannot be written.
-    """
-    with (
-        appearing(folder / OBSERVATIONS) as file,
-        pq.ParquetWriter(file, schemas.OBSERVATION, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        yield writer.write_table
-
-
-def write_around_observations(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    plan: "pd.DataFrame",
-    verdicts: "pd.DataFrame",
-    summary: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Stores what belongs to observations that `writing_observations` has stored; else as `write`.
-
-    Raises:
-        StoreError: as `write`.
-    """
-    with (folder / OBSERVATIONS).open("rb") as file:
-        observed = hashlib.file_digest(file, "sha256").hexdigest()
-    data = {PLAN: _parquet(PLAN, plan, schemas.PLAN), **_judgement(verdicts, summary)}
-    return _write_all(folder, {**manifest, "files": {OBSERVATIONS: observed}}, data)
-
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, whole and of this version; its entry `files` holds the hashes of the other files.
 
@@ -266,7 +159,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("schema") != SCHEMA:
         seen = manifest.get("schema")
         raise StoreError(f"{folder} has format {seen!r}, and {SCHEMA} is wanted: use the version that wrote it")
-    if not isinstance(manifest.get("files"), dict) or manifest.get("hash") != _own_hash(manifest):
+    if not isinstance(manifest.get("files"), dict) or manifest.get("hash") != own_hash(manifest):
         raise StoreError(f"{folder / MANIFEST} is damaged: its hash is not that of its text; restore it or run again")
     if wrong := shards.misfit(manifest.get("parts")):
         raise StoreError(f"{folder / MANIFEST}: {wrong}; use the version that wrote it")
@@ -284,59 +177,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _write_all(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, bytes]) -> dict[str, Any]:
-    hashes = {
-        **manifest.get("files", {}),
-        **{name: sha256(content) for name, content in data.items()},
-    }
-    whole = {name: value for name, value in manifest.items() if name != "hash"} | {"schema": SCHEMA, "files": hashes}
-    whole["hash"] = _own_hash(whole)
-    for name, content in data.items():
-        write_file(folder / name, content)
-    text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False)
-    write_file(folder / MANIFEST, text.encode() + b"\n")
-    stored: dict[str, Any] = json.loads(text)  # in the order in which it will be read, so that pages come out the same
-    return stored
-
-
-def _own_hash(manifest: Mapping[str, Any]) -> str:
+def own_hash(manifest: Mapping[str, Any]) -> str:
     """The SHA-256 of all that a manifest says, save this hash."""
     return sha256(canonical_json({name: value for name, value in manifest.items() if name != "hash"}).encode())
-
-
-def _judgement(verdicts: "pd.DataFrame", summary: Mapping[str, Any]) -> dict[str, bytes]:
-    return {
-        VERDICTS: _parquet(VERDICTS, verdicts, schemas.VERDICT),
-        SUMMARY: json.dumps(summary, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n",
-    }
-
-
-def _parquet(name: str, frame: "pd.DataFrame", schema: pa.Schema) -> bytes:
-    """The frame as a file."""
-    if list(frame.columns) != schema.names:
-        differ = sorted(set(frame.columns) ^ set(schema.names)) or "in another order"
-        raise StoreError(f"{name} would have other columns than it must: {differ}")
-    try:
-        table = typed(frame, schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise StoreError(f"{name} would have values of another type than it must: {error}") from error
-    table = table.replace_schema_metadata(None)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue().to_pybytes()
-
-
-def typed(frame: "pd.DataFrame", schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`. NaN stays NaN: a number that was not measured is not a missing cell.
-
-    Raises:
-        ValueError: if a cell has no value.
-    """
-    arrays = [pa.array(frame[field.name].tolist(), type=field.type, from_pandas=False) for field in schema]
-    empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count]
-    if empty:
-        raise ValueError(f"columns {empty} have cells without a value")
-    return pa.table(arrays, schema=schema)
 
 
 def _checked(path: Path, wanted: object) -> bytes:
@@ -384,15 +227,3 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
 
 def _frame(table: pa.Table) -> "pd.DataFrame":
     return table.to_pandas()
-
-
-def _same(one: pa.Table, other: pa.Table) -> bool:
-    """Whether two tables hold the same, NaN being equal to NaN."""
-    return _bytes(one) == _bytes(other)
-
-
-def _bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return sink.getvalue().to_pybytes()

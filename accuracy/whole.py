@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import gather, judgement, merge, quarantine, store
+from accuracy import gather, judgement, merge, quarantine, storing
 from accuracy.files import StoreError
 from accuracy.limits import Limits
 from accuracy.waivers import Waiver
@@ -72,13 +72,13 @@ def write(folder: Path, whole: Whole, request: Request) -> dict[str, Any]:
     Raises:
         StoreError: if the folder holds something or cannot be written, or a run has changed since it was read.
     """
-    store.prepare(folder)
+    storing.prepare(folder)
     manifest = whole.manifest | judgement.judged_by(request.limits, request.waivers)
-    with store.writing_observations(folder) as write:
+    with storing.writing_observations(folder) as write:
         gather.copy(whole.looked, whole.found, write)
     rows = whole.found.rows[whole.found.kept]
     verdicts, summary = judgement.verdict(
         rows, manifest["cases"], request.waivers, request.today, parts=manifest["parts"]
     )
-    store.write_around_observations(folder, manifest, whole.plan, verdicts, summary)
+    storing.write_around_observations(folder, manifest, whole.plan, verdicts, summary)
     return summary

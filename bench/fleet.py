@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from accuracy import judgement, plan, shards, store
+from accuracy import judgement, plan, shards, store, storing
 from accuracy.case import EXPLORED, short_hash
 from accuracy.limits import load
 from accuracy.shards import Shard
@@ -98,8 +98,8 @@ def _store(folder: Path, manifest: dict[str, Any], planned: pd.DataFrame, rows: 
     today = datetime.datetime.fromisoformat(manifest["created"]).date()
     judged = judgement.judged_run(rows, manifest["cases"], BY, (), today, parts=manifest.get("parts"))
     manifest |= judgement.judged_by(BY, ())
-    store.prepare(folder)
-    store.write(folder, manifest, planned, judged.observations, judged.verdicts, judged.summary)
+    storing.prepare(folder)
+    storing.write(folder, manifest, planned, judged.observations, judged.verdicts, judged.summary)
 
 
 def hosts(base: store.Run, target: Path, *, number: int, rows: int) -> None:
@@ -126,11 +126,11 @@ def nights(base: store.Run, target: Path, *, number: int, rows: int) -> None:
         noise = np.random.default_rng(night)
         move = {name: run.verdicts[name] * (1 + 0.1 * noise.random(len(run.verdicts))) for name in ("p99", "largest")}
         folder = target / f"night-{night:04}"
-        store.prepare(folder)
+        storing.prepare(folder)
         (folder / store.OBSERVATIONS).hardlink_to(first / store.OBSERVATIONS)
         created = (began + datetime.timedelta(days=night)).isoformat(timespec="seconds")
         manifest = run.manifest | {"created": created, "seed": run.manifest["seed"] + night}
-        store.write_around_observations(folder, manifest, run.plan, run.verdicts.assign(**move), run.summary)
+        storing.write_around_observations(folder, manifest, run.plan, run.verdicts.assign(**move), run.summary)
 
 
 MAKERS: Final = {"hosts": hosts, "devices": devices, "nights": nights}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 import cli
-from accuracy import judgement, store
+from accuracy import judgement, store, storing
 from accuracy.case import short_hash
 from accuracy.limits import load
 from bench import clock, drawn
@@ -70,8 +70,8 @@ def enlarged(folder: Path, target: Path, cases: int) -> int:
     by = load()
     created = pd.Timestamp(run.manifest["created"]).date()
     judged = judgement.judged_run(observations, run.manifest["cases"], by, (), created)
-    store.prepare(target)
-    store.write(target, run.manifest, plan, judged.observations, judged.verdicts, judged.summary)
+    storing.prepare(target)
+    storing.write(target, run.manifest, plan, judged.observations, judged.verdicts, judged.summary)
     return int(judged.summary["counts"]["cases"])
 
 

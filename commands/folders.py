@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from accuracy import arms, nightly, progress, store, unfinished
+from accuracy import arms, nightly, progress, store, storing, unfinished
 from accuracy.arguments import load_library, opened
 from accuracy.cases import CASES
 from accuracy.change import CellChange
@@ -42,7 +42,7 @@ def side(asked: str) -> Side:
 
 def written(folder: Path, result: nightly.Result, journal: Journal, *, nights_in: Path | None = None) -> Any:
     """Store a run and its page; returns the page. What is complete needs its journal no more."""
-    manifest = store.write(
+    manifest = storing.write(
         folder,
         result.manifest,
         result.plan,
@@ -85,7 +85,7 @@ def measured(sides: Sequence[Side], options: arms.Options, folder: Path | None, 
         arms.same_plan(stored[0].manifest, arms.plan_to_be(prepared[0]))
     folders = [folder / SIDES[number] for number in asked]
     for each in folders:
-        store.prepare(each)
+        storing.prepare(each)
     with ExitStack() as stack:
         journals = [
             stack.enter_context(Journal(each, one.key, about=unfinished.about(one)))

@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from patching import SCALED, in_forward, planted
 
 import cli
-from accuracy import store
+from accuracy import store, storing
 
 ROOT = Path(cli.__file__).resolve().parent
 PLAN = ("--profile", "smoke", "--seed", "7")
@@ -128,8 +128,8 @@ def resumed(root: Path, _: Made) -> Ended:
 
 def form(folder: Path, observations: pd.DataFrame, run: store.Run, **changed: Any) -> Ended:
     """A folder made from rows of a measured run, judged by the command; there are no events to it."""
-    store.prepare(folder)
-    store.write(folder, run.manifest | changed, run.plan, observations, run.verdicts, run.summary)
+    storing.prepare(folder)
+    storing.write(folder, run.manifest | changed, run.plan, observations, run.verdicts, run.summary)
     return accuracy(folder, "judge", folder)
 
 
@@ -156,8 +156,8 @@ def stale_baseline(root: Path, made: Made) -> Ended:
     """A night held against a run of other draws that an older version left: what was to be compared did not run."""
     run = store.read(made("all_pass").folder)
     old = root / "old"
-    store.prepare(old)
-    store.write(old, run.manifest | {"accuracy": "0.0.1"}, run.plan, run.observations, run.verdicts, run.summary)
+    storing.prepare(old)
+    storing.write(old, run.manifest | {"accuracy": "0.0.1"}, run.plan, run.observations, run.verdicts, run.summary)
     asked = ("--cases", "embedding8bit", "--device", "cpu", "--seed", "8", "--baseline", str(old))
     return measured(root / "run", *asked)
 

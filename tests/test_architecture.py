@@ -121,6 +121,7 @@ def test_only_one_module_speaks_to_ray() -> None:
         ("accuracy.verdicts", "accuracy.judgement"),
         ("accuracy.judgement", "accuracy.nightly"),
         ("accuracy.shards", "accuracy.store"),
+        ("accuracy.store", "accuracy.storing"),
         ("accuracy.duplicates", "accuracy.merge"),
         ("accuracy.merge", "accuracy.gather"),
         ("accuracy.gather", "accuracy.whole"),

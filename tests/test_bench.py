@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_nightly import HERE, requested, small
 
-from accuracy import nightly, packing, store
+from accuracy import nightly, packing, store, storing
 from accuracy.case import Task
 from accuracy.selftest.published import kinds
 from bench import clock, drawn, faults, gpu, layers, pages, published, table, work
@@ -98,8 +98,8 @@ def test_the_published_loop_and_ours_have_the_same_shapes() -> None:
 def test_a_run_is_enlarged_by_cases_under_new_ids(tmp_path: Path) -> None:
     """Enough of them, each as it was, in a folder that can be read and reported."""
     result = nightly.run(nightly.prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
-    store.prepare(tmp_path / "run")
-    store.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
+    storing.prepare(tmp_path / "run")
+    storing.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
 
     assert pages.enlarged(tmp_path / "run", tmp_path / "large", 30) == 30
     large = store.read(tmp_path / "large")

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from observed import ROW
 from test_nightly import HERE, requested, small
 
-from accuracy import exploration, limits, nightly, plan, remeasure, store, unfinished
+from accuracy import exploration, limits, nightly, plan, remeasure, store, storing, unfinished
 from accuracy.case import EXPLORED, Case, Task, canonical_json
 from accuracy.cases import CASES
 from accuracy.exploration import Budget, Search
@@ -76,8 +76,8 @@ def test_what_is_explored_is_marked_and_changes_nothing_else(tmp_path: Path) -> 
     )
     assert result.summary["verdict"] == "release"
 
-    store.prepare(tmp_path / "run")
-    store.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
+    storing.prepare(tmp_path / "run")
+    storing.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
     stored = store.read(tmp_path / "run")
     again = remeasure.measure(stored, [explored(result)[0]], limits.load())
     first = stored.observations[stored.observations["id"] == explored(result)[0]]

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import history, limits, store
+from accuracy import history, limits, store, storing
 from accuracy.case import CELL
 from accuracy.files import StoreError
 from reports import past
@@ -47,9 +47,9 @@ def night(root: Path, day: int, table: Mapping[history.Place, tuple[str, float]]
     created = str(np.datetime64("2026-03-01T02:00:00") + np.timedelta64(day - 1, "D")) + "+00:00"
     manifest = {**BASE.manifest, "created": created, "limits_hash": "l" * 16, "bounds": vars(limits.load().bounds)}
     folder = root / f"night-{day:03}"
-    store.prepare(folder)
+    storing.prepare(folder)
     typed = store.observations_frame({str(name): column.tolist() for name, column in BASE.observations.items()})
-    store.write(folder, {**manifest, **changed}, store.plan_frame([]), typed, verdicts, BASE.summary)
+    storing.write(folder, {**manifest, **changed}, store.plan_frame([]), typed, verdicts, BASE.summary)
     return folder
 
 
@@ -292,8 +292,8 @@ def test_a_report_with_a_past_says_since_when_and_one_without_does_not(tmp_path:
     for day in (1, 2, 3):
         verdicts = made.verdicts if day > 1 else made.verdicts.assign(verdict="pass")
         manifest = {**made.manifest, "created": f"2026-11-2{day}T02:00:00+00:00", "bounds": {}}
-        store.prepare(tmp_path / f"n{day}")
-        store.write(tmp_path / f"n{day}", manifest, store.plan_frame([]), typed, verdicts, made.summary)
+        storing.prepare(tmp_path / f"n{day}")
+        storing.write(tmp_path / f"n{day}", manifest, store.plan_frame([]), typed, verdicts, made.summary)
     run = tmp_path / "n3"
     invoke("report", run)
     alone = (run / "report.html").read_text(encoding="utf-8")

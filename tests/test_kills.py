@@ -9,7 +9,7 @@ import pytest
 from test_journal import failing
 from test_nightly import HERE, requested, small
 
-from accuracy import nightly, store
+from accuracy import nightly, store, storing
 from accuracy.files import StoreError
 from bench import kills
 from reports import publish
@@ -44,8 +44,8 @@ def test_what_differs_from_the_unbroken_run_is_told(tmp_path: Path, result: nigh
 
 
 def stored(folder: Path, result: nightly.Result, rows: Any = None) -> dict[str, Any]:
-    store.prepare(folder)
-    return store.write(
+    storing.prepare(folder)
+    return storing.write(
         folder,
         result.manifest,
         result.plan,

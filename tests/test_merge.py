@@ -15,7 +15,7 @@ from observed import frame
 from typer.testing import CliRunner
 
 import cli
-from accuracy import duplicates, judgement, limits, nightly, paired, store, unfinished, whole
+from accuracy import duplicates, judgement, limits, nightly, paired, store, storing, unfinished, whole
 from accuracy.cases import CASES
 from accuracy.devices import Found
 from accuracy.files import StoreError
@@ -51,8 +51,8 @@ def request(shard: str = "", devices: Sequence[str] = ("cpu",)) -> nightly.Reque
 
 
 def stored(folder: Path, result: nightly.Result) -> Path:
-    store.prepare(folder)
-    store.write(folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary)
+    storing.prepare(folder)
+    storing.write(folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary)
     return folder
 
 

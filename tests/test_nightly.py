@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from accuracy import early, judgement, limits, nightly, store
+from accuracy import early, judgement, limits, nightly, store, storing
 from accuracy.case import Case, short_hash
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -258,8 +258,8 @@ def test_the_manifest_says_how_many_were_drawn(alone: Result) -> None:
 
 
 def test_a_run_can_be_stored_and_read_back(alone: Result, tmp_path: Path) -> None:
-    store.prepare(tmp_path / "run")
-    store.write(tmp_path / "run", alone.manifest, alone.plan, alone.observations, alone.verdicts, alone.summary)
+    storing.prepare(tmp_path / "run")
+    storing.write(tmp_path / "run", alone.manifest, alone.plan, alone.observations, alone.verdicts, alone.summary)
     stored = store.read(tmp_path / "run")
 
     pd.testing.assert_frame_equal(stored.observations, alone.observations)

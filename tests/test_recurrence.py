@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from accuracy import limits, recurrence, store
+from accuracy import limits, recurrence, store, storing
 from accuracy.files import StoreError
 
 BASE = data.make(per_case=1, cases={"linear8bitlt-eval": "Linear8bitLt"}, devices=("cpu", "cuda"))
@@ -21,14 +21,14 @@ def night(root: Path, day: int, version: str, *, failing: str = "", without: boo
     rows.loc[bad, ["status", "reason"]] = ["fail", "ratio is 3"]
     rows = rows[rows["id"] != CASE] if without else rows
     folder = root / f"night-{day}"
-    store.prepare(folder)
+    storing.prepare(folder)
     typed = store.observations_frame({str(name): column.tolist() for name, column in rows.items()})
     changed = {
         "created": f"2026-03-0{day}T02:00:00+00:00",
         "versions": BASE.manifest["versions"] | {"bitsandbytes": version},
         "bounds": vars(limits.load().bounds),
     }
-    store.write(folder, {**BASE.manifest, **changed}, store.plan_frame([]), typed, BASE.verdicts, BASE.summary)
+    storing.write(folder, {**BASE.manifest, **changed}, store.plan_frame([]), typed, BASE.verdicts, BASE.summary)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import limits, plan, signature, store, waivers
+from accuracy import limits, plan, signature, store, storing, waivers
 from accuracy.cases import CASES
 from reports import view
 
@@ -38,10 +38,10 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = data.failing(per_case=2)
     by = limits.load()
     tasks = plan.make([CASES["embedding8bit"]], plan.PROFILES["smoke"], 1)
-    store.prepare(folder)
+    storing.prepare(folder)
     manifest = {**made.manifest, "bounds": vars(by.bounds), "limits_hash": by.hash, "waivers": []}
     typed = store.observations_frame({str(name): column.tolist() for name, column in made.observations.items()})
-    store.write(folder, manifest, store.plan_frame(plan.rows(tasks)), typed, made.verdicts, made.summary)
+    storing.write(folder, manifest, store.plan_frame(plan.rows(tasks)), typed, made.verdicts, made.summary)
     return folder
 
 
@@ -131,14 +131,14 @@ def other_rows(run: Path) -> None:
     """Rows replaced by somebody who knows how a folder is written."""
     stored = store.read(run)
     rows = stored.observations.assign(abs_max=stored.observations["abs_max"] / 2)
-    store.write(run, stored.manifest, stored.plan, rows, stored.verdicts, stored.summary)
+    storing.write(run, stored.manifest, stored.plan, rows, stored.verdicts, stored.summary)
     assert invoke("report", run).exit_code == 0
 
 
 def other_machine(run: Path) -> None:
     stored = store.read(run)
     versions = {"versions": {**stored.manifest["versions"], "torch": "9"}}
-    store.write(run, stored.manifest | versions, stored.plan, stored.observations, stored.verdicts, stored.summary)
+    storing.write(run, stored.manifest | versions, stored.plan, stored.observations, stored.verdicts, stored.summary)
     assert invoke("report", run).exit_code == 0
 
 

@@ -22,7 +22,7 @@ import pytest
 from faults.plans import TESTS, plan, task
 from faults.workloads import healthy
 
-from accuracy import schemas, shape, store, verdicts
+from accuracy import schemas, shape, store, storing, verdicts
 from accuracy.case import Verdict, canonical_json
 from accuracy.cell import Cell
 from accuracy.files import JOURNAL, StoreError, write_file
@@ -101,9 +101,9 @@ def observations(count: int = 3) -> pd.DataFrame:
 
 def write(folder: Path, frame: pd.DataFrame | None = None) -> None:
     """A whole run."""
-    store.prepare(folder)
+    storing.prepare(folder)
     frame = observations() if frame is None else frame
-    store.write(folder, MANIFEST, store.plan_frame(plan_rows()), frame, VERDICTS, SUMMARY)
+    storing.write(folder, MANIFEST, store.plan_frame(plan_rows()), frame, VERDICTS, SUMMARY)
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
@@ -364,20 +364,20 @@ def test_nothing_is_ever_unpickled() -> None:
 def test_a_used_folder_is_refused(stored: Path, tmp_path: Path) -> None:
     """Another run, other files or an unfinished run: each is said, and nothing is overwritten."""
     with pytest.raises(StoreError, match="holds another run; an empty or new folder is wanted: name another"):
-        store.prepare(stored)
+        storing.prepare(stored)
     with pytest.raises(StoreError, match="holds a finished run: there is nothing to resume"):
-        store.prepare(stored, resume=True)
+        storing.prepare(stored, resume=True)
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(StoreError, match=r"holds other files \(thesis\.tex\)"):
-        store.prepare(tmp_path)
+        storing.prepare(tmp_path)
     with pytest.raises(StoreError, match="cannot be the folder of a run"):
-        store.prepare(tmp_path / "thesis.tex")
+        storing.prepare(tmp_path / "thesis.tex")
 
 
 def test_an_unfinished_run_can_be_resumed_and_is_not_read(tmp_path: Path) -> None:
     """It has a journal and no manifest; the error says how to go on."""
     (tmp_path / JOURNAL).touch()
-    store.prepare(tmp_path, resume=True)
+    storing.prepare(tmp_path, resume=True)
 
     with pytest.raises(StoreError, match="the run is not finished: go on with --resume"):
         store.read(tmp_path)
@@ -396,14 +396,14 @@ def test_judging_again_changes_the_judgement_alone(stored: Path, tmp_path: Path)
     folder = shutil.copytree(stored, tmp_path / "run")
     run = store.read(folder)
     judged = run.observations.assign(status="fail", reason="too far")
-    store.rewrite_verdicts(run, judged, VERDICTS.assign(verdict="fail"), {**SUMMARY, "exit_code": 1}, limits_hash="b")
+    storing.rewrite_verdicts(run, judged, VERDICTS.assign(verdict="fail"), {**SUMMARY, "exit_code": 1}, limits_hash="b")
 
     again = store.read(folder)
     assert set(again.observations["status"]) == {"fail"}
     assert (again.summary["exit_code"], again.manifest["limits_hash"]) == (1, "b")
     assert again.manifest["created"] == MANIFEST["created"]
     with pytest.raises(StoreError, match="judging changed what was measured"):
-        store.rewrite_verdicts(run, judged.assign(abs_max=0.0), VERDICTS, SUMMARY)
+        storing.rewrite_verdicts(run, judged.assign(abs_max=0.0), VERDICTS, SUMMARY)
 
 
 def test_a_frame_with_other_columns_is_refused(tmp_path: Path) -> None:
@@ -427,7 +427,7 @@ def test_a_run_from_before_a_column_was_added_is_read_without_it(stored: Path, t
     assert old.observations["sample_values"].map(len).tolist() == [0] * table.num_rows
     assert list(old.observations.columns) == list(NAMES)
     assert same(old.observations.drop(columns=added), observations().drop(columns=added))
-    store.rewrite_verdicts(old, old.observations, old.verdicts, old.summary)
+    storing.rewrite_verdicts(old, old.observations, old.verdicts, old.summary)
     assert same(store.read(folder).observations, old.observations)
     replaced(folder, table.drop_columns(["digest", "ratio"]))
     with pytest.raises(
@@ -448,11 +448,12 @@ def replaced(folder: Path, table: pa.Table) -> None:
 def test_a_kill_while_a_run_is_stored_leaves_the_old_one_or_none(stored: Path, tmp_path: Path) -> None:
     """SIGKILL at random moments of a process that stores a run again and again; what it leaves is swept away."""
     code = (
-        "import sys; from pathlib import Path; from accuracy import store; run = store.read(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from accuracy import store, storing\n"
+        "run = store.read(Path(sys.argv[1]))\n"
         "print('ready', flush=True)\n"
         "for number in range(10**6):\n"
         "    summary = {**run.summary, 'exit_code': number}\n"
-        "    store.write(run.folder, run.manifest, run.plan, run.observations, run.verdicts, summary)\n"
+        "    storing.write(run.folder, run.manifest, run.plan, run.observations, run.verdicts, summary)\n"
     )
     dice = random.Random(11)  # noqa: S311  moments, not secrets
     for number in range(6):
@@ -465,13 +466,13 @@ def test_a_kill_while_a_run_is_stored_leaves_the_old_one_or_none(stored: Path, t
             time.sleep(dice.uniform(0.0, 0.2))
             writer.kill()
         (folder / JOURNAL).touch()
-        store.prepare(folder, resume=True)
+        storing.prepare(folder, resume=True)
         assert {entry.name for entry in folder.iterdir()} == {*FILES, JOURNAL}
         try:
             assert same(store.read(folder).observations, observations())
         except StoreError as error:
             assert "was being rewritten" in str(error)  # noqa: PT017  either end is right
-        store.write(folder, MANIFEST, store.plan_frame(plan_rows()), observations(), VERDICTS, SUMMARY)
+        storing.write(folder, MANIFEST, store.plan_frame(plan_rows()), observations(), VERDICTS, SUMMARY)
         assert store.read(folder).summary == SUMMARY
 
 
@@ -502,7 +503,7 @@ def test_the_nth_failure_of_the_disk_leaves_the_old_run_or_none(
         judged = run.observations.assign(status="fail", reason="too far")
         monkeypatch.setattr(os, call, _failing(real, nth, error, for_good=for_good))
         try:
-            store.rewrite_verdicts(run, judged, VERDICTS, SUMMARY)
+            storing.rewrite_verdicts(run, judged, VERDICTS, SUMMARY)
         except StoreError as failure:
             assert "\n" not in str(failure)  # noqa: PT017  a rewrite that passes ends the loop
         else:

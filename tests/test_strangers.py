@@ -14,7 +14,7 @@ from test_nightly import HERE, requested, small
 from typer.testing import CliRunner
 
 import cli
-from accuracy import nightly, remeasure, store
+from accuracy import nightly, remeasure, store, storing
 from accuracy.plan import PlanError
 
 NAMES = [
@@ -40,8 +40,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small real run as a folder."""
     folder = tmp_path_factory.mktemp("strangers") / "night"
     result = nightly.run(nightly.prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
-    store.prepare(folder)
-    store.write(folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary)
+    storing.prepare(folder)
+    storing.write(folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary)
     return folder
 
 
@@ -70,8 +70,8 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_names_in_a_run_name_no_file(night: Path, tmp_path: Path, name: str) -> None:
     """A run whose ids, cases and devices are called so is rendered, and writes its three pages and nothing else."""
     folder = tmp_path / "inner" / "run"
-    store.prepare(folder)
-    store.write(folder, **named(store.read(night), name))
+    storing.prepare(folder)
+    storing.write(folder, **named(store.read(night), name))
     before = everything(tmp_path)
 
     ended = CliRunner().invoke(cli.app, ["report", str(folder)])
@@ -86,8 +86,8 @@ def test_names_in_a_run_name_no_file(night: Path, tmp_path: Path, name: str) -> 
 def test_names_in_a_run_are_not_replayed(night: Path, tmp_path: Path, name: str) -> None:
     """An id, case or device that we do not know is one printable line, and no worker is started for it."""
     folder = tmp_path / "run"
-    store.prepare(folder)
-    store.write(folder, **named(store.read(night), name))
+    storing.prepare(folder)
+    storing.write(folder, **named(store.read(night), name))
 
     ended = CliRunner().invoke(cli.app, ["replay", str(folder), "--", name])
 

@@ -13,7 +13,7 @@ from test_nightly import HERE, requested, small
 from typer.testing import CliRunner
 
 import cli
-from accuracy import limits, nightly, plan, store, unfinished
+from accuracy import limits, nightly, plan, storing, unfinished
 from accuracy.cases import CASES
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
@@ -135,7 +135,7 @@ def test_a_report_does_not_stand_in_the_way_of_resuming(whole: Whole, tmp_path: 
     left_by_a_kill(tmp_path, whole.journal[: len(whole.journal) // 2])
     assert CliRunner().invoke(cli.app, ["report", str(tmp_path)]).exit_code == 0
 
-    store.prepare(tmp_path, resume=True)
+    storing.prepare(tmp_path, resume=True)
     prepared = nightly.prepare(requested([small("embedding8bit")], devices=("cpu", "xpu")), HERE)
     with Journal(tmp_path, prepared.key, about=unfinished.about(prepared), resume=True) as journal:
         resumed = nightly.run(prepared, journal, lambda _: None)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accuracy import baseline, change, judge, limits, store, verdicts
+from accuracy import baseline, change, judge, limits, store, storing, verdicts
 from accuracy.case import CELL, Observation, short_hash
 from accuracy.change import CellChange, Outcome
 from accuracy.histogram import SHIFT, merge
@@ -388,5 +388,5 @@ def stored_nights(root: Path, number: int, *, shift_on: int) -> None:
         manifest = {**made.manifest, "created": created, "versions": versions, "bounds": {}}
         moved = made.verdicts.assign(p99=made.verdicts["p99"] * factor, largest=made.verdicts["largest"] * factor)
         folder = root / f"night-{day:03}"
-        store.prepare(folder)
-        store.write(folder, manifest, store.plan_frame([]), typed, moved, made.summary)
+        storing.prepare(folder)
+        storing.write(folder, manifest, store.plan_frame([]), typed, moved, made.summary)

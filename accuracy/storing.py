@@ -1,0 +1,190 @@
+"""Writes run folders: whole and provably unchanged, or not at all.
+
+Each file is written under another name, synced and then renamed; the manifest comes last and holds
+the SHA-256 of every other and of itself. So a folder without a manifest is an unfinished run, and one whose hashes
+disagree was damaged or was being rewritten (`accuracy.store` reads them).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from accuracy import schemas
+from accuracy.files import JOURNAL, StoreError, appearing, sweep, write_file
+from accuracy.store import COMPARISON, MANIFEST, OBSERVATIONS, PLAN, SCHEMA, SUMMARY, VERDICTS, Run, own_hash, sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JUDGED: Final = ("ratio", "limit", "basis", "status", "reason")
+"""Columns of observations that judging may change; the rest is as measured."""
+
+
+def prepare(folder: Path, *, resume: bool = False) -> None:
+    """Makes the folder of a run, or checks that it can be used.
+
+    A folder that is resumed loses the half files of a write that was killed.
+
+    Raises:
+        StoreError: if it holds anything and `resume` is false, if it is not a folder, or if `resume` is
+            true and there is nothing to resume.
+    """
+    try:
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        held = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be the folder of a run: {error.strerror}; name another") from error
+    if resume and JOURNAL not in held:
+        what = "a finished run" if MANIFEST in held else "no journal"
+        raise StoreError(
+            f"{folder} holds {what}: there is nothing to resume; leave --resume out or name another folder"
+        )
+    if resume:
+        sweep(folder)
+    elif held:
+        what = "another run" if {MANIFEST, JOURNAL} & set(held) else f"other files ({held[0]})"
+        raise StoreError(f"{folder} holds {what}; an empty or new folder is wanted: name another, or --resume")
+
+
+def write(  # noqa: PLR0917  the five parts of a run, in the order of `Run`
+    folder: Path,
+    manifest: Mapping[str, Any],
+    plan: "pd.DataFrame",
+    observations: "pd.DataFrame",
+    verdicts: "pd.DataFrame",
+    summary: Mapping[str, Any],
+    *,
+    comparison: "pd.DataFrame | None" = None,
+) -> dict[str, Any]:
+    """Stores a run and returns its manifest with the hashes of its files under `files`.
+
+    Raises:
+        StoreError: if a frame has other columns than its schema, or a file cannot be written.
+    """
+    data = {
+        PLAN: _parquet(PLAN, plan, schemas.PLAN),
+        OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
+        **({} if comparison is None else {COMPARISON: _parquet(COMPARISON, comparison, schemas.COMPARISON)}),
+        **_judgement(verdicts, summary),
+    }
+    return _write_all(folder, manifest, data)
+
+
+def rewrite_verdicts(
+    run: Run, observations: "pd.DataFrame", verdicts: "pd.DataFrame", summary: Mapping[str, Any], **changed: Any
+) -> dict[str, Any]:
+    """Stores another judgement of the same measurements; `changed` are entries of the manifest, as `limits_hash`.
+
+    A crash between two files leaves hashes that disagree, which `read` says.
+
+    Raises:
+        StoreError: if `observations` differs from the stored ones elsewhere than in the columns `JUDGED`.
+    """
+    measured = pa.schema([field for field in schemas.OBSERVATION if field.name not in JUDGED])
+    if not _same(typed(run.observations, measured), typed(observations, measured)):
+        raise StoreError(f"{run.folder}: judging changed what was measured; only {', '.join(JUDGED)} may change")
+    data = {
+        OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
+        **_judgement(verdicts, summary),
+    }
+    return _write_all(run.folder, {**run.manifest, **changed}, data)
+
+
+@contextmanager
+def writing_observations(folder: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """What to call with the observations of a run, some rows at a time. They are stored once the block ends.
+
+    Raises:
+        StoreError: if they cannot be written.
+    """
+    with (
+        appearing(folder / OBSERVATIONS) as file,
+        pq.ParquetWriter(file, schemas.OBSERVATION, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield writer.write_table
+
+
+def write_around_observations(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    plan: "pd.DataFrame",
+    verdicts: "pd.DataFrame",
+    summary: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Stores what belongs to observations that `writing_observations` has stored; else as `write`.
+
+    Raises:
+        StoreError: as `write`.
+    """
+    with (folder / OBSERVATIONS).open("rb") as file:
+        observed = hashlib.file_digest(file, "sha256").hexdigest()
+    data = {PLAN: _parquet(PLAN, plan, schemas.PLAN), **_judgement(verdicts, summary)}
+    return _write_all(folder, {**manifest, "files": {OBSERVATIONS: observed}}, data)
+
+
+def typed(frame: "pd.DataFrame", schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`. NaN stays NaN: a number that was not measured is not a missing cell.
+
+    Raises:
+        ValueError: if a cell has no value.
+    """
+    arrays = [pa.array(frame[field.name].tolist(), type=field.type, from_pandas=False) for field in schema]
+    empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count]
+    if empty:
+        raise ValueError(f"columns {empty} have cells without a value")
+    return pa.table(arrays, schema=schema)
+
+
+def _write_all(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, bytes]) -> dict[str, Any]:
+    hashes = {
+        **manifest.get("files", {}),
+        **{name: sha256(content) for name, content in data.items()},
+    }
+    whole = {name: value for name, value in manifest.items() if name != "hash"} | {"schema": SCHEMA, "files": hashes}
+    whole["hash"] = own_hash(whole)
+    for name, content in data.items():
+        write_file(folder / name, content)
+    text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False)
+    write_file(folder / MANIFEST, text.encode() + b"\n")
+    stored: dict[str, Any] = json.loads(text)  # in the order in which it will be read, so that pages come out the same
+    return stored
+
+
+def _judgement(verdicts: "pd.DataFrame", summary: Mapping[str, Any]) -> dict[str, bytes]:
+    return {
+        VERDICTS: _parquet(VERDICTS, verdicts, schemas.VERDICT),
+        SUMMARY: json.dumps(summary, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n",
+    }
+
+
+def _parquet(name: str, frame: "pd.DataFrame", schema: pa.Schema) -> bytes:
+    """The frame as a file."""
+    if list(frame.columns) != schema.names:
+        differ = sorted(set(frame.columns) ^ set(schema.names)) or "in another order"
+        raise StoreError(f"{name} would have other columns than it must: {differ}")
+    try:
+        table = typed(frame, schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise StoreError(f"{name} would have values of another type than it must: {error}") from error
+    table = table.replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _same(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables hold the same, NaN being equal to NaN."""
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
