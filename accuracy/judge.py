@@ -1,12 +1,14 @@
 """Observations and limits to statuses, one a row. Pure: the same rows can be judged again with other limits."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accuracy.case import CELL, EXPLORED, MEASURED, Status, Verdict
-from accuracy.limits import Limit, Limits
+from accuracy.limits import Limit, Limits, fits
 
 UNCOVERED = "uncovered"
 """What a row breaks that no limit of verdict `fail` speaks of: nobody said that it may pass."""
@@ -22,50 +24,75 @@ def judge_rows(observations: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     that say so.
     Rows that were not measured keep the status they have.
     """
-    rows = observations.copy()
-    measured = rows["status"].isin(MEASURED)
-    rows["broken"] = ""
-    rows["warned"] = ""
-    rows["explained"] = False
-    grouped = rows.groupby(list(CELL), sort=False, observed=True)
-    cell = grouped.ngroup().to_numpy()
-    cells = rows.loc[~rows.duplicated(list(CELL)), list(CELL)].astype(object).to_numpy().tolist()
+    status = observations["status"]
+    measured = status.isin(MEASURED).to_numpy()
+    planned = (observations["origin"] != EXPLORED).to_numpy()
+    speaks = _coverage(observations)
+    broken, warned = np.zeros((2, len(observations)), dtype=np.int64)  # places in `names`
+    explained = np.zeros(len(observations), dtype=bool)
     free = measured.copy()
-    planned = rows["origin"] != EXPLORED
-    for limit in limits.limits:
-        of_limit = np.array([limit.covers(*each) for each in cells], dtype=bool)
-        covered = of_limit[cell] & (planned | limit.explored)
-        outside = measured & covered & ~rows[limit.metric].between(limit.at_least, limit.at_most)
+    names = np.array(["", *(limit.id for limit in limits.limits), UNCOVERED], dtype=object)
+    for place, limit in enumerate(limits.limits, start=1):
+        covered = speaks(limit) & (planned | limit.explored)
+        outside = measured & covered & ~_within(limit, observations[limit.metric])
         if limit.verdict is Verdict.WARN:
-            rows.loc[outside & (rows["warned"] == ""), "warned"] = limit.id
+            warned[outside & (warned == 0)] = place
             continue
         free &= ~covered
-        excused = outside & (limit.metric == "ratio") & rows["lower_ratio"].between(limit.at_least, limit.at_most)
-        new = outside & ((rows["broken"] == "") | (rows["explained"] & ~excused))
-        rows.loc[new, "broken"] = limit.id
-        rows.loc[new, "explained"] = excused[new]
-    rows.loc[free, "broken"] = UNCOVERED
-    rows.loc[measured & (rows["broken"] != ""), "status"] = Status.FAIL.value
-    rows.loc[measured & (rows["broken"] == ""), "status"] = Status.OK.value
-    rows["reason"] = _reasons(rows, limits)
-    return rows
+        excused = outside & (limit.metric == "ratio") & _within(limit, observations["lower_ratio"])
+        new = outside & ((broken == 0) | (explained & ~excused))
+        broken[new] = place
+        explained[new] = excused[new]
+    broken[free] = len(names) - 1
+    judged = np.where(broken > 0, Status.FAIL.value, Status.OK.value)
+    return observations.assign(
+        status=np.where(measured, judged, status).astype(object),
+        reason=_reasons(observations, limits, measured, broken, explained),
+        broken=names[broken],
+        warned=names[warned],
+        explained=explained,
+    )
 
 
-def _reasons(rows: pd.DataFrame, limits: Limits) -> "pd.Series[str]":
+def _coverage(rows: pd.DataFrame) -> Callable[[Limit], NDArray[np.bool_]]:
+    """Which rows a limit speaks of. Each name is matched once, not with each cell or row that it is in."""
+    factors = {name: pd.factorize(rows[name]) for name in CELL}
+
+    def speaks(limit: Limit) -> NDArray[np.bool_]:
+        covered = np.ones(len(rows), dtype=bool)
+        for name, (codes, there) in factors.items():
+            if (pattern := getattr(limit, name)) != "*":
+                covered &= np.array([fits(str(each), pattern) for each in there], dtype=bool)[codes]
+        return covered
+
+    return speaks
+
+
+def _within(limit: Limit, values: "pd.Series[float]") -> NDArray[np.bool_]:
+    """Which values the limit allows. NaN is never one of them."""
+    numbers = values.to_numpy()
+    return (numbers >= limit.at_least) & (numbers <= limit.at_most)
+
+
+def _reasons(
+    rows: pd.DataFrame,
+    limits: Limits,
+    measured: NDArray[np.bool_],
+    broken: NDArray[np.int64],
+    explained: NDArray[np.bool_],
+) -> NDArray[np.object_]:
     """What the worker saw, if it said something, else the broken limit in words; nothing for a row that passes."""
-    by_id = {limit.id: limit for limit in limits.limits}
-    passing = rows["status"] == Status.OK.value
-    measured = rows["status"].isin(MEASURED)
-    words = rows["observed"].where(~passing, "")
-    words = words.where(measured | (words != ""), rows["reason"])
-    for broken, mine in rows[(rows["broken"] != "") & (words == "")].groupby("broken"):
-        if broken == UNCOVERED:
-            words.loc[mine.index] = "no limit of verdict fail covers this; add one to the limits file"
+    observed, reason = (rows[name].to_numpy(dtype=object) for name in ("observed", "reason"))
+    words = np.where(measured & (broken == 0), "", np.where(measured | (observed != ""), observed, reason))
+    silent = (broken > 0) & (words == "")
+    for place in np.unique(broken[silent]).tolist():
+        mine = silent & (broken == place)
+        if place > len(limits.limits):
+            words[mine] = "no limit of verdict fail covers this; add one to the limits file"
             continue
-        limit = by_id[str(broken)]
-        words.loc[mine.index] = [_said(limit, value) for value in mine[limit.metric].tolist()]
-    explained = rows.index[rows["explained"]]
-    words.loc[explained] += "; explained by " + rows.loc[explained, "lower"]
+        limit = limits.limits[place - 1]
+        words[mine] = [_said(limit, value) for value in rows.loc[mine, limit.metric].tolist()]
+    words[explained] += "; explained by " + rows["lower"].to_numpy(dtype=object)[explained]
     return words
 
 

@@ -119,15 +119,16 @@ class Limit:
     def covers(self, case: str, device: str, dtype: str, stage: str, quantity: str) -> bool:
         """Whether this limit speaks of the cell."""
         return (
-            _fits(stage, self.stage)
-            and _fits(quantity, self.quantity)
-            and _fits(case, self.case)
-            and _fits(device, self.device)
-            and _fits(dtype, self.dtype)
+            fits(stage, self.stage)
+            and fits(quantity, self.quantity)
+            and fits(case, self.case)
+            and fits(device, self.device)
+            and fits(dtype, self.dtype)
         )
 
 
-def _fits(name: str, pattern: str) -> bool:
+def fits(name: str, pattern: str) -> bool:
+    """Whether a limit with this pattern speaks of what has this name."""
     return pattern == "*" or fnmatchcase(name, pattern)
 
 
