@@ -105,7 +105,7 @@ def writing_observations(folder: Path) -> Iterator[Callable[[pa.Table], None]]:
     """
     with (
         appearing(folder / OBSERVATIONS) as file,
-        pq.ParquetWriter(file, schemas.OBSERVATION, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(file, schemas.OBSERVATION, **_packing(schemas.OBSERVATION)) as writer,
     ):
         yield writer.write_table
 
@@ -174,8 +174,30 @@ def _parquet(name: str, frame: "pd.DataFrame", schema: pa.Schema) -> bytes:
         raise StoreError(f"{name} would have values of another type than it must: {error}") from error
     table = table.replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, sink, **_packing(schema))
     return sink.getvalue().to_pybytes()
+
+
+def _packing(schema: pa.Schema) -> dict[str, Any]:
+    """How a table is written. Texts repeat, so they are numbered; numbers hardly do, and a dictionary only costs time.
+
+    Lists of them, most of a run, are split by byte: all the first bytes, then all the second. Those of counts and of
+    neighbours are alike, so that a run takes four fifths of the space and three fifths of the time.
+    """
+    texts, lists = [], []
+    for field in schema:
+        several = pa.types.is_list(field.type)
+        name = f"{field.name}.list.element" if several else field.name
+        if pa.types.is_string(field.type.value_type if several else field.type):
+            texts.append(name)
+        elif several:
+            lists.append(name)
+    return {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": texts,
+        "column_encoding": dict.fromkeys(lists, "BYTE_STREAM_SPLIT"),
+    }
 
 
 def _same(one: pa.Table, other: pa.Table) -> bool:

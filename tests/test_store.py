@@ -136,6 +136,20 @@ def test_a_run_comes_back_as_it_was_stored(stored: Path) -> None:
     assert run.manifest["files"].keys() == set(FILES) - {store.MANIFEST}
 
 
+def test_texts_are_numbered_and_lists_of_numbers_split_by_byte(stored: Path) -> None:
+    """Most of a run are lists of counts, which a dictionary makes larger and slower to write."""
+    group = pq.ParquetFile(stored / store.OBSERVATIONS).metadata.row_group(0)
+    packed = {chunk.path_in_schema: set(chunk.encodings) for chunk in map(group.column, range(group.num_columns))}
+
+    assert {name for name, how in packed.items() if "BYTE_STREAM_SPLIT" in how} == {
+        f"{field.name}.list.element"
+        for field in schemas.OBSERVATION
+        if pa.types.is_list(field.type) and not pa.types.is_string(field.type.value_type)
+    }
+    assert {"id", "config", "strata.list.element"} <= {name for name, how in packed.items() if "RLE_DICTIONARY" in how}
+    assert "RLE_DICTIONARY" not in packed["ratio"]
+
+
 def test_of_the_observations_only_what_is_wanted_is_read(stored: Path) -> None:
     whole = store.read(stored)
     some = store.read(stored, columns=("ratio", "id"))
