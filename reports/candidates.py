@@ -43,19 +43,19 @@ def singles(inputs: Mapping[str, Coded], failing: Mask) -> list[Candidate]:
     return [candidate for name, column in inputs.items() for candidate in _of_input(name, column, failing)]
 
 
-def pairs(singles: Sequence[Candidate], failing: Mask) -> list[Candidate]:
+def pairs(singles: Sequence[Candidate], failing: Mask, *, least: float) -> list[Candidate]:
     """The few best conjunctions of conditions on two different features.
 
-    Counts of all pairs come from two matrix products; only the best by F1, the tightest that covers
-    every failing row and the largest that no passing row meets are built.
+    Only the best by F1, the tightest that covers every failing row and the largest that no passing row meets are
+    built, of conditions that at least so many failing rows meet: both together meet no more.
     """
-    if not singles:
+    halves = [candidate for candidate in singles if candidate.hits >= least]
+    if not halves:
         return []
-    masks = np.stack([candidate.mask for candidate in singles]).astype(np.float32)  # counts below 2**24 stay exact
-    hit = masks[:, failing]
-    sizes, hits = masks @ masks.T, hit @ hit.T
+    masks = np.stack([candidate.mask for candidate in halves])
+    sizes, hits = _shared(masks), _shared(masks[:, failing])
     bad = int(failing.sum())
-    names = np.array([candidate.conditions[0].feature for candidate in singles])
+    names = np.array([candidate.conditions[0].feature for candidate in halves])
     allowed = np.triu(names[:, None] != names[None, :])
     if not allowed.any():
         return []
@@ -64,13 +64,28 @@ def pairs(singles: Sequence[Candidate], failing: Mask) -> list[Candidate]:
     pure = np.where(allowed & (hits == sizes), hits, -1)
     places = {int(np.argmax(f1)), int(np.argmax(covering)), int(np.argmax(pure))}
     built = []
-    for place in sorted(places):
-        first, second = (singles[i] for i in divmod(place, len(singles)))
-        mask = first.mask & second.mask
-        conditions = first.conditions + second.conditions
-        hits_both = int((mask & failing).sum())
-        built.append(Candidate(conditions=conditions, mask=mask, hits=hits_both, size=int(mask.sum())))
+    for first, second in (divmod(place, len(halves)) for place in sorted(places)):
+        built.append(
+            Candidate(
+                conditions=halves[first].conditions + halves[second].conditions,
+                mask=halves[first].mask & halves[second].mask,
+                hits=int(hits[first, second]),
+                size=int(sizes[first, second]),
+            )
+        )
     return built
+
+
+def _shared(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many columns each two rows have in common, from the first row on to the second.
+
+    Bits are counted. A product of matrices would wake threads of its library, and they wait for work at full speed.
+    """
+    rows = [int.from_bytes(row.tobytes()) for row in np.packbits(masks, axis=1)]
+    shared = np.zeros((len(rows), len(rows)), dtype=np.int64)
+    for place, one in enumerate(rows):
+        shared[place, place:] = [(one & other).bit_count() for other in rows[place:]]
+    return shared
 
 
 def _of_input(name: str, column: Coded, failing: Mask) -> Iterator[Candidate]:

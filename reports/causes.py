@@ -7,32 +7,20 @@ for the first stage that it breaks, and a cause is one quantity of one stage of 
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from accuracy.case import Stage, Status, Verdict
-from reports import coded, known, trigger, words
+from reports import coded, known, manner, trigger, words
 from reports.coded import Coded
-from reports.frames import Cell, Frames, records
+from reports.frames import Cell, Frames
 from reports.trigger import Trigger
 
 SAME_CASES = 0.9
 """Share of the failing cases from which a second quantity belongs to the cause of the first."""
-
-SCALE_FAULT = 0.5
-"""Share of the error's energy from which a constant factor describes it: "2 % too large"."""
-
-ENDS = {Status.CRASH.value: "crashes", Status.TIMEOUT.value: "does not end in time"}
-"""What is said of a layer that gave no answer."""
-
-CODES = "codes"
-
-LONGEST_REASON = 110
 
 VARIABLE = re.compile(r"\([^)]*\)|\[[^]]*\]|(b?float|u?int)?[0-9]+")
 """What differs between messages of one kind: shapes, numbers, dtypes."""
@@ -73,27 +61,68 @@ class Cause:
     members: frozenset[tuple[str, str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Failing:
+    """The failing rows of a run, as places in its columns; and of every row, failing or not, `rank` and `pair`.
+
+    `rank` is the place of its stage in the flow, `pair` a number that stands for its id on its device.
+    """
+
+    frames: Frames
+    rows: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    pair: NDArray[np.int64]
+
+    def pairs(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pairs some rows are of."""
+        found = np.zeros(len(self.pair), dtype=bool)
+        found[self.pair[rows]] = True
+        return found
+
+    def first(self) -> NDArray[np.int64]:
+        """The rows in the earliest stage that fails of each pair."""
+        pair, rank = self.pair[self.rows], self.rank[self.rows]
+        earliest = np.full(len(self.pair), len(words.STAGES), dtype=np.int64)
+        np.minimum.at(earliest, pair, rank)
+        first: NDArray[np.int64] = self.rows[rank == earliest[pair]]
+        return first
+
+    def checked(self, stage: str, quantities: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of `rows` are of one of these quantities of a stage."""
+        of_stage, of_quantity = (
+            np.isin(column.codes[self.rows], [column.code(level) for level in levels])
+            for column, levels in ((self.frames.coded["stage"], [stage]), (self.frames.coded["quantity"], quantities))
+        )
+        return of_stage & of_quantity
+
+
 def find(frames: Frames) -> tuple[Cause, ...]:
     """All causes: failures before warnings, then those of the earliest stage, then those with most cases."""
     broken = np.flatnonzero(frames.columns["failing"])
     if not broken.size:
         return ()
-    pair = coded.numbers(frames.coded["id"], frames.coded["device"])
-    failing = frames.observations.iloc[broken].assign(pair=pair[broken])
-    failing["rank"] = failing["stage"].map(words.stage_rank)
-    first = failing["rank"].groupby(failing["pair"]).transform("min")
-    primary = failing[failing["rank"] == first]
-    primary = primary.assign(
-        layer=primary["case"].map(frames.layers),
-        ending=[_ending(row) for row in records(primary[["stage", "status", "reason"]])],
-    )
+    stage = frames.coded["stage"]
+    rank = np.array([words.stage_rank(level) for level in stage.levels], dtype=np.int64)[stage.codes]
+    pair = np.unique(coded.numbers(frames.coded["id"], frames.coded["device"]), return_inverse=True)[1]
+    failing = _Failing(frames=frames, rows=broken, rank=rank, pair=pair)
     causes = [
         cause
-        for _, group in primary.groupby(["layer", "stage", "ending"], sort=True)
-        for quantities in _together(group)
-        for cause in _causes(frames, pair, failing, group[group["quantity"].isin(quantities)], quantities)
+        for (layer, _, _), group in sorted(_groups(failing).items())
+        for quantities in _together(failing, group)
+        for cause in _causes(failing, layer, group, quantities)
     ]
     return tuple(sorted(causes, key=_rank))
+
+
+def _groups(failing: _Failing) -> dict[tuple[str, str, str], NDArray[np.int64]]:
+    """The rows that fail first, by layer, stage and what else sets causes apart."""
+    columns, first = failing.frames.columns, failing.first()
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    told = zip(*(columns[name][first].tolist() for name in ("case", "stage", "status", "reason")), strict=True)
+    for row, (case, stage, status, reason) in zip(first.tolist(), told, strict=True):
+        key = failing.frames.layers[case], stage, _ending(stage, status, reason)
+        groups.setdefault(key, []).append(row)
+    return {key: np.array(rows, dtype=np.int64) for key, rows in groups.items()}
 
 
 def _rank(cause: Cause) -> tuple[int, bool, int, int, str]:
@@ -102,19 +131,19 @@ def _rank(cause: Cause) -> tuple[int, bool, int, int, str]:
     return words.SEVERITY.index(cause.kind), loud, -cause.failing, words.stage_rank(cause.stage), cause.layer
 
 
-def _ending(row: Mapping[str, Any]) -> str:
+def _ending(stage: str, status: str, reason: str) -> str:
     """What sets apart causes that a quantity cannot: the message, with its numbers left out."""
-    if row["stage"] != Stage.CONTRACT.value:
-        return ""
-    return f"{row['status']} {VARIABLE.sub('…', row['reason'])}"
+    return f"{status} {VARIABLE.sub('…', reason)}" if stage == Stage.CONTRACT.value else ""
 
 
-def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
+def _together(failing: _Failing, group: NDArray[np.int64]) -> list[tuple[str, ...]]:
     """Quantities of one stage, put together where nearly the same cases fail; most cases first.
 
     One that fails only where another of the stage does is no cause of its own, and is left out.
     """
-    cases = {str(name): set(rows["pair"].tolist()) for name, rows in group.groupby("quantity", sort=True)}
+    cases: dict[str, set[int]] = {}
+    for name, pair in zip(failing.frames.columns["quantity"][group], failing.pair[group].tolist(), strict=True):
+        cases.setdefault(name, set()).add(pair)
     together: list[list[str]] = []
     for name in sorted(cases, key=lambda name: (-len(cases[name]), name)):
         for family in together:
@@ -130,33 +159,19 @@ def _together(group: pd.DataFrame) -> list[tuple[str, ...]]:
     return [tuple(family) for family in together]
 
 
-def _causes(
-    frames: Frames,
-    pair: NDArray[np.int64],
-    failing: pd.DataFrame,
-    members: pd.DataFrame,
-    quantities: tuple[str, ...],
-) -> list[Cause]:
-    """One cause, or several where a condition sets part of the failing cases apart.
-
-    A pair is a number that stands for one id on one device; `pair` has that of each observation.
-    """
-    layer, stage = str(members["layer"].iloc[0]), str(members["stage"].iloc[0])
-    own = members["pair"].unique()
-    elsewhere = np.setdiff1d(_failing_elsewhere(failing, stage, quantities[0]), own)
+def _causes(failing: _Failing, layer: str, group: NDArray[np.int64], quantities: tuple[str, ...]) -> list[Cause]:
+    """One cause, or several where a condition sets part of the failing cases apart."""
+    frames, pair = failing.frames, failing.pair
+    stage = str(frames.columns["stage"][group[0]])
+    members = np.intersect1d(group, failing.rows[failing.checked(stage, quantities)], assume_unique=True)
+    own = failing.pairs(members)
+    elsewhere = failing.pairs(_elsewhere(failing, stage, quantities[0])) & ~own
     compared = _measured(frames, layer, stage, quantities[0])
-    compared = compared[~np.isin(pair[compared], elsewhere)]
-    hit = np.isin(pair[compared], own)
+    compared = compared[~elsewhere[pair[compared]]]
+    hit = own[pair[compared]]
     parts = trigger.split(_inputs(frames, compared), hit, copies=_copies(frames, compared, hit))
     return [
-        _cause(
-            frames,
-            failing,
-            members[np.isin(members["pair"], pair[compared[mask]])],
-            quantities,
-            found,
-            compared=compared,
-        )
+        _cause(failing, members[failing.pairs(compared[mask])[pair[members]]], quantities, found, compared=compared)
         for found, mask in parts
     ]
 
@@ -179,50 +194,51 @@ def _copies(frames: Frames, compared: NDArray[np.int64], hit: NDArray[np.bool_])
     return len(frames.coded["device"].at(compared).occurring()) if agree else 1
 
 
-def _failing_elsewhere(failing: pd.DataFrame, stage: str, quantity: str) -> NDArray[np.int64]:
-    """Pairs that fail earlier, or here in another way: they say nothing about this cause."""
-    here = (failing["stage"] == stage) & (failing["quantity"] == quantity)
-    return failing.loc[(failing["rank"] < words.stage_rank(stage)) | here, "pair"].unique()
+def _elsewhere(failing: _Failing, stage: str, quantity: str) -> NDArray[np.int64]:
+    """Rows that fail earlier, or here in whatever way: in another way they say nothing about this cause."""
+    earlier = failing.rank[failing.rows] < words.stage_rank(stage)
+    return failing.rows[earlier | failing.checked(stage, (quantity,))]
 
 
 def _cause(
-    frames: Frames,
-    failing: pd.DataFrame,
-    members: pd.DataFrame,
+    failing: _Failing,
+    members: NDArray[np.int64],
     quantities: tuple[str, ...],
     found: Trigger | None,
     *,
     compared: NDArray[np.int64],
 ) -> Cause:
-    stage = str(members["stage"].iloc[0])
-    pairs = frozenset(zip(members["id"].tolist(), members["device"].tolist(), strict=True))
-    badness = members["ratio"].fillna(math.inf)
-    _, worst_id, _ = min(zip(-badness, members["id"], members["device"], strict=True))
-    own = np.isin(failing["pair"], members["pair"].unique())
-    other = failing[own & ~((failing["stage"] == stage) & failing["quantity"].isin(quantities))]
-    also = Counter(zip(other["stage"], other["quantity"], strict=True))
-    devices, dtypes = (tuple(sorted(members[name].unique())) for name in ("device", "dtype"))
-    cells = sorted(set(zip(*(members[name] for name in Cell._fields), strict=True)))
+    frames = failing.frames
+    mine = {name: column[members] for name, column in frames.columns.items()}
+    stage = str(mine["stage"][0])
+    pairs = frozenset(zip(mine["id"].tolist(), mine["device"].tolist(), strict=True))
+    badness = np.where(np.isnan(mine["ratio"]), math.inf, mine["ratio"])
+    _, worst_id, _ = min(zip((-badness).tolist(), mine["id"], mine["device"], strict=True))
+    beside = failing.pairs(members)[failing.pair[failing.rows]] & ~failing.checked(stage, quantities)
+    others = failing.rows[beside]
+    also = Counter(zip(*(frames.columns[name][others].tolist() for name in ("stage", "quantity")), strict=True))
+    devices, dtypes = (tuple(sorted(set(mine[name]))) for name in ("device", "dtype"))
+    cells = sorted(set(zip(*(mine[name] for name in Cell._fields), strict=True)))
     keys = [(*cell, stage, name) for cell in cells for name in quantities]
     return Cause(
         kind=words.worst([frames.judged[key] for key in keys if key in frames.judged]),
-        layer=str(members["layer"].iloc[0]),
+        layer=frames.layers[mine["case"][0]],
         stage=stage,
         quantities=quantities,
-        manner=_manner(members),
+        manner=manner.of(mine),
         failing=len(pairs),
         total=len(compared),
         devices=devices,
         dtypes=dtypes,
         everywhere=all(
-            len(mine) == len(frames.coded[name].at(compared).occurring())
-            for name, mine in (("device", devices), ("dtype", dtypes))
+            len(some) == len(frames.coded[name].at(compared).occurring())
+            for name, some in (("device", devices), ("dtype", dtypes))
         ),
         trigger=found,
         also=tuple((str(later), str(name), number) for (later, name), number in also.items()),
         cells=tuple(Cell(*key) for key in cells),
         worst_id=str(worst_id),
-        known=known.said(members["fits"]),
+        known=known.said(mine["fits"]),
         members=pairs,
     )
 
@@ -235,36 +251,6 @@ def _inputs(frames: Frames, compared: NDArray[np.int64]) -> dict[str, Coded]:
     named = [name for name in FEATURE_ORDER if name in table]
     rest = sorted(set(table) - set(named))
     return {name: table[name] for name in [*named, *rest] if np.count_nonzero(table[name].counts()) > 1}
-
-
-def _manner(members: pd.DataFrame) -> str:
-    """What the failing rows have in common, in words: how they are wrong, or how they ended."""
-    status, stage = str(members["status"].iloc[0]), str(members["stage"].iloc[0])
-    said = members.loc[members["reason"] != "", "reason"]
-    reason = words.clipped(str(said.iloc[0]), LONGEST_REASON) if len(said) else "no reason given"
-    if status != Status.FAIL.value:
-        return f"{ENDS[status]} ({reason})"
-    if stage == Stage.CONTRACT.value:
-        return f"raises {reason}" if members["quantity"].iloc[0] == "completes" else f"is wrong ({reason})"
-    ratios = members["ratio"]
-    if ratios.isna().any():
-        return "is not a number" if ratios.isna().all() else "is not a number in part"
-    if math.isinf(ratios.median()):
-        return f"is not exact{_extent(members)}"
-    factor = members["slope"].median()
-    energy = members["slope"].pow(2) / members["rel_fro"].pow(2)
-    if energy.median() >= SCALE_FAULT:
-        return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
-    return f"exceeds its limit up to {words.number(float(ratios[ratios < math.inf].max()))}-fold"
-
-
-def _extent(members: pd.DataFrame) -> str:
-    """How far off what should be exact is, by the norm; nothing of codes, whose numbers are names of values."""
-    if any(str(name).endswith(CODES) for name in members["quantity"]):
-        return ""
-    off = members["rel_fro"]
-    off = off[(off > 0) & (off < math.inf)]
-    return f" (up to {words.percent(float(off.max()))} off)" if len(off) else ""
 
 
 def checked(cause: Cause) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from reports import words
-from reports.causes import CODES, Cause
+from reports.causes import Cause
 from reports.condition import Condition, together
+from reports.manner import CODES
 
 PLURAL = (CODES, "scales")
 """Ends of the names that take "are"."""

@@ -121,12 +121,12 @@ class _Search:
 
 
 def _search(inputs: Mapping[str, Coded], failing: Mask, copies: int) -> _Search:
-    mixed = failing.any() and not failing.all()
-    singles = candidates.singles(inputs, failing) if mixed else []
+    bad = int(failing.sum())
+    singles = candidates.singles(inputs, failing) if 0 < bad < len(failing) else []
     return _Search(
         singles=singles,
-        pairs=candidates.pairs(singles, failing),
-        bad=int(failing.sum()),
+        pairs=candidates.pairs(singles, failing, least=WORTH_A_PART * bad),
+        bad=bad,
         total=len(failing),
         copies=copies,
     )
