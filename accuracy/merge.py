@@ -165,7 +165,7 @@ def whole_plan(held: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
     if size > MOST_ROWS:
         raise StoreError(f"{held[0][0].folder} says that its plan has {size} cases: too many to read")
     ids = np.full(size, "", dtype=object)
-    planned, explored = [], []
+    planned, places, explored = [], [], []
     for source, rows in held:
         mine = rows[rows["origin"] != EXPLORED]
         place = _places(source.parts)
@@ -173,13 +173,17 @@ def whole_plan(held: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
         if not sound or ((ids[place] != "") & (ids[place] != mine["id"])).any():
             raise StoreError(f"{source.folder} holds another plan than its manifest says; ask for another copy")
         ids[place] = mine["id"]
-        planned.append(mine.assign(place=place))
+        planned.append(mine)
+        places.append(place)
         explored.append(rows[rows["origin"] == EXPLORED])
-    whole = pd.concat(planned).drop_duplicates("place").sort_values("place").drop(columns="place")
+    _, first = np.unique(np.concatenate(places), return_index=True)
+    whole = pd.concat(planned).iloc[first]
     if len(whole) == size and plan.hash_of(whole["id"].tolist()) != wanted:
         raise StoreError("the shards do not make the plan that their manifests name; ask for other copies")
     searched = pd.concat(explored).drop_duplicates("id").sort_values(["case", "id"])
-    return pd.concat([whole, searched[~searched["id"].isin(whole["id"])]], ignore_index=True)
+    known = set(whole["id"].tolist())
+    new = np.array([each not in known for each in searched["id"].tolist()], dtype=bool)
+    return pd.concat([whole, searched[new]], ignore_index=True)
 
 
 def _places(parts: shards.Parts) -> NDArray[np.int64]:

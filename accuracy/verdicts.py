@@ -150,11 +150,12 @@ def _missing_strata(rows: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> 
     And one, NOT SUPPORTED, for each that was refused wherever it was touched, unless a cell says so already: the
     refusals of some strata do not show in a cell in which others ran.
     """
-    kinds = rows[[*CELL, "origin", "status", "reason"]].astype(object)
-    kinds["strata"] = pd.Series([*map(tuple, rows["strata"])], index=kinds.index, dtype=object)
-    kinds["reason"] = kinds["reason"].where(kinds["status"] == Status.NOT_SUPPORTED.value, "")
-    kinds = kinds[(kinds["origin"] != EXPLORED) & (kinds["status"] != Status.NOT_RUN.value)].drop_duplicates()
-    ran = set(kinds.loc[kinds["status"] != Status.NOT_SUPPORTED.value, list(CELL)].itertuples(index=False, name=None))
+    drawn = rows[[*CELL, "origin", "status", "reason"]].assign(strata=_hashable(rows["strata"]))
+    drawn = drawn[(drawn["origin"] != EXPLORED) & (drawn["status"] != Status.NOT_RUN.value)]
+    no = drawn["status"] == Status.NOT_SUPPORTED.value
+    ran = set(drawn.loc[~no, list(CELL)].drop_duplicates().itertuples(index=False, name=None))
+    did = drawn[~no].drop_duplicates(["case", "device", "dtype", "origin", "strata"])
+    kinds = pd.concat([did, drawn[no].drop_duplicates()]).sort_index()
     touched: dict[tuple[str, str, str], set[str]] = {}
     refused: dict[tuple[str, str, str], dict[str, str]] = {}
     for *place, origin, status, reason, drawn in kinds.itertuples(index=False, name=None):
@@ -169,6 +170,13 @@ def _missing_strata(rows: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> 
         for name in strata.get(where[0], ()):
             if name not in seen:
                 yield _missing(where, name, refused.get(where, {}).get(name, ""))
+
+
+def _hashable(strata: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Lists of names as tuples. Those of a merged run are categories, and tuples already."""
+    if isinstance(strata.dtype, pd.CategoricalDtype):
+        return strata
+    return pd.Series([*map(tuple, strata)], index=strata.index, dtype=object)
 
 
 def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:
@@ -211,7 +219,7 @@ def _cells(rows: pd.DataFrame) -> Iterator[Cell]:
     worst = _first(group, np.where(shown, np.where(np.isnan(ratio), -np.inf, -ratio), np.nan), rows["id"])
     measured = ran & planned & status.isin(MEASURED).to_numpy()
     n, failing = (np.bincount(group, weights=mask).astype(int).tolist() for mask in (ran, failed))
-    p99, largest = (_quantiles(group, ratio, measured, q) for q in (0.99, 1.0))
+    p99, largest = _quantiles(group, ratio, measured, (0.99, 1.0))
     told = rows.iloc[worst]
     for number, (place, row) in enumerate(zip(worst.tolist(), told.to_dict("records"), strict=True)):
         verdict = _RULES[rule[number]]
@@ -236,37 +244,46 @@ def _cells(rows: pd.DataFrame) -> Iterator[Cell]:
 def _causes(rows: pd.DataFrame, failed: NDArray[np.bool_]) -> list[str]:
     """For each row that failed the first failing stage/quantity of the same case that it must show too, else ""."""
     causes = [""] * len(rows)
-    few = rows.loc[failed, ["id", "device", "stage", "quantity", "status"]].astype(object)
+    named = [rows.loc[failed, name].astype(object).tolist() for name in ("id", "device", "stage", "quantity", "status")]
     failing: dict[tuple[str, str], dict[str, str]] = {}
-    for _, identity, device, stage, quantity, status in few.itertuples(name=None):
+    for identity, device, stage, quantity, status in zip(*named, strict=True):
         if status == Status.FAIL:
             failing.setdefault((identity, device), {}).setdefault(stage, f"{stage}/{quantity}")
-    for place, identity, device, stage, *_ in few.itertuples(name=None):
+    for place, identity, device, stage, *_ in zip(np.flatnonzero(failed).tolist(), *named, strict=True):
         there = failing.get((identity, device), {})
-        stages = sorted(CAN_CAUSE.get(stage, set()) & set(there), key=lambda name: STAGE_ORDER[name])
-        causes[place] = there[stages[0]] if stages else ""
+        if stages := CAN_CAUSE.get(stage, set()) & there.keys():
+            causes[place] = there[min(stages, key=STAGE_ORDER.__getitem__)]
     return causes
 
 
 def _first(group: NDArray[np.int64], key: NDArray[np.float64], ids: "pd.Series[str]") -> NDArray[np.int64]:
     """The place of the row of each group with the smallest key, NaN last, and of equals that of the smallest id."""
-    codes, names = pd.factorize(ids)
-    rank = np.argsort(np.argsort(np.asarray(names, dtype=object)))
-    order = np.lexsort((rank[codes], key, group))
+    smallest = np.full(group.max() + 1, math.nan)
+    np.fmin.at(smallest, group, key)
+    least = smallest[group]
+    places = np.flatnonzero((key == least) | np.isnan(least))
+    codes, names = pd.factorize(ids.iloc[places])
+    rank = np.argsort(pd.Index(np.asarray(names, dtype=object)).argsort())
+    order = places[np.lexsort((rank[codes], group[places]))]
     _, starts = np.unique(group[order], return_index=True)
     return np.asarray(order[starts])
 
 
 def _quantiles(
-    group: NDArray[np.int64], ratio: NDArray[np.float64], measured: NDArray[np.bool_], q: float
-) -> list[float]:
-    """For each group the inverse distribution function of the measured ratios, NaN the largest; NaN without any."""
-    found = np.full(group.max() + 1, math.nan)
+    group: NDArray[np.int64], ratio: NDArray[np.float64], measured: NDArray[np.bool_], wanted: Sequence[float]
+) -> list[list[float]]:
+    """For each quantile and group the inverse distribution function of the measured ratios.
+
+    NaN is the largest; a group without any has NaN.
+    """
     values, of = ratio[measured], group[measured]
     order = np.lexsort((values, of))
+    values = values[order]
     there, starts, number = np.unique(of[order], return_index=True, return_counts=True)
-    found[there] = values[order][starts + np.ceil(q * number).astype(np.int64) - 1]
-    return [float(value) for value in found]
+    found = np.full((len(wanted), group.max() + 1), math.nan)
+    for row, q in zip(found, wanted, strict=True):
+        row[there] = values[starts + np.ceil(q * number).astype(np.int64) - 1]
+    return [[float(value) for value in row] for row in found]
 
 
 def _waived(cell: Cell, waiver: Waiver, today: datetime.date) -> Cell:
