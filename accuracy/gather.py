@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from accuracy import duplicates, judge, schemas, store, storing
-from accuracy.case import CELL, EXPLORED
+from accuracy.case import EXPLORED
 from accuracy.files import StoreError
 from accuracy.limits import Limits
 from accuracy.merge import Source
@@ -29,9 +29,8 @@ JUDGED: Final = ("broken", "warned", "explained", *storing.JUDGED)
 KEPT: Final = ("id", "case", "origin", "device", "dtype", "stage", "quantity", "count", *JUDGED)
 """What verdicts are made of, besides the strata."""
 
-LISTS: Final = tuple(field.name for field in schemas.OBSERVATION if pa.types.is_list(field.type))
-NARROW: Final = tuple(name for name in schemas.OBSERVATION.names if name not in {*LISTS, "worst", "config"})
-"""Columns that a limit may be about, and those that say what a row is of."""
+WORDS: Final = ("observed", "lower", "lower_ratio")
+"""What judging looks at besides, whatever the limits are about."""
 
 _APART: Final = "\x1f"
 """Stands between the names of strata while they are one text."""
@@ -78,13 +77,33 @@ def look(source: Source, by: Limits, taste: Taste) -> Looked:
     Raises:
         StoreError: if it is damaged, or has no outcome for a case of its plan on a device that it names.
     """
-    planned, table = store.read_parts(source.folder, source.manifest, [*NARROW, "strata"], taste)
+    wanted = {*KEPT, *WORDS, *(limit.metric for limit in by.limits), "strata"}
+    names = [name for name in schemas.OBSERVATION.names if name in wanted]
+    planned, table = store.read_parts(source.folder, source.manifest, names, taste)
     plan = planned.to_pandas()
-    rows = table.drop_columns(["strata"]).to_pandas(categories=["id", "origin", *CELL])
-    rows["device"] = rows["device"].cat.rename_categories(dict(source.names))
+    table = _renamed(_numbered(table), source)
+    rows = table.drop_columns(["strata"]).to_pandas()
     _check_outcomes(source, plan, rows)
-    judged = judge.judge_rows(rows, by)
-    return Looked(source=source, plan=plan, rows=_narrow(judged, table))
+    return Looked(source=source, plan=plan, rows=_kept(table, judge.judge_rows(rows, by)))
+
+
+def _numbered(table: pa.Table) -> pa.Table:
+    """Each column in one piece; texts as numbers of texts, and the names of strata as one text."""
+    names: Any = pc.binary_join(table["strata"], _APART)
+    table = table.set_column(table.schema.get_field_index("strata"), "strata", names)
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table[number].combine_chunks().dictionary_encode()
+            table = table.set_column(number, field.name, texts)
+    return table
+
+
+def _renamed(table: pa.Table, source: Source) -> pa.Table:
+    """The rows under the names that devices have in the whole."""
+    there: Any = table["device"].combine_chunks()
+    names = [source.names.get(name, name) for name in there.dictionary.to_pylist()]
+    devices = pa.DictionaryArray.from_arrays(there.indices, pa.array(names, type=pa.string()))
+    return table.set_column(table.schema.get_field_index("device"), "device", devices)
 
 
 def _check_outcomes(source: Source, plan: pd.DataFrame, rows: pd.DataFrame) -> None:
@@ -101,15 +120,18 @@ def _check_outcomes(source: Source, plan: pd.DataFrame, rows: pd.DataFrame) -> N
         raise StoreError(f"{source.folder} has no outcome for {lacking} of its cases; ask for another copy")
 
 
-def _narrow(judged: pd.DataFrame, stored: pa.Table) -> pa.Table:
-    """The columns `KEPT` and `strata` of judged rows; texts as numbers of texts, each column in one piece."""
-    names: Any = pc.binary_join(stored["strata"], _APART)
-    table = pa.Table.from_pandas(judged[list(KEPT)], preserve_index=False).append_column("strata", names)
-    for number, field in enumerate(table.schema):
-        if not pa.types.is_primitive(field.type):  # texts, or numbers of texts that may be too small for all runs
-            texts = table[number].cast(pa.string()).combine_chunks().dictionary_encode()
-            table = table.set_column(number, field.name, texts)
-    return table
+def _kept(table: pa.Table, judged: pd.DataFrame) -> pa.Table:
+    """The columns `KEPT` and `strata` of rows as `_numbered` gives them, with what judging said of them."""
+    columns: list[Any] = [_array(judged[name]) if name in JUDGED else table[name] for name in KEPT]
+    return pa.table([*columns, table["strata"]], names=[*KEPT, "strata"])
+
+
+def _array(column: "pd.Series[Any]") -> Any:
+    """A column of judged rows for Arrow, texts as numbers of texts. NaN stays NaN, as where rows are stored."""
+    values = column.to_numpy()
+    if values.dtype == object:
+        return pa.array(values, type=pa.string()).dictionary_encode()
+    return pa.array(values, from_pandas=False)
 
 
 def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
@@ -128,38 +150,37 @@ def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
         for run, each in enumerate(looked):
             mine = several[number == run]
             if mine.any():
-                parts.append(_whole(each.source, rows[number == run], duplicates.NEEDED, mine).to_pandas())
+                parts.append(_whole(each, duplicates.NEEDED, mine).to_pandas())
         good, found = duplicates.settle(pd.concat(parts, ignore_index=True), number[several])
         kept[several] = good
         if found:
             judged = judge.judge_rows(store.observations_frame(columns(found)), by)
             findings = storing.typed(judged, schemas.OBSERVATION)
-            rows = _frame([*(each.rows for each in looked), _narrow(judged, findings)])
+            rows = _frame([*(each.rows for each in looked), _kept(_numbered(findings), judged)])
             number = np.append(number, np.full(len(found), len(looked)))
             kept = np.append(kept, np.ones(len(found), dtype=bool))
     return Gathered(rows=rows, run=number, kept=kept, findings=findings)
 
 
 def _frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """Tables one after the other; texts as categories, strata as tuples of names."""
+    """Tables one after the other; texts as categories, those of strata tuples of names."""
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     frame = whole.to_pandas()
     names = [tuple(text.split(_APART)) if text else () for text in frame["strata"].cat.categories]
-    values = np.fromiter((*names, None), dtype=object)[:-1]
-    frame["strata"] = pd.Series(values[frame["strata"].cat.codes], index=frame.index, dtype=object)
+    tuples = pd.Index(names, tupleize_cols=False)
+    frame["strata"] = pd.Categorical.from_codes(frame["strata"].cat.codes, tuples)
     return frame
 
 
-def _whole(source: Source, judged: pd.DataFrame, names: Sequence[str], kept: NDArray[np.bool_]) -> pa.Table:
+def _whole(looked: Looked, names: Sequence[str], kept: NDArray[np.bool_]) -> pa.Table:
     """Columns of a run's rows that are kept, as stored but for their judgement and the names of devices."""
-    manifest, table = store.read_observations(source.folder, names)
-    if manifest["hash"] != source.manifest["hash"]:
-        raise StoreError(f"{source.folder} has changed since it was looked through; merge again")
+    manifest, table = store.read_observations(looked.source.folder, names)
+    if manifest["hash"] != looked.source.manifest["hash"]:
+        raise StoreError(f"{looked.source.folder} has changed since it was looked through; merge again")
     for name in names:
         if name in {"device", *storing.JUDGED}:
             field = schemas.OBSERVATION.field(name)
-            values = pa.array(judged[name].tolist(), type=field.type, from_pandas=False)
-            table = table.set_column(table.schema.get_field_index(name), field, values)
+            table = table.set_column(table.schema.get_field_index(name), field, looked.rows[name].cast(field.type))
     return table if kept.all() else table.filter(pa.array(kept))
 
 
@@ -172,9 +193,7 @@ def copy(looked: Sequence[Looked], found: Gathered, write: Callable[[pa.Table], 
     ends = np.cumsum([0, *(each.rows.num_rows for each in looked)]).tolist()
 
     def whole(run: int) -> pa.Table:
-        mine = slice(ends[run], ends[run + 1])
-        names = schemas.OBSERVATION.names
-        return _whole(looked[run].source, found.rows.iloc[mine], names, found.kept[mine])
+        return _whole(looked[run], schemas.OBSERVATION.names, found.kept[ends[run] : ends[run + 1]])
 
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(whole, run) for run in range(min(1, len(looked)))]
