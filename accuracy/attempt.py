@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from accuracy.case import Status
-from accuracy.rows import Row
+from accuracy.packing import Answer
 
 MEASURE: Final = "accuracy.measure:measure"
 MODULES: Final = ("torch", "bitsandbytes")
@@ -59,13 +59,13 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """What became of one task on one device: rows, or the status and reason of the row that stands for them.
+    """What became of one task on one device: an answer, or the status and reason of the row that stands for it.
 
-    `line` is the worker's own text of the rows. `final` is false where a resumed run should try again.
+    `text` is the worker's own of the answer. `final` is false where a resumed run should try again.
     """
 
-    rows: Sequence[Row] = ()
-    line: bytes = b""
+    answer: Answer | None = None
+    text: bytes = b""
     status: Status = Status.OK
     reason: str = ""
     seconds: float = float("nan")

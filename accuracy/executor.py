@@ -28,6 +28,7 @@ from accuracy.journal import Contents, Journal
 from accuracy.lane import Lane
 from accuracy.launch import Server, available
 from accuracy.mailbox import Mailbox
+from accuracy.packing import rows_of
 from accuracy.plan import Drawing
 from accuracy.record import Execution, Progress, Record
 from accuracy.rows import Row
@@ -292,7 +293,7 @@ def _work(
             for lane in lanes:
                 lane.terms = replace(lane.terms, timeout_s=search.timeout_s)
             selector.register(mailbox, selectors.EVENT_READ, lambda: run.ask(mailbox, lanes, refuse))
-            search.begin(run.rows())
+            search.begin(rows_of(run.answers()))
             settle(lanes, selector, mailbox)
     except KeyboardInterrupt:
         for lane in lanes:

@@ -20,11 +20,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from accuracy.files import JOURNAL, StoreError, read_file
-from accuracy.packing import pack, unpack
-from accuracy.rows import Row, RowError
-from accuracy.wire import WireError, decode
+from accuracy.packing import Answer, unpack
+from accuracy.rows import RowError
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 SYNC_SECONDS: Final = 0.5
 SYNC_LINES: Final = 64
 """The disk is waited for this often: a loss of power costs at most so much, the death of a process nothing."""
@@ -58,15 +57,15 @@ class Contents:
     start: int
     whole: bool = False
 
-    def outcomes(self) -> dict[tuple[str, str], list[Row]]:
-        """Rows by (task id, device); what are no rows of the pair is left out, so that it runs again."""
-        rows: dict[tuple[str, str], list[Row]] = {}
+    def outcomes(self) -> dict[tuple[str, str], Answer]:
+        """Answers by (task id, device); what is none of the pair is left out, so that it runs again."""
+        answers: dict[tuple[str, str], Answer] = {}
         for (task_id, device), text in self.texts.items():
             try:
-                rows[task_id, device] = unpack(decode(text).get("rows"), task_id=task_id, device=device)
-            except (WireError, RowError):
+                answers[task_id, device] = unpack(text, task_id=task_id, device=device)
+            except RowError:
                 continue
-        return rows
+        return answers
 
 
 def read(folder: Path) -> Contents:
@@ -228,8 +227,8 @@ class Journal:
         """Lines that failed their checksum when the journal was opened."""
         return self._contents.damaged
 
-    def outcomes(self) -> dict[tuple[str, str], list[Row]]:
-        """Rows by (task id, device), as an earlier part of this run settled them. They are given once."""
+    def outcomes(self) -> dict[tuple[str, str], Answer]:
+        """Answers by (task id, device), as an earlier part of this run settled them. They are given once."""
         outcomes = self._contents.outcomes()
         self._contents.texts.clear()
         return outcomes
@@ -260,13 +259,12 @@ class Journal:
             self._contents.whole = True
             self._append(b"plan\t" + PLAN_END)
 
-    def settle(self, task_id: str, device: str, rows: Sequence[Row], raw: bytes = b"") -> None:
-        """Keeps the outcome of one pair; `raw` is the worker's own JSON text of it, if it came from one.
+    def settle(self, task_id: str, device: str, text: bytes) -> None:
+        """Keeps the outcome of one pair, packed.
 
         Raises:
             StoreError: if it cannot be written; what was written before is whole.
         """
-        text = raw or json.dumps({"rows": pack(rows)}, separators=(",", ":")).encode()
         self._append(b"\t".join((b"rows", device.encode(), task_id.encode(), text)))
 
     def hello(self, device: str, facts: Mapping[str, Any]) -> None:

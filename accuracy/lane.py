@@ -183,13 +183,13 @@ class Lane:
         try:
             for line in worker.wire.receive():
                 if worker.wire.open or not worker.killed_at:
-                    self._take(worker, decode(line), line)
+                    self._take(worker, *decode(line))
         except (WireError, RowError) as error:
             self._end(worker, "crash", str(error))
         if worker in self.workers and not worker.wire.open and not worker.silent_since:
             self.crew.silence(worker)
 
-    def _take(self, worker: Worker, message: dict[str, Any], line: bytes) -> None:
+    def _take(self, worker: Worker, message: dict[str, Any], brought: bytes) -> None:
         current = self.calls.task_id(worker.assigned[0]) if worker.assigned else None
         match message:
             case _ if worker.killed_at:
@@ -207,11 +207,11 @@ class Lane:
                 worker.begin()
                 worker.log_start = start
             case {"done": str(key)} if key == current and worker.under_way:
-                self._done(worker, key, message, line)
+                self._done(worker, key, message, brought)
             case _:
                 raise WireError(f"an answer that nobody waits for: {str(message)[:60]}")
 
-    def _done(self, worker: Worker, key: str, message: dict[str, Any], line: bytes) -> None:
+    def _done(self, worker: Worker, key: str, message: dict[str, Any], text: bytes) -> None:
         """Takes the answer to the task under way."""
         seconds = float(message.get("seconds", time.monotonic() - worker.since))
         outcome: Settled | Failure
@@ -230,7 +230,7 @@ class Lane:
         elif "error" in message:
             outcome = Settled(status=Status.CRASH, reason=f"exception: {message['error']}", seconds=seconds)
         else:
-            outcome = Settled(rows=unpack(message.get("rows"), task_id=key, device=self.device.name), line=line)
+            outcome = Settled(answer=unpack(text, task_id=key, device=self.device.name), text=text)
         index = worker.assigned.popleft()
         worker.under_way = False
         worker.answered += 1
@@ -268,7 +268,7 @@ class Lane:
         if self.crew.server is not server:
             return
         for line in server.wire.receive():
-            self._take_from_server(server, decode(line))
+            self._take_from_server(server, decode(line)[0])
             if self.crew.server is not server:
                 return
         if not server.wire.open:

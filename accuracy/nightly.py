@@ -23,6 +23,7 @@ from accuracy.journal import Journal
 from accuracy.launch import Server
 from accuracy.library import Library
 from accuracy.record import Execution, Progress, summed
+from accuracy.rows import Row
 from accuracy.selftest import matrix
 
 TIMEOUT_S = 60.0
@@ -243,12 +244,8 @@ def conclude(
 ) -> Result:
     """Judge what an execution gave, and say what was run. `exploration` is what the manifest says of that."""
     request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
-    measured = execution.columns()
-    for device, reason in missing.items():
-        for task in tasks:
-            for name, value in _absent(task, device, reason).items():
-                measured[name].append(value)
-    observations = store.observations_frame(measured)
+    absent = [_absent(task, device, reason) for device, reason in missing.items() for task in tasks]
+    observations = store.observations_frame(execution.columns(), rows.columns(absent))
     cases = {
         case.name: {
             "layer": case.layer,
@@ -318,7 +315,7 @@ def default_folder(root: Path, created: datetime.datetime, profile: str, seed: i
     return root / f"{created:%Y%m%d-%H%M%S}-{profile}-{seed}"
 
 
-def _absent(task: Task, device: str, reason: str) -> Mapping[str, Any]:
+def _absent(task: Task, device: str, reason: str) -> Row:
     return rows.incomplete(task, task.id, device, status=Status.NOT_RUN, reason=reason, seconds=0.0)
 
 

@@ -13,7 +13,8 @@ from accuracy.devices import Device
 from accuracy.journal import Journal
 from accuracy.lane import Lane
 from accuracy.mailbox import Mailbox, Question
-from accuracy.rows import Row, columns, incomplete
+from accuracy.packing import Answer, Column, columns, pack, rows_of, unpack
+from accuracy.rows import Row, incomplete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,14 @@ def summed(show: Callable[[Progress], None], parts: int) -> list[Callable[[Progr
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What a run gave: rows in the order of the plan, then of the devices, whatever the number of workers.
+    """What a run gave: answers in the order of the plan, then of the devices, whatever the number of workers.
 
-    After them come those of the `explored` tasks, by case and id; of these a pair that was not run has none.
+    After them come those to the `explored` tasks, by case and id; of these a pair that was not run has none.
     `environment` holds the facts of each device that said hello, `unusable` the reason of each that was
     given up, `incidents` what happened on the way and changed no row. `complete` is false if a task was not run.
     """
 
-    rows: Sequence[Row]
+    answers: Sequence[Answer]
     explored: Sequence[Task]
     environment: Mapping[str, Mapping[str, Any]]
     unusable: Mapping[str, str]
@@ -69,9 +70,14 @@ class Execution:
     interrupted: bool
     complete: bool
 
-    def columns(self) -> dict[str, list[Any]]:
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all answers, in their order."""
+        return rows_of(self.answers)
+
+    def columns(self) -> dict[str, Column]:
         """The rows by column, for a frame."""
-        return columns(self.rows)
+        return columns(self.answers)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -97,7 +103,7 @@ class Record:
         *,
         tasks: Sequence[Task],
         devices: Sequence[str],
-        earlier: Mapping[tuple[str, str], list[Row]],
+        earlier: Mapping[tuple[str, str], Answer],
         journal: Journal | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         drawing: bool = False,
@@ -111,10 +117,10 @@ class Record:
         self._on_progress = on_progress or (lambda _: None)
         self._started, self._drawing = time.monotonic(), drawing
         pairs = {(task_id, device) for task_id in self._places for device in devices}
-        self._rows = {pair: rows for pair, rows in earlier.items() if pair in pairs}
-        self._resumed = len(self._rows)
+        self._answers = {pair: answer for pair, answer in earlier.items() if pair in pairs}
+        self._resumed = len(self._answers)
         self._planned = sum(task.origin != EXPLORED for task in tasks)
-        self._searched = sum((task.id, device) in self._rows for task in self._explored() for device in devices)
+        self._searched = sum((task.id, device) in self._answers for task in self._explored() for device in devices)
         self._asked: dict[int, _Asked] = {}
         self._complete = True
         self._report()
@@ -125,7 +131,7 @@ class Record:
 
     def left(self, device: str) -> Iterable[int]:
         """The tasks that an earlier part of the run has not settled."""
-        return (index for task_id, index in self._places.items() if (task_id, device) not in self._rows)
+        return (index for task_id, index in self._places.items() if (task_id, device) not in self._answers)
 
     def refuse(self, device: Device, why: Callable[[Task, Device], str]) -> None:
         """Settles what `device` does not support. It is no failure, and never a pass."""
@@ -170,14 +176,16 @@ class Record:
         if outcome.status is Status.NOT_RUN and task.origin == EXPLORED:
             self._answer(index, device, [])
             return
-        rows = outcome.rows or [self._incomplete(index, device, outcome)]
+        text = outcome.text or pack([self._incomplete(index, device, outcome)])
+        answer = outcome.answer or unpack(text, task_id=task.id, device=device)
         self._complete &= outcome.status is not Status.NOT_RUN
         if self.journal is not None and outcome.final:
-            self.journal.settle(task.id, device, rows, outcome.line)
-        self._rows[task.id, device] = list(rows)
+            self.journal.settle(task.id, device, text)
+        self._answers[task.id, device] = answer
         self._searched += task.origin == EXPLORED
         self._report()
-        self._answer(index, device, rows)
+        if index in self._asked:
+            self._answer(index, device, rows_of([answer]))
 
     def suspect(self, index: int, device: str, failure: Failure) -> None:
         """Tells who asked for a task that it failed, though it is not settled yet."""
@@ -205,13 +213,13 @@ class Record:
                 if self.journal is not None:
                     self.journal.plan(plan.rows([task]))
             index = self._places[task.id]
-            open_lanes = [lane for lane in lanes if not lane.closed and (task.id, lane.device.name) not in self._rows]
-            able = [lane for lane in open_lanes if not self._refuse(index, lane.device, refuse)]
+            left = [lane for lane in lanes if (task.id, lane.device.name) not in self._answers]
+            able = [lane for lane in left if not lane.closed and not self._refuse(index, lane.device, refuse)]
             self._asked[index] = _Asked(
                 mailbox=mailbox,
                 question=question,
                 missing={lane.device.name for lane in able},
-                rows=[row for name in self.devices for row in self._rows.get((task.id, name), ())],
+                rows=rows_of(self._given(task)),
             )
             for lane in able:
                 lane.queue.append(index)
@@ -235,7 +243,7 @@ class Record:
     def execution(self, unusable: Mapping[str, str], *, interrupted: bool) -> Execution:
         """The outcomes in order; `unusable` has the reason of each device that was given up."""
         return Execution(
-            rows=self.rows(),
+            answers=self.answers(),
             explored=self._explored(),
             environment=self.environment,
             unusable=unusable,
@@ -244,29 +252,29 @@ class Record:
             complete=self._complete and not interrupted,
         )
 
-    def rows(self) -> list[Row]:
-        """The rows so far, in order."""
+    def answers(self) -> list[Answer]:
+        """The answers so far, in order."""
         planned = (task for task in self.tasks if task.origin != EXPLORED)
-        return [
-            row
-            for task in (*planned, *self._explored())
-            for device in self.devices
-            for row in self._rows.get((task.id, device), ())
-        ]
+        return [answer for task in (*planned, *self._explored()) for answer in self._given(task)]
+
+    def _given(self, task: Task) -> list[Answer]:
+        """The answers to a task so far, in the order of the devices."""
+        pairs = ((task.id, device) for device in self.devices)
+        return [self._answers[pair] for pair in pairs if pair in self._answers]
 
     def _explored(self) -> list[Task]:
         """The explored tasks that have rows, in an order that does not depend on who was first."""
         found = [
             task
             for task in self.tasks
-            if task.origin == EXPLORED and any((task.id, device) in self._rows for device in self.devices)
+            if task.origin == EXPLORED and any((task.id, device) in self._answers for device in self.devices)
         ]
         return sorted(found, key=lambda task: (task.case, task.id))
 
     def _report(self) -> None:
         seconds = time.monotonic() - self._started
         total = self._planned * len(self.devices)
-        done = len(self._rows) - self._searched
+        done = len(self._answers) - self._searched
         self._on_progress(
             Progress(
                 done=done,

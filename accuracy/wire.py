@@ -1,4 +1,6 @@
-"""JSON lines over a private socket, the only words that pass between the supervisor and its processes.
+"""Lines over a private socket, the only words that pass between the supervisor and its processes.
+
+A line is a JSON object, and after a tab what it brings with it: an answer, packed (`accuracy.packing`).
 
 JSON and not pickle: a process whose memory a kernel has overwritten can then say something wrong,
 but cannot make its parent run code. A socket of its own and not stdin or stdout: what C code prints
@@ -21,7 +23,7 @@ class WireError(Exception):
 
 
 class Wire:
-    """One end of a socket pair that carries JSON objects, one a line.
+    """One end of a socket pair that carries JSON objects, one a line, and what they bring with them.
 
     Numbers may be NaN or infinite: they are written as Python's JSON does, for Python to read.
     """
@@ -44,23 +46,34 @@ class Wire:
         Raises:
             OSError: if the other end is gone or, on a non-blocking socket, reads too slowly.
         """
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        data = encode(message)
         if descriptors:
             sent = socket.send_fds(self.socket, [data], list(descriptors))
             data = data[sent:]
-        if data:
-            self.socket.sendall(data)
+        self.write(data)
 
-    def receive(self) -> list[bytes]:
+    def write(self, lines: bytes) -> None:
+        """Sends lines as `encode` gives them.
+
+        Raises:
+            OSError: as `send`.
+        """
+        if lines:
+            self.socket.sendall(lines)
+
+    def receive(self, *, wait: bool = True) -> list[bytes]:
         """The whole lines that have come, none if the socket has nothing now. Sets `open` at the end.
+
+        A blocking socket waits for a line, unless `wait` is false.
 
         Raises:
             WireError: if a line is longer than `LONGEST_LINE`.
         """
         lines: list[bytes] = []
+        wait = wait and self.socket.getblocking()
         while self.open:
             try:
-                data = self._read()
+                data = self._read(0 if wait else socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
             except OSError:
@@ -71,14 +84,14 @@ class Wire:
             lines += [head, *rest[:-1]] if rest else []
             if len(self._left) > LONGEST_LINE:
                 raise WireError(f"an answer longer than {LONGEST_LINE >> 20} MiB")
-            if len(data) < CHUNK and (lines or not self.socket.getblocking()):
+            if len(data) < CHUNK and (lines or not wait):
                 break  # that was all there is for now
         return lines
 
-    def _read(self) -> bytes:
+    def _read(self, flags: int) -> bytes:
         if not self._shares:
-            return self.socket.recv(CHUNK)
-        data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK, 4)
+            return self.socket.recv(CHUNK, flags)
+        data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK, 4, flags)
         self._descriptors += descriptors
         return data
 
@@ -93,16 +106,23 @@ class Wire:
         self.socket.close()
 
 
-def decode(line: bytes) -> dict[str, Any]:
-    """The message in `line`.
+def encode(message: Mapping[str, Any], brought: bytes = b"") -> bytes:
+    """A message as a line, with what it brings, which has no line break."""
+    head = json.dumps(message, separators=(",", ":")).encode()
+    return b"%b\t%b\n" % (head, brought) if brought else head + b"\n"
+
+
+def decode(line: bytes) -> tuple[dict[str, Any], bytes]:
+    """The message in `line`, and what it brings.
 
     Raises:
         WireError: if it is not one JSON object.
     """
+    head, _, brought = line.partition(b"\t")
     try:
-        message = json.loads(line)
+        message = json.loads(head.decode())
     except (ValueError, RecursionError) as error:
         raise WireError(f"an answer that is not JSON: {line[:40]!r}") from error
     if not isinstance(message, dict):
         raise WireError(f"an answer that is not a JSON object: {line[:40]!r}")
-    return message
+    return message, brought

@@ -13,13 +13,14 @@ import resource
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from accuracy.packing import pack
 from accuracy.rows import Row
-from accuracy.wire import Wire, decode
+from accuracy.wire import Wire, decode, encode
 
 PR_SET_PDEATHSIG: Final = 1
 
@@ -112,31 +113,40 @@ def _prepare(setup: Mapping[str, Any]) -> tuple[Measure, Check | None, dict[str,
 
 
 def _serve(wire: Wire, setup: Mapping[str, Any], measure: Measure, check: Check | None) -> None:
-    """Answers tasks until the wire closes."""
+    """Answers tasks until the wire closes.
+
+    An answer and the word that the next task has started go together: the parent then wakes up once a task.
+    """
     device, told = setup["device"], setup["told"]
+    tasks: deque[dict[str, Any]] = deque()
+    answer = b""
     while wire.open:
-        for line in wire.receive():
-            task = decode(line)
-            key = task["id"]
-            wire.send({"started": key, "log": os.fstat(2).st_size})
-            began = time.perf_counter()
-            answer = _attempt(measure, {**task, **told}, told["device"])
-            lost = _lost(check, device)
-            if lost:
-                # The device may have gone wrong at any point of this task: its rows are worth nothing.
-                wire.send({"done": key, "poisoned": answer.get("error", lost)})
-                return
-            wire.send({"done": key, **answer, "seconds": time.perf_counter() - began})
-            if answer.get("oom"):
-                gc.collect()
+        tasks += [decode(line)[0] for line in wire.receive(wait=not (tasks or answer))]
+        if not tasks:
+            wire.write(answer)
+            answer = b""
+            continue
+        task = tasks.popleft()
+        key = task["id"]
+        wire.write(answer + encode({"started": key, "log": os.fstat(2).st_size}))
+        began = time.perf_counter()
+        message, packed = _attempt(measure, {**task, **told}, told["device"])
+        lost = _lost(check, device)
+        if lost:
+            # The device may have gone wrong at any point of this task: its rows are worth nothing.
+            wire.send({"done": key, "poisoned": message.get("error", lost)})
+            return
+        answer = encode({"done": key, **message, "seconds": time.perf_counter() - began}, packed)
+        if message.get("oom"):
+            gc.collect()
 
 
-def _attempt(measure: Measure, task: dict[str, Any], device: str) -> dict[str, Any]:
-    """The rows of one task, or what it raised."""
+def _attempt(measure: Measure, task: dict[str, Any], device: str) -> tuple[dict[str, Any], bytes]:
+    """The rows of one task, packed, or what it raised."""
     try:
-        return {"rows": pack(measure(task, device))}
+        return {}, pack(measure(task, device))
     except BaseException as error:  # noqa: BLE001  a task that raises, even SystemExit, has an answer
-        return {"error": one_line(error), "oom": is_out_of_memory(error)}
+        return {"error": one_line(error), "oom": is_out_of_memory(error)}, b""
 
 
 def _lost(check: Check | None, device: str) -> str:

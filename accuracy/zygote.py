@@ -91,7 +91,7 @@ def _serve(wire: Wire, setup: Mapping[str, Any]) -> None:
         with suppress(BlockingIOError):
             os.read(wake, 4096)
         for line in wire.receive():
-            request = decode(line)
+            request, _ = decode(line)
             if "fork" in request:
                 pid = _fork(wire, {**setup, "memory": request["memory"]}, (wake, waker))
                 children.add(pid)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from accuracy import limits, measure, packing
+from accuracy import limits, measure, packing, wire
 from accuracy.case import Task
 from accuracy.cases import CASES
 from accuracy.comparison import Comparison
@@ -49,7 +49,7 @@ def of(task: Task, device: str) -> Work:
 def whole(work: Work) -> bytes:
     """All that a worker does: draw, run, compare stage by stage, and write the answer that goes over the wire."""
     rows = packing.pack(measure.measure(work.told, work.device))
-    return json.dumps({"done": work.told["id"], "rows": rows, "seconds": 0.0}, separators=(",", ":")).encode()
+    return wire.encode({"done": work.told["id"], "seconds": 0.0}, rows)
 
 
 def referenced(work: Work) -> int:

@@ -1,7 +1,6 @@
 """Layers that the pinned library gets right on the CPU, and a way to measure and judge one as a night does."""
 
 import datetime
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from accuracy.case import (
     Task,
 )
 from accuracy.measure import measure
-from accuracy.packing import pack, unpack
+from accuracy.packing import pack, rows_of, unpack
 from accuracy.rows import NAMES
 
 LIMITS = limits.load()
@@ -66,7 +65,7 @@ def measured(case: str, config: Config, seed: int = SEED, origin: str = "sample"
     task = Task(case=case, config=config, seed=seed, origin=origin)
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
     message = {"id": task.id, "case": case, "config": values, "seed": seed, "origin": origin}
-    return unpack(json.loads(json.dumps(pack(measure(message | TOLD, "cpu")))), task_id=task.id, device="cpu")
+    return rows_of([unpack(pack(measure(message | TOLD, "cpu")), task_id=task.id, device="cpu")])
 
 
 def seen(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> Seen:

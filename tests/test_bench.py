@@ -1,7 +1,6 @@
 """The benchmark says what it measured: medians turn by turn, tables that keep their place, the same work."""
 
 import itertools
-import json
 import math
 import os
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_nightly import HERE, requested, small
 
-from accuracy import nightly, packing, store, storing
+from accuracy import nightly, packing, store, storing, wire
 from accuracy.case import Task
 from accuracy.selftest.published import kinds
 from bench import clock, drawn, faults, gpu, layers, pages, published, table, work
@@ -77,7 +76,8 @@ def test_a_section_is_a_table() -> None:
 def test_the_floor_makes_the_references_of_all_that_the_harness_compares(task: Task) -> None:
     """As many comparisons as the answer has rows, those about the contract aside."""
     each = work.of(task, "cpu")
-    answer = packing.unpack(json.loads(work.whole(each))["rows"], task_id=task.id, device="cpu")
+    _, text = wire.decode(work.whole(each).removesuffix(b"\n"))
+    answer = packing.rows_of([packing.unpack(text, task_id=task.id, device="cpu")])
 
     assert work.referenced(each) == sum(row["stage"] != "contract" for row in answer)
     assert 0 < work.bare(each) <= work.referenced(each)

@@ -31,7 +31,7 @@ DEADLY = {
     "deep_json": "crash crash: an answer that is not JSON: b'[[[",
     "answer_for_another": "crash crash: an answer that nobody waits for",
     "grandchildren": "crash crash: SIGABRT; at workloads.py, line",
-    "no_rows": "crash crash: an answer without rows",
+    "no_rows": "crash crash: an answer of 0 rows",
     "rows_of_another": "crash crash: a row of another task: 0000000000000000 on cpu",
     "text_for_numbers": "crash crash: numbers that are not base64",
     "unknown_field": "crash crash: a row with a field 'verdict'",

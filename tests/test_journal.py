@@ -15,6 +15,7 @@ from faults.workloads import healthy
 
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
+from accuracy.packing import pack, rows_of
 from accuracy.rows import Row
 
 KEY = {"plan": "abc", "seed": 7, "devices": ["cpu"], "versions": {"torch": "2.13.0"}}
@@ -35,13 +36,13 @@ def write(folder: Path, numbers: Iterator[int] | range = NUMBERS) -> None:
     """A journal with these tasks settled."""
     with Journal(folder, KEY) as journal:
         for number in numbers:
-            journal.settle(task(number).id, "cpu", rows(number))
+            journal.settle(task(number).id, "cpu", pack(rows(number)))
 
 
 def outcomes(folder: Path) -> dict[tuple[str, str], list[dict[str, str]]]:
     """What a resumed run would find."""
     with Journal(folder, KEY, resume=True) as journal:
-        return {pair: written(found) for pair, found in journal.outcomes().items()}
+        return {pair: written(rows_of([found])) for pair, found in journal.outcomes().items()}
 
 
 def written(found: list[Row]) -> list[dict[str, str]]:
@@ -71,7 +72,7 @@ def test_a_journal_cut_anywhere_gives_the_outcomes_before_the_cut(tmp_path: Path
         assert list(found.items()) == list(TRUE.items())[:lines]
         with Journal(tmp_path, KEY, resume=True) as journal:
             for number in NUMBERS[lines:]:
-                journal.settle(task(number).id, "cpu", rows(number))
+                journal.settle(task(number).id, "cpu", pack(rows(number)))
         assert outcomes(tmp_path) == TRUE
 
 
@@ -100,7 +101,7 @@ def test_a_line_of_another_run_does_not_pass(tmp_path: Path) -> None:
     there.mkdir()
     write(here, range(3))
     with Journal(there, {**KEY, "seed": 8}) as journal:
-        journal.settle(task(5).id, "cpu", rows(5))
+        journal.settle(task(5).id, "cpu", pack(rows(5)))
     with (here / JOURNAL).open("ab") as file:
         file.write((there / JOURNAL).read_bytes().split(b"\n")[1] + b"\n")
 
@@ -281,7 +282,7 @@ def test_the_nth_failure_of_the_disk_loses_nothing_written(
                 assert journal.damaged == 0
                 for number in NUMBERS:
                     if (task(number).id, "cpu") not in before:
-                        journal.settle(task(number).id, "cpu", rows(number))
+                        journal.settle(task(number).id, "cpu", pack(rows(number)))
             assert outcomes(folder) == TRUE
         else:
             assert nth > 1

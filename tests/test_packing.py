@@ -2,7 +2,9 @@
 
 import json
 import math
+from binascii import b2a_base64
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from faults.workloads import row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accuracy.packing import MOST_ROWS, Packed, pack, unpack
+from accuracy.packing import MOST_ROWS, Ragged, columns, pack, rows_of, unpack
 from accuracy.rows import DEFAULTS, NAMES, Row, RowError
 
 TASK = task(3)
@@ -45,8 +47,8 @@ made = st.lists(
 
 
 def arrived(*rows: Row) -> list[Row]:
-    """Rows after their way through pack, JSON and unpack."""
-    return unpack(json.loads(json.dumps(pack(rows))), task_id=TASK.id, device="cpu")
+    """Rows after their way through pack and unpack."""
+    return rows_of([unpack(pack(rows), task_id=TASK.id, device="cpu")])
 
 
 def plain(value: Any) -> str:
@@ -66,15 +68,33 @@ def test_rows_come_back_as_they_were_sent(changes: list[Row]) -> None:
             assert plain(after[name]) == plain(before.get(name, DEFAULTS[name])), name
 
 
+@given(st.lists(made, max_size=4))
+def test_answers_unpacked_together_are_those_unpacked_alone(several: list[list[Row]]) -> None:
+    """Whatever widths and lengths each has; and columns hold the same."""
+    sent = [[row(MESSAGE, **change) for change in changes] for changes in several]
+    answers = [unpack(pack(rows), task_id=TASK.id, device="cpu") for rows in sent]
+    alone = [each for rows in sent for each in arrived(*rows)]
+
+    together = rows_of(answers)
+    assert [[plain(each[name]) for name in NAMES] for each in together] == [
+        [plain(each[name]) for name in NAMES] for each in alone
+    ]
+    for name, column in columns(answers).items():
+        assert len(column) == len(alone)
+        assert not isinstance(column, Ragged) or plain(np.concatenate([np.empty(0), *column.parts()])) == plain(
+            np.concatenate([np.empty(0), *(each[name] for each in alone)])
+        )
+
+
 def test_what_all_rows_share_is_sent_once() -> None:
     """Their texts; and integers in 32 bits where they fit."""
-    packed = pack([row(MESSAGE, quantity=name, abs_bins=[1, 2**32 - 1]) for name in "ab"])
+    packed = taken_apart(pack([row(MESSAGE, quantity=name, abs_bins=[1, 2**32 - 1]) for name in "ab"]))
 
-    assert packed["texts"]["id"] == [TASK.id]
-    assert packed["texts"]["quantity"] == ["a", "b"]
-    assert "reason" not in packed["texts"]
-    assert packed["integers"][0] == "I"
-    assert pack([row(MESSAGE, count=2**32)])["integers"][0] == "q"
+    assert packed.texts["id"] == [TASK.id]
+    assert packed.texts["quantity"] == ["a", "b"]
+    assert "reason" not in packed.texts
+    assert packed.integers[:1] == b"I"
+    assert taken_apart(pack([row(MESSAGE, count=2**32)])).integers[:1] == b"q"
 
 
 @pytest.mark.parametrize(
@@ -86,99 +106,131 @@ def test_a_worker_cannot_send_what_is_no_field(wrong: Row, said: str) -> None:
         pack([row(MESSAGE, **wrong)])
 
 
-def texts(**changes: Any) -> Callable[[Packed], object]:
+@dataclass
+class Apart:
+    """An answer, taken apart."""
+
+    texts: Any
+    integers: bytes
+    floats: bytes
+
+    def together(self) -> bytes:
+        """It as a line of text."""
+        return b"\t".join((json.dumps(self.texts).encode(), self.integers, self.floats))
+
+
+def taken_apart(text: bytes) -> Apart:
+    """The parts of an answer."""
+    texts, integers, floats = text.split(b"\t")
+    return Apart(texts=json.loads(texts), integers=integers, floats=floats)
+
+
+Change = Callable[[Apart], object]
+
+
+def texts(**changes: Any) -> Change:
     """Changes of the texts of an answer; None takes one away."""
 
-    def change(packed: Packed) -> None:
-        packed["texts"].update(changes)
-        for name in [name for name, values in changes.items() if values is None]:
-            del packed["texts"][name]
+    def change(packed: Apart) -> None:
+        packed.texts = {name: values for name, values in (packed.texts | changes).items() if values is not None}
 
     return change
 
 
-def numbers(**changes: Any) -> Callable[[Packed], object]:
-    """Changes of the numbers of an answer."""
-    return lambda packed: packed.update(changes)
+def parts(**changes: Any) -> Change:
+    """Other parts in place of those of an answer."""
+
+    def change(packed: Apart) -> None:
+        for name, value in changes.items():
+            setattr(packed, name, value)
+
+    return change
 
 
-def lengths(*values: int) -> Callable[[Packed], object]:
+def number(value: int) -> Change:
+    """Another number of rows."""
+    return parts(integers=_text([value]))
+
+
+def lengths(*values: int) -> Change:
     """Another answer of two rows, in which the first lists have these lengths."""
-
-    def change(packed: Packed) -> None:
-        other = pack([row(MESSAGE), row(MESSAGE)])
-        decoded = unpack(other, task_id=TASK.id, device="cpu")
-        assert len(decoded) == 2
-        fields = [0, 0, 0, 0]
-        packed["integers"] = _text([*fields, *values, *[0] * (2 * len(LISTS) - len(values))])
-
-    return change
+    fields = [2, 0, 0, 0, 0]
+    return parts(integers=_text([*fields, *values, *[0] * (2 * len(LISTS) - len(values))]))
 
 
-def _text(integers: list[int]) -> str:
-    from binascii import b2a_base64
-
-    return "q" + b2a_base64(np.array(integers, "<i8").tobytes(), newline=False).decode()
+def _text(integers: list[int]) -> bytes:
+    return b"q" + b2a_base64(np.array(integers, "<i8").tobytes(), newline=False)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda packed: packed.pop("floats"), "an answer without rows"),
-        (lambda packed: packed.pop("texts"), "an answer without rows"),
-        (numbers(number=0), "an answer without rows"),
-        (numbers(number=-1), "an answer without rows"),
-        (numbers(number=True), "an answer without rows"),
-        (numbers(number=2.0), "an answer without rows"),
-        (numbers(number=MOST_ROWS + 1), "an answer without rows"),
-        (numbers(number=3), "3 rows whose quantity is"),
+        (number(0), "an answer of 0 rows"),
+        (number(-1), "an answer of -1 rows"),
+        (number(MOST_ROWS + 1), f"an answer of {MOST_ROWS + 1} rows"),
+        (number(3), "3 rows whose quantity is"),
+        (parts(integers=b"I"), "an answer of 0 rows"),
+        (parts(texts=["id"]), "texts that are not a JSON object"),
+        (parts(texts=math.nan), "texts that are not a JSON object"),
         (texts(verdict=["pass"]), "a row with a field 'verdict'"),
         (texts(ratio=["0.5"]), "a row with a field 'ratio'"),
         (texts(stage=None), "a row without stage"),
         (texts(stage=[]), "2 rows whose stage is"),
         (texts(stage="compute"), "2 rows whose stage is 'compute'"),
         (texts(stage=[0.5]), "a row whose stage is 0.5"),
-        (texts(stage=[None]), "a row whose stage is None"),
+        (texts(observed=[None]), "a row whose observed is None"),
         (texts(strata=["odd"]), "a row whose strata is 'odd'"),
         (texts(strata=[["odd", 1]]), "a row whose strata is"),
         (texts(id=["0" * 16]), "a row of another task: 0000000000000000 on cpu"),
         (texts(id=[TASK.id, "0" * 16]), "a row of another task: 0000000000000000 on cpu"),
         (texts(device=["cuda"]), "a row of another task: .* on cuda"),
         (texts(status=["fine"]), "a row whose status is 'fine'"),
-        (numbers(floats=None), "numbers that are not text: 'None'"),
-        (numbers(floats=""), "numbers that are not text: ''"),
-        (numbers(floats="I"), "numbers that are not text: 'I'"),
-        (numbers(integers="d"), "numbers that are not text: 'd'"),
-        (numbers(floats="d\u00e9"), "numbers that are not base64"),
-        (numbers(floats="dAAAA"), "numbers that are not base64"),
-        (numbers(floats="d"), "2 rows with 0 numbers"),
-        (numbers(integers="q"), "2 rows whose lists have lengths"),
+        (parts(floats=b""), "numbers that are not text: b''"),
+        (parts(floats=b"I"), "numbers that are not text: b'I'"),
+        (parts(floats=b"\xff"), r"numbers that are not text: b'\\xff'"),
+        (parts(integers=b"d"), "numbers that are not text: b'd'"),
+        (parts(floats=b"d\xc3\xa9"), "numbers that are not base64"),
+        (parts(floats=b"dAAAA"), "numbers that are not base64"),
+        (parts(floats=b"d"), "2 rows with 0 numbers"),
+        (number(2), "2 rows whose lists have lengths"),
         (lengths(-1, 1), "2 rows whose lists have lengths"),
         (lengths(1), "rows whose lists have 0 elements, not 1"),
         (lengths(2**62, 2**62, 2**62, 2**62), "rows whose lists have 0 elements"),
     ],
 )
-def test_an_answer_that_is_no_rows_is_refused(change: Callable[[Packed], object], said: str) -> None:
+def test_an_answer_that_is_no_rows_is_refused(change: Change, said: str) -> None:
     """In one line that says what was seen, whatever was tampered with."""
-    packed = pack([row(MESSAGE, quantity="a", sample_values=[1.0, math.nan]), row(MESSAGE, quantity="b")])
+    packed = taken_apart(pack([row(MESSAGE, quantity="a", sample_values=[1.0, math.nan]), row(MESSAGE, quantity="b")]))
     change(packed)
     with pytest.raises(RowError, match=said) as error:
-        unpack(packed, task_id=TASK.id, device="cpu")
+        unpack(packed.together(), task_id=TASK.id, device="cpu")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"{}\tI", b"{}\tI\td\td", b"[" * 100_000 + b"\tIAQAAAA==\td"])
+def test_a_text_of_other_parts_is_refused(text: bytes) -> None:
+    """Too few, too many, and JSON that is nested too deep."""
+    with pytest.raises(RowError):
+        unpack(text, task_id=TASK.id, device="cpu")
 
 
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    )
+    ),
+    st.binary(),
 )
-def test_any_json_is_rows_or_refused(value: object) -> None:
+def test_any_text_is_rows_or_refused(value: object, data: bytes) -> None:
     """Alone and in each place of an answer: no other error."""
-    good = pack([row(MESSAGE)])
-    for wrong in (value, *(good | {name: value} for name in good)):
+    good = taken_apart(pack([row(MESSAGE)]))
+    wrong = [replace(good, texts=value), *(replace(good, texts=good.texts | {name: value}) for name in good.texts)]
+    for text in (
+        data,
+        *(each.together() for each in (*wrong, replace(good, integers=data), replace(good, floats=data))),
+    ):
         try:
-            unpack(wrong, task_id=TASK.id, device="cpu")
+            unpack(text, task_id=TASK.id, device="cpu")
         except RowError as error:
             assert "\n" not in str(error)  # noqa: PT017  either end is right

@@ -26,8 +26,8 @@ from accuracy import schemas, shape, store, storing, verdicts
 from accuracy.case import Verdict, canonical_json
 from accuracy.cell import Cell
 from accuracy.files import JOURNAL, StoreError, write_file
-from accuracy.packing import pack, unpack
-from accuracy.rows import NAMES, columns
+from accuracy.packing import columns, pack, unpack
+from accuracy.rows import NAMES
 
 FILES = (store.MANIFEST, store.PLAN, store.OBSERVATIONS, store.VERDICTS, store.SUMMARY)
 MANIFEST: dict[str, Any] = {
@@ -91,12 +91,12 @@ def plan_rows() -> list[dict[str, str]]:
 
 def observations(count: int = 3) -> pd.DataFrame:
     """Rows of healthy tasks, as an execution gives them."""
-    rows = []
+    answers = []
     for planned in plan(count):
         message = {"id": planned.id, "case": planned.case, "config": vars(planned.config), "seed": planned.seed}
         answer = healthy({**message, "origin": "sample", "device": "cpu"}, "cpu")
-        rows += unpack(json.loads(json.dumps(pack(answer))), task_id=planned.id, device="cpu")
-    return store.observations_frame(columns(rows))
+        answers.append(unpack(pack(answer), task_id=planned.id, device="cpu"))
+    return store.observations_frame(columns(answers))
 
 
 def write(folder: Path, frame: pd.DataFrame | None = None) -> None:

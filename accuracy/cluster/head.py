@@ -24,7 +24,7 @@ from accuracy.packing import unpack
 from accuracy.record import Execution, Progress, Record
 from accuracy.rows import RowError, plain
 from accuracy.schedule import TICK
-from accuracy.wire import WireError, decode
+from accuracy.wire import WireError
 
 LATE: Final = "the time budget was used up"
 
@@ -208,9 +208,8 @@ class Head:
                 self._suspects[pair] = failure
                 self._run.suspect(*pair, failure)
                 return
-            case {"line": bytes(line)}:
-                rows = unpack(decode(line).get("rows"), task_id=task_id, device=pair[1])
-                outcome = Settled(rows=rows, line=line)
+            case {"text": bytes(text)}:
+                outcome = Settled(answer=unpack(text, task_id=task_id, device=pair[1]), text=text)
             case {"status": str(status), "reason": str(reason), "seconds": float(seconds), "final": bool(final)}:
                 outcome = Settled(status=Status(status), reason=reason, seconds=seconds, final=final)
             case _:

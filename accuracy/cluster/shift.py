@@ -17,7 +17,7 @@ from accuracy.schedule import settle
 
 Report = dict[str, Any]
 """One thing that an agent tells the head, plain values and bytes: an outcome of a pair (`id`, `device` and either the
-worker's own `line` or `status`, `reason`, `seconds`, `final`), a first failure (`suspect`), what workers run on
+worker's own `text` or `status`, `reason`, `seconds`, `final`), a first failure (`suspect`), what workers run on
 (`hello`), an `incident`, or a device that was given up (`closed`)."""
 
 
@@ -128,8 +128,8 @@ class Shift:
     def _settle(self, number: int, device: str, outcome: Settled) -> None:
         """Tells of an outcome, in the worker's own words where it has some."""
         report: Report = {"id": self._tasks.pop(number)["id"], "device": device}
-        if outcome.line:
-            report["line"] = outcome.line
+        if outcome.text:
+            report["text"] = outcome.text
         else:
             report |= {
                 "status": outcome.status.value,
