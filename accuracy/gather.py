@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from accuracy import duplicates, judge, schemas, store, storing
+from accuracy import duplicates, judge, schemas, store, storing, tables
 from accuracy.case import EXPLORED
 from accuracy.files import StoreError
 from accuracy.limits import Limits
@@ -154,7 +154,7 @@ def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
         good, found = duplicates.settle(pd.concat(parts, ignore_index=True), number[several])
         kept[several] = good
         if found:
-            judged = judge.judge_rows(store.observations_frame(columns(found)), by)
+            judged = judge.judge_rows(tables.observations(columns(found)), by)
             findings = storing.typed(judged, schemas.OBSERVATION)
             rows = _frame([*(each.rows for each in looked), _kept(_numbered(findings), judged)])
             number = np.append(number, np.full(len(found), len(looked)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from accuracy import __version__, change, executor, judge, judgement, limits, plan, rows, shards, store, waivers
+from accuracy import __version__, change, executor, judge, judgement, limits, plan, rows, shards, store, tables, waivers
 from accuracy import baseline as baselines
 from accuracy.case import EXPLORED, Case, Status, Task
 from accuracy.cases import CASES
@@ -245,7 +245,7 @@ def conclude(
     """Judge what an execution gave, and say what was run. `exploration` is what the manifest says of that."""
     request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
     absent = [_absent(task, device, reason) for device, reason in missing.items() for task in tasks]
-    observations = store.observations_frame(execution.columns(), rows.columns(absent))
+    observations = tables.observations(execution.columns(), rows.columns(absent))
     cases = {
         case.name: {
             "layer": case.layer,
@@ -300,7 +300,7 @@ def conclude(
     }
     return Result(
         manifest=manifest,
-        plan=store.plan_frame(plan.rows([*tasks, *execution.explored])),
+        plan=tables.plan(plan.rows([*tasks, *execution.explored])),
         observations=judged.observations,
         verdicts=judged.verdicts,
         summary=judged.summary,

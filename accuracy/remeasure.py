@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from accuracy import bisect, executor, judge, library, nightly, plan, store
+from accuracy import bisect, executor, judge, library, nightly, plan, store, tables
 from accuracy.bisect import Probe, Seen
 from accuracy.case import BROKEN
 from accuracy.cases import CASES
@@ -54,7 +54,7 @@ def measure(
         )
     except ValueError as error:
         raise plan.PlanError(f"{stored.folder} was run elsewhere: {error}") from error
-    return judge.judge_rows(store.observations_frame(execution.columns()), by)
+    return judge.judge_rows(tables.observations(execution.columns()), by)
 
 
 def first_bad(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,8 +19,6 @@ from accuracy import schemas, shards
 from accuracy import shape as shapes
 from accuracy.case import canonical_json
 from accuracy.files import JOURNAL, StoreError, read_file
-from accuracy.packing import Column, Ragged
-from accuracy.rows import NAMES
 
 if TYPE_CHECKING:  # tables are tried and read by Arrow alone, while pandas is imported
     import pandas as pd
@@ -55,30 +52,6 @@ class Run:
     verdicts: "pd.DataFrame"
     summary: dict[str, Any]
     comparison: "pd.DataFrame | None" = None
-
-
-def plan_frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
-    """The plan as a table, from the rows that `accuracy.plan.rows` makes of it."""
-    return _frame(pa.Table.from_pylist(list(rows), schema=schemas.PLAN))
-
-
-def observations_frame(*parts: Mapping[str, Column]) -> "pd.DataFrame":
-    """Observations from columns, as `Execution.columns` gives them, with the types that they have when stored.
-
-    Rows of several parts come one after the other.
-    """
-    tables = [
-        pa.table({name: _array(columns[name]) for name in NAMES}, schema=schemas.OBSERVATION) for columns in parts
-    ]
-    return _frame(pa.concat_tables(tables))
-
-
-def _array(column: Column) -> Any:
-    """A column as Arrow takes it."""
-    if isinstance(column, Ragged):
-        ends = pa.array(np.append(0, np.cumsum(column.lengths)), pa.int32())
-        return pa.ListArray.from_arrays(ends, pa.array(column.elements))
-    return column
 
 
 def is_unfinished(folder: Path) -> bool:

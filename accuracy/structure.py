@@ -143,7 +143,7 @@ def _cut(factor: Sums, size: int) -> Sums:
 def _can_reach(error: Sums, left: Sums, right: Sums, size: int, least: float) -> Sums:
     """Whether the slope on each block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
 
-    Σe·p is the trace of lᵀ(e·r), and Σp² that of (lᵀl)(rᵀr). In whatever order and by whichever of both formulas
+    Σe·p is the trace of lᵀ·e·r, and Σp² that of (lᵀl)(rᵀr). In whatever order and by whichever of both formulas
     they are summed, two results differ by at most 2γ·‖e‖·m and 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of
     the block, and γ that of as many terms (Higham 2002, sections 3.1 and 3.5, and Cauchy-Schwarz); twice that is
     granted, for what is computed of these bounds. Where something is not finite, anything can be reached.
@@ -152,7 +152,13 @@ def _can_reach(error: Sums, left: Sums, right: Sums, size: int, least: float) ->
         grams = [np.matmul(cut.transpose(0, 2, 1), cut) for cut in (_cut(left, size), _cut(right, size))]
         squares = np.einsum("bij,bij->b", *grams)
         most = np.sqrt(np.multiply(*(np.einsum("bii->bi", gram) for gram in grams))).sum(axis=1)
-        cross = np.abs(_cut(np.einsum("rk,rk->k", error @ right, left)[None], size).sum(axis=(1, 2)))
+        # Either order of the three factors; the one with the smaller product of two.
+        by_inner = (
+            np.einsum("kc,ck->k", left.T @ error, right)
+            if left.shape[0] > right.shape[0]
+            else np.einsum("rk,rk->k", error @ right, left)
+        )
+        cross = np.abs(_cut(by_inner[None], size).sum(axis=(1, 2)))
         apart = gamma(error.size + sum(error.shape) + size, DOUBLE)
         norm = np.sqrt(np.einsum("rc,rc->", error, error))
         within = cross + 4 * apart * norm * most <= least * (1 - apart) * (squares - 8 * apart * most * most)

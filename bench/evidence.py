@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from accuracy import executor, judge, limits, shrink, store
+from accuracy import executor, judge, limits, shrink, tables
 from accuracy.case import BROKEN, Task
 from accuracy.cases import CASES
 from accuracy.scripts import found, program
@@ -89,7 +89,7 @@ def of_fault(fault: Fault, pool: Sequence[Task], *, seconds: float, runs: int, j
         execution = executor.execute(
             planned, ["cpu"], timeout_s=TIMEOUT_S, bounds=by.measuring, jobs=jobs, overlay=overlay
         )
-        rows = judge.judge_rows(store.observations_frame(execution.columns()), by)
+        rows = judge.judge_rows(tables.observations(execution.columns()), by)
         bad = rows[rows["status"].isin(BROKEN)].to_dict("records")
         if not bad:
             return Evidence(

@@ -17,8 +17,8 @@ from bench.table import Section, seconds
 LIMIT_S: Final = 5.0
 """Seconds after which a case of this run is taken for one that hangs."""
 
-CAP: Final = 2 << 30
-"""Bytes that a worker of this run may take."""
+CAP: Final = 1 << 30
+"""Bytes that a worker of this run may take: so few that all of them are taken well within `LIMIT_S`."""
 
 
 def fault(name: str, number: int) -> Task:

@@ -120,7 +120,7 @@ def night(count: int) -> list[Task]:
 
 @cache
 def _shuffled() -> list[Task]:
-    tasks = plan.make(list(CASES.values()), plan.PROFILES["smoke"], SEED)
+    tasks = plan.make(list(CASES.values()), plan.PROFILES["nightly"], SEED)
     return random.Random(SEED).sample(tasks, len(tasks))  # noqa: S311  no secret
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 import pandas as pd
 
-from accuracy import executor, judge, limits, plan, store, unpaired
+from accuracy import executor, judge, limits, plan, tables, unpaired
 from accuracy.case import Task
 from accuracy.cases import CASES
 from accuracy.change import BAD, CellChange, Outcome
@@ -102,7 +102,7 @@ def measured(planned: Sequence[Task], *, jobs: int, overlay: Sequence[Path] = ()
     execution = executor.execute(
         planned, [DEVICE], timeout_s=TIMEOUT_S, bounds=by.measuring, jobs=jobs, overlay=overlay
     )
-    return judge.judge_rows(store.observations_frame(execution.columns()), by)[list(COLUMNS)]
+    return judge.judge_rows(tables.observations(execution.columns()), by)[list(COLUMNS)]
 
 
 def planted_in(run: pd.DataFrame, shifted: pd.DataFrame, where: Planted) -> pd.DataFrame:

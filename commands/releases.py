@@ -31,7 +31,7 @@ def compare(
     """Compare two runs of one plan, or run it on two libraries side by side. Exits 1 if something got worse."""
     with one_line_errors():
         from accuracy import arms
-        from commands import folders
+        from commands import sides as both
         from reports import changes
 
         now = datetime.datetime.now(datetime.UTC)
@@ -44,12 +44,12 @@ def compare(
             limits=load_limits(limits),
             created=now,
         )
-        sides = [folders.side(asked) for asked in (base, candidate)]
+        sides = [both.side(asked) for asked in (base, candidate)]
         folder = out or (None if all(side.run for side in sides) else Path("runs") / f"{now:%Y%m%d-%H%M%S}-compare")
-        runs = folders.measured(sides, options, folder, unpaired=unpaired)
+        runs = both.measured(sides, options, folder, unpaired=unpaired)
         found = arms.compared(runs[0], runs[1], options.limits.change, pairs=not unpaired)
         document = arms.document(runs[0].manifest, runs[1].manifest, found)
-        page = folder and folders.compared(folder, runs, found, document, paired=not unpaired)
+        page = folder and both.compared(folder, runs, found, document, paired=not unpaired)
     for line in changes.lines(found):
         typer.echo(line)
     if page:

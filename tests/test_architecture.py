@@ -162,6 +162,13 @@ def test_a_process_that_imports_the_parents_side_has_no_torch(statement: str) ->
     assert ended.returncode == 0
 
 
+def test_a_nightly_run_does_not_wait_for_the_statistics_of_comparisons() -> None:
+    """SciPy's take half a second to import."""
+    code = "import sys, accuracy.baseline, accuracy.engine, commands.folders; sys.exit('scipy' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["nightly", "--help"], ["cases"], ["report", "nowhere"]])
 def test_commands_that_measure_nothing_start_without_torch(arguments: list[str]) -> None:
     """Their time to start is the interpreter's and pandas', not torch's."""

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from conditional import FAULTS
 
-from accuracy import executor, judgement, limits, nightly, plan, store
+from accuracy import executor, judgement, limits, nightly, plan, tables
 from accuracy.case import Task
 from accuracy.cases import CASES
 from accuracy.selftest import plant
@@ -75,7 +75,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         overlay=[folder, HERE],
     )
     by_id = {task.id: task for task in tasks}
-    rows = store.observations_frame(execution.columns())
+    rows = tables.observations(execution.columns())
     task = [by_id[identity] for identity in rows["id"]]
     assert {path.name for path in folder.glob("acted-*")} == {f"acted-{fault.name}-0.0" for fault in FAULTS}
     return rows.assign(fault=[each.fault for each in task], id=[unplanted(each).id for each in task])

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import history, limits, store, storing
+from accuracy import history, limits, store, storing, tables
 from accuracy.case import CELL
 from accuracy.files import StoreError
 from reports import past
@@ -48,8 +48,8 @@ def night(root: Path, day: int, table: Mapping[history.Place, tuple[str, float]]
     manifest = {**BASE.manifest, "created": created, "limits_hash": "l" * 16, "bounds": vars(limits.load().bounds)}
     folder = root / f"night-{day:03}"
     storing.prepare(folder)
-    typed = store.observations_frame({str(name): column.tolist() for name, column in BASE.observations.items()})
-    storing.write(folder, {**manifest, **changed}, store.plan_frame([]), typed, verdicts, BASE.summary)
+    typed = tables.observations({str(name): column.tolist() for name, column in BASE.observations.items()})
+    storing.write(folder, {**manifest, **changed}, tables.plan([]), typed, verdicts, BASE.summary)
     return folder
 
 
@@ -288,12 +288,12 @@ def test_the_index_says_what_the_nights_say(tmp_path: Path) -> None:
 def test_a_report_with_a_past_says_since_when_and_one_without_does_not(tmp_path: Path) -> None:
     """The same night twice, by itself and after two others; a second build is byte for byte the first."""
     made = data.failing(per_case=2, cases={"linear4bit-fp4-eval": "Linear4bit"}, devices=("cpu",))
-    typed = store.observations_frame({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
     for day in (1, 2, 3):
         verdicts = made.verdicts if day > 1 else made.verdicts.assign(verdict="pass")
         manifest = {**made.manifest, "created": f"2026-11-2{day}T02:00:00+00:00", "bounds": {}}
         storing.prepare(tmp_path / f"n{day}")
-        storing.write(tmp_path / f"n{day}", manifest, store.plan_frame([]), typed, verdicts, made.summary)
+        storing.write(tmp_path / f"n{day}", manifest, tables.plan([]), typed, verdicts, made.summary)
     run = tmp_path / "n3"
     invoke("report", run)
     alone = (run / "report.html").read_text(encoding="utf-8")

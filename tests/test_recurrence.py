@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from accuracy import limits, recurrence, store, storing
+from accuracy import limits, recurrence, storing, tables
 from accuracy.files import StoreError
 
 BASE = data.make(per_case=1, cases={"linear8bitlt-eval": "Linear8bitLt"}, devices=("cpu", "cuda"))
@@ -22,13 +22,13 @@ def night(root: Path, day: int, version: str, *, failing: str = "", without: boo
     rows = rows[rows["id"] != CASE] if without else rows
     folder = root / f"night-{day}"
     storing.prepare(folder)
-    typed = store.observations_frame({str(name): column.tolist() for name, column in rows.items()})
+    typed = tables.observations({str(name): column.tolist() for name, column in rows.items()})
     changed = {
         "created": f"2026-03-0{day}T02:00:00+00:00",
         "versions": BASE.manifest["versions"] | {"bitsandbytes": version},
         "bounds": vars(limits.load().bounds),
     }
-    storing.write(folder, {**BASE.manifest, **changed}, store.plan_frame([]), typed, BASE.verdicts, BASE.summary)
+    storing.write(folder, {**BASE.manifest, **changed}, tables.plan([]), typed, BASE.verdicts, BASE.summary)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import limits, plan, signature, store, storing, waivers
+from accuracy import limits, plan, signature, store, storing, tables, waivers
 from accuracy.cases import CASES
 from reports import view
 
@@ -40,8 +40,8 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = plan.make([CASES["embedding8bit"]], plan.PROFILES["smoke"], 1)
     storing.prepare(folder)
     manifest = {**made.manifest, "bounds": vars(by.bounds), "limits_hash": by.hash, "waivers": []}
-    typed = store.observations_frame({str(name): column.tolist() for name, column in made.observations.items()})
-    storing.write(folder, manifest, store.plan_frame(plan.rows(tasks)), typed, made.verdicts, made.summary)
+    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
+    storing.write(folder, manifest, tables.plan(plan.rows(tasks)), typed, made.verdicts, made.summary)
     return folder
 
 

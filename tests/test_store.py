@@ -22,7 +22,7 @@ import pytest
 from faults.plans import TESTS, plan, task
 from faults.workloads import healthy
 
-from accuracy import schemas, shape, store, storing, verdicts
+from accuracy import schemas, shape, store, storing, tables, verdicts
 from accuracy.case import Verdict, canonical_json
 from accuracy.cell import Cell
 from accuracy.files import JOURNAL, StoreError, write_file
@@ -96,14 +96,14 @@ def observations(count: int = 3) -> pd.DataFrame:
         message = {"id": planned.id, "case": planned.case, "config": vars(planned.config), "seed": planned.seed}
         answer = healthy({**message, "origin": "sample", "device": "cpu"}, "cpu")
         answers.append(unpack(pack(answer), task_id=planned.id, device="cpu"))
-    return store.observations_frame(columns(answers))
+    return tables.observations(columns(answers))
 
 
 def write(folder: Path, frame: pd.DataFrame | None = None) -> None:
     """A whole run."""
     storing.prepare(folder)
     frame = observations() if frame is None else frame
-    storing.write(folder, MANIFEST, store.plan_frame(plan_rows()), frame, VERDICTS, SUMMARY)
+    storing.write(folder, MANIFEST, tables.plan(plan_rows()), frame, VERDICTS, SUMMARY)
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
@@ -159,7 +159,7 @@ def test_of_the_observations_only_what_is_wanted_is_read(stored: Path) -> None:
 
 def test_a_run_without_observations_keeps_its_columns(tmp_path: Path) -> None:
     """Nothing measured is a table of no rows, with all columns and their types."""
-    empty = store.observations_frame(columns([]))
+    empty = tables.observations(columns([]))
     write(tmp_path / "run", empty)
     read = store.read(tmp_path / "run").observations
 
@@ -486,7 +486,7 @@ def test_a_kill_while_a_run_is_stored_leaves_the_old_one_or_none(stored: Path, t
             assert same(store.read(folder).observations, observations())
         except StoreError as error:
             assert "was being rewritten" in str(error)  # noqa: PT017  either end is right
-        storing.write(folder, MANIFEST, store.plan_frame(plan_rows()), observations(), VERDICTS, SUMMARY)
+        storing.write(folder, MANIFEST, tables.plan(plan_rows()), observations(), VERDICTS, SUMMARY)
         assert store.read(folder).summary == SUMMARY
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from accuracy.case import Stage
-from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
+from accuracy.checks.setting import Setting, compute_dtype, once, torch_dtype
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles import linear
 from accuracy.oracles.rounding import UNIT_ROUNDOFF
@@ -28,11 +28,17 @@ def expected_output(setting: Setting, weight: Tensor) -> Model:
     """x·Wᵀ + b in float64 from operands rounded to the compute dtype, and the bound of its error."""
     compute = compute_dtype(setting.config)
     exact = linear.affine(
-        linear.operand(setting.inputs.x, compute),
+        operand(setting, "x"),
         weight,
         None if setting.inputs.bias is None else linear.operand(setting.inputs.bias, compute),
     )
     return linear.accumulated(exact, compute, torch_dtype(setting.config.dtype), setting.bounds.confidence)
+
+
+@once
+def operand(setting: Setting, name: str) -> Tensor:
+    """The input or the gradient of the output, by its name among the inputs, as products see it: float64."""
+    return linear.operand(getattr(setting.inputs, name), compute_dtype(setting.config))
 
 
 def either_nonfinite(model: Model, weight: Tensor, actual: Tensor) -> Model:
@@ -46,7 +52,7 @@ def either_nonfinite(model: Model, weight: Tensor, actual: Tensor) -> Model:
 def backward_input(setting: Setting, weight: Tensor) -> Model:
     """The gradient of the input that `weight` (float64, as decoded for the backward pass) gives."""
     compute = compute_dtype(setting.config)
-    exact = linear.affine(linear.operand(setting.inputs.grad_output, compute), weight.T, None)
+    exact = linear.affine(operand(setting, "grad_output"), weight.T, None)
     return linear.accumulated(exact, compute, torch_dtype(setting.config.dtype), setting.bounds.confidence)
 
 
@@ -61,7 +67,7 @@ def bias_gradient(setting: Setting) -> Iterator[Comparison]:
         quantity="grad_bias",
         actual=actual,
         dtype=actual.dtype,
-        model=linear.column_sums(linear.operand(setting.inputs.grad_output, compute), compute, actual.dtype),
+        model=linear.column_sums(operand(setting, "grad_output"), compute, actual.dtype),
         basis="accumulation",
     )
 
@@ -73,26 +79,26 @@ def against_reference(
 
     `model` is the compute stage's; `weight` float64 [N, K] the original weight and `weight_error` a
     bound of |decoded - original|. By the triangle inequality the decoded weight may move the result
-    by |x|·weight_error, and rounding the operands by |x - x_c||W| + |b - b_c|. Where the arithmetic
-    overflows on the way, its infinity is what has to be met.
+    by |x|·weight_error, and rounding the operands by |x - x_c||W| + |b - b_c|; the reference itself is off by
+    γ(|x||W| + |b|). Where the arithmetic overflows on the way, its infinity is what has to be met.
     """
     inputs, compute = setting.inputs, compute_dtype(setting.config)
     forwards = quantity == "output"
-    operand = (inputs.x if forwards else inputs.grad_output).double()
+    name = "x" if forwards else "grad_output"
+    given, seen = getattr(inputs, name), operand(setting, name)
     bias = inputs.bias if forwards else None
     matrix, error = (weight, weight_error) if forwards else (weight.T, weight_error.T)
-    seen = linear.operand(operand, compute)
-    reference = linear.reference(operand, matrix, bias)
-    size, sizes = operand.abs(), matrix.abs().T
-    magnitude = size @ sizes
-    if torch.equal(seen, operand) and all_finite(magnitude):  # nothing was rounded, and 0·|W| is 0
-        moved = size @ error.T
-    else:
-        moved = seen.abs() @ error.T + (operand - seen).abs() @ sizes
+    reference = linear.reference(given, matrix, bias)
+    growth = gamma(given.shape[-1] + 1, UNIT_ROUNDOFF[torch.float32])
+    sizes = matrix.abs()
+    # Where nothing was rounded, and 0·|W| is 0, both products are one.
+    unrounded = given.dtype == compute or torch.equal(seen, given.double())
+    moved = seen.abs() @ torch.add(error, sizes, alpha=growth).T if unrounded else None
+    if moved is None or not all_finite(moved):
+        values = given.double()
+        moved = seen.abs() @ error.T + ((values - seen).abs() + growth * values.abs()) @ sizes.T
     if bias is not None:
-        moved = moved + (bias.double() - linear.operand(bias, compute)).abs()
-        magnitude = magnitude + bias.double().abs()
-    own = gamma(operand.shape[-1] + 1, UNIT_ROUNDOFF[torch.float32]) * magnitude
+        moved = moved + (bias.double() - linear.operand(bias, compute)).abs() + growth * bias.double().abs()
     actual = setting.parts[quantity]
     exact = model.expected
     expected = reference if all_finite(exact) else torch.where(exact.isinf(), exact, reference)
@@ -101,7 +107,7 @@ def against_reference(
         quantity=quantity,
         actual=actual,
         dtype=actual.dtype,
-        model=Model(expected=expected, bound=model.bound + moved + own, scale=model.scale, overflow=model.overflow),
+        model=Model(expected=expected, bound=model.bound + moved, scale=model.scale, overflow=model.overflow),
         basis="propagated",
         oracle=exact,
     )

@@ -108,4 +108,4 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def operand(values: Tensor, dtype: torch.dtype) -> Tensor:
     """`values` as the product sees them: rounded to `dtype`, in float64."""
-    return rounded(values.double(), dtype)
+    return values.double() if values.dtype == dtype else rounded(values.double(), dtype)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from accuracy import executor, judgement, limits, nightly, store
+from accuracy import executor, judgement, limits, nightly, tables
 from accuracy.case import Stage, Status, Task, Verdict
 from accuracy.record import Execution, Progress
 from accuracy.selftest import plant
@@ -169,7 +169,7 @@ def _execute(planned: Sequence[Planted], measuring: Measuring) -> tuple[Executio
         proofs = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*-*")}
     if execution.interrupted:
         raise KeyboardInterrupt
-    frame = store.observations_frame(execution.columns())
+    frame = tables.observations(execution.columns())
     by_id = {task.id: task for task in planned}
     tasks = [by_id[identity] for identity in frame["id"]]
     frame["fault"] = [task.fault for task in tasks]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accuracy import baseline, change, judge, limits, store, storing, verdicts
+from accuracy import baseline, change, judge, limits, storing, tables, verdicts
 from accuracy.case import CELL, Observation, short_hash
 from accuracy.change import CellChange, Outcome
 from accuracy.histogram import SHIFT, merge
@@ -378,7 +378,7 @@ def stored_nights(root: Path, number: int, *, shift_on: int) -> None:
     """Run folders of consecutive nights; from `shift_on` on, under a new library, ratios are half as large again."""
     rng = np.random.default_rng(0)
     made = make(per_case=2, cases={"linear8bitlt-eval": "Linear8bitLt"}, devices=("cpu",), faults=FAULTS)
-    typed = store.observations_frame({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
     first = datetime.datetime(2026, 3, 1, 2, tzinfo=datetime.UTC)
     for day in range(number):
         new = day >= shift_on
@@ -389,4 +389,4 @@ def stored_nights(root: Path, number: int, *, shift_on: int) -> None:
         moved = made.verdicts.assign(p99=made.verdicts["p99"] * factor, largest=made.verdicts["largest"] * factor)
         folder = root / f"night-{day:03}"
         storing.prepare(folder)
-        storing.write(folder, manifest, store.plan_frame([]), typed, moved, made.summary)
+        storing.write(folder, manifest, tables.plan([]), typed, moved, made.summary)
