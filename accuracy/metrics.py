@@ -20,8 +20,6 @@ from accuracy.fingerprint import Digest
 from accuracy.oracles.rounding import overflow_threshold
 from accuracy.tally import Array, Tally
 
-FINITE, POSITIVE_INFINITY, NEGATIVE_INFINITY, NOT_A_NUMBER = range(4)
-
 
 def relative_frobenius(told: Tally) -> float:
     """‖e‖_F / ‖y‖_F. Exact agreement is 0, any error on a zero signal is +inf."""
@@ -53,32 +51,20 @@ def mean_z(told: Tally) -> float:
     return told.total / math.sqrt(told.energy) if told.energy else 0.0
 
 
-def classify(values: Tensor) -> Tensor:
-    """FINITE, POSITIVE_INFINITY, NEGATIVE_INFINITY or NOT_A_NUMBER for each element."""
-    classes = torch.full(values.shape, FINITE, dtype=torch.int64)
-    classes[values == math.inf] = POSITIVE_INFINITY
-    classes[values == -math.inf] = NEGATIVE_INFINITY
-    classes[values.isnan()] = NOT_A_NUMBER
-    return classes
+def of_the_wrong_class(seen: Array, expected: Array, bound: Array, threshold: float) -> NDArray[np.int64]:
+    """Places of the elements that are finite, +Inf, -Inf or NaN where they should be something else.
 
-
-def special_mismatches(actual: Tensor, model: Model, dtype: torch.dtype) -> Tensor:
-    """Whether each element has the wrong class: finite, +Inf, -Inf or NaN.
-
-    The value before it is rounded lies within `bound` of `expected`. An infinity is right where that
-    interval reaches the overflow threshold of its sign, of `dtype` or the model's own, and a finite value
-    where it does not lie beyond one.
+    The value before it is rounded lies within `bound` of `expected`. An infinity is right where that interval
+    reaches the overflow threshold of its sign, and a finite value where it does not lie beyond one. What is not
+    finite where it is expected has to be met.
     """
-    seen, wanted = classify(actual), classify(model.expected)
-    threshold = min(overflow_threshold(dtype), model.overflow)
-    bound = model.bound.nan_to_num(nan=0.0, posinf=math.inf)
-    lowest, highest = model.expected - bound, model.expected + bound
-    allowed = (
-        ((seen == POSITIVE_INFINITY) & (highest >= threshold))
-        | ((seen == NEGATIVE_INFINITY) & (lowest <= -threshold))
-        | ((seen == FINITE) & (lowest < threshold) & (highest > -threshold))
-    )
-    return ~torch.where(wanted == FINITE, allowed, seen == wanted)
+    bound = np.nan_to_num(bound, nan=0.0, posinf=np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        odd = np.flatnonzero(~(np.isfinite(seen) & (np.abs(expected) - bound < threshold)))
+        seen, expected, bound = seen[odd], expected[odd], bound[odd]
+        overflowed = np.isinf(seen) & (np.sign(seen) * expected + bound >= threshold)
+    met = (seen == expected) | (np.isnan(seen) & np.isnan(expected))
+    return odd[~np.where(np.isfinite(expected), overflowed, met)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +97,7 @@ def errors(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
     told = tally.of(*parts, below=below, dtype=dtype) if seen.size else None
     if told is not None:
         return Errors(actual=seen, expected=expected, bound=bound, told=told)
-    wrong = np.flatnonzero(flat(special_mismatches(actual, model, dtype)))
+    wrong = of_the_wrong_class(seen, expected, bound, below)
     places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
     told = tally.of(*(part[places] for part in parts), below=math.inf, dtype=dtype) if places.size else None
     return Errors(actual=seen, expected=expected, bound=bound, told=told, places=places, wrong=wrong)

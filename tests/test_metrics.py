@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]  # it has no stubs
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -393,10 +394,26 @@ def test_the_two_terms_of_the_total_error_add_up(pair: list[tuple[float, float]]
     assert row["total_fro"] <= row["compute_fro"] + row["quantization_fro"] + 1e-9
 
 
-def test_classes_by_hand() -> None:
-    assert metrics.classify(tensor(0.0, math.inf, -math.inf, math.nan)).tolist() == [
-        metrics.FINITE,
-        metrics.POSITIVE_INFINITY,
-        metrics.NEGATIVE_INFINITY,
-        metrics.NOT_A_NUMBER,
-    ]
+def rightly(seen: float, expected: float, bound: float, threshold: float) -> bool:
+    """The rule for the class of one element, word for word."""
+    if not math.isfinite(expected):
+        return seen == expected or (math.isnan(seen) and math.isnan(expected))
+    bound = 0.0 if math.isnan(bound) else bound
+    lowest, highest = expected - bound, expected + bound
+    if seen == math.inf:
+        return highest >= threshold
+    if seen == -math.inf:
+        return lowest <= -threshold
+    return math.isfinite(seen) and lowest < threshold and highest > -threshold
+
+
+def test_classes_follow_the_rule_in_every_combination() -> None:
+    """Finite and not, on either side of the threshold and at it, of both signs, with every kind of bound."""
+    sizes = (0.0, 1.0, 9.0, 10.0, 11.0, math.inf)
+    values = [math.nan, *sizes, *(-size for size in sizes)]
+    every = list(product(values, values, (math.nan, 0.0, 1.0, 2.0, 30.0, math.inf)))
+    actual, wanted, bound = np.array(every).T
+
+    wrong = metrics.of_the_wrong_class(actual, wanted, bound, 10.0).tolist()
+    assert wrong == [place for place, each in enumerate(every) if not rightly(*each, 10.0)]
+    assert 0 < len(wrong) < len(every)
