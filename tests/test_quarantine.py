@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,6 +56,22 @@ def test_columns_that_will_not_be_read_need_not_be_survived(tmp_path: Path) -> N
     """And one that an older version had not is nobody's death."""
     bomb(tmp_path / "bomb.parquet")
     quarantine.survive(tmp_path, [((tmp_path / "bomb.parquet").read_bytes(), ("digest",))], memory=LIMIT)
+
+
+def test_behind_a_damaged_column_the_others_are_tried_too(tmp_path: Path) -> None:
+    """Else a page that Arrow refuses would hide another that kills the reader of some columns."""
+    cell = pa.array(["x" * (1 << 20)])
+    columns: list[Any] = [pa.array(range(1000)), pa.chunked_array([cell] * 1000)]
+    table = pa.Table.from_arrays(columns, names=["count", "text"])
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(table, path, dictionary_pagesize_limit=4 << 20, row_group_size=1000, write_page_checksum=True)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+
+    with pytest.raises(OSError, match="CRC"):
+        pq.ParquetFile(pa.BufferReader(bytes(data)), page_checksum_verification=True).read(["count"])
+    with pytest.raises(StoreError, match="has a table that kills its reader"):
+        quarantine.survive(tmp_path, [(bytes(data), None)], memory=LIMIT)
 
 
 def test_tables_of_a_damaged_run_are_not_opened_at_all(tmp_path: Path) -> None:
