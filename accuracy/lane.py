@@ -24,13 +24,14 @@ from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident, tail
 from accuracy.packing import unpack
 from accuracy.rows import RowError, exit_reason, last_words
+from accuracy.starts import Starts
 from accuracy.wire import WireError, decode
-
-START_ATTEMPTS: Final = 2
-"""Starts in a row that may fail before a device is given up."""
 
 LEAD: Final = 8
 """Tasks by which a lane may be ahead of its twins."""
+
+BUSY: Final = "busy or unavailable"
+"""What a CUDA device says that gives no context now."""
 
 DEATHS: Final = 64
 """Deaths in a row, without one answer between them, before a device is given up."""
@@ -54,7 +55,7 @@ class Lane:
     suspects: deque[tuple[int, Failure]] = field(default_factory=deque)
     poisoned: deque[tuple[int, Failure]] = field(default_factory=deque)
     slots: int = 0
-    failed_starts: int = 0
+    starts: Starts = field(default_factory=Starts)
     deaths: int = 0
     answered: bool = False
     closed: str = ""
@@ -92,8 +93,8 @@ class Lane:
         return self.terms.deadline is not None and time.monotonic() >= self.terms.deadline
 
     def hire(self, *, alone: bool = False) -> None:
-        """Starts one more worker, or the server that will make it, unless the device was given up."""
-        if self.closed:
+        """Starts one more worker, or the server that will make it, unless the device was given up or is busy."""
+        if self.closed or time.monotonic() < self.starts.next_at:
             return
         try:
             self.crew.hire(alone=alone)
@@ -197,7 +198,7 @@ class Lane:
             case {"hello": dict(facts), "pid": int(pid)} if not worker.ready:
                 worker.ready, worker.pid = True, pid
                 worker.held_at_first = resident(worker.pid)
-                self.failed_starts = 0
+                self._started()
                 self.calls.hello(self.device.name, facts)
             case {"unusable": str(reason)} if not worker.ready:
                 self.retire(worker)
@@ -309,11 +310,18 @@ class Lane:
         self._failed_start(f"{reason}; {words}" if words else reason)
 
     def _failed_start(self, reason: str) -> None:
-        self.failed_starts += 1
-        if self.failed_starts >= START_ATTEMPTS:
+        """Notes a start that failed. An accelerator that has answered before is taken for busy."""
+        busy = not self.crew.shared and (self.answered or BUSY in reason)
+        if self.starts.fail(time.monotonic(), busy=busy):
             self._close(reason)
-        else:
+        elif self.starts.failed == 1:
             self.calls.incident(f"{self.device.name}: a start failed: {reason}")
+
+    def _started(self) -> None:
+        if self.starts.failed > 1:
+            seconds = time.monotonic() - self.starts.since
+            self.calls.incident(f"{self.device.name}: {self.starts.failed} starts failed in {seconds:.0f} s")
+        self.starts.succeed()
 
     # Clocks and ends
 

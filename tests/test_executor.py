@@ -1,5 +1,6 @@
 """Every task has exactly one outcome, in the order of the plan, whatever its worker does."""
 
+import re
 import subprocess
 import sys
 import time
@@ -250,6 +251,19 @@ def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
         11: f"crash crash_once: {error} (not again in a fresh process)"
     }
     assert len({row["id"] for row in execution.rows}) == 20
+
+
+def test_a_busy_device_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives three workers no context, more than a device that is not there is asked; nothing is lost."""
+    monkeypatch.setenv(BOX, str(tmp_path))
+    options: dict[str, Any] = {"measure": "faults.workloads:on_device", "accelerator_jobs": 1}
+    execution = run(plan(8), ["xpu"], check="faults.workloads:check_busy", **options)
+
+    assert execution.complete
+    assert {row["status"] for row in execution.rows} == {"ok"}
+    first, last = execution.incidents
+    assert first == "xpu: a start failed: RuntimeError: xpu error: device(s) is/are busy or unavailable"
+    assert re.fullmatch(r"xpu: 3 starts failed in \d s", last)
 
 
 def test_a_device_that_never_answers_is_given_up() -> None:

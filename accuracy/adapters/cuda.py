@@ -10,6 +10,6 @@ ADAPTER = Adapter(
         int8_in_float16=True,  # bitsandbytes csrc, cdequant_mm_int32_fp16
         fused_in_16_bits=True,  # bitsandbytes csrc/gemm_4bit.cu and csrc/gemm_4bit_simt.cu
     ),
-    workers=15,  # on one H200 beside 16 cores, 15 gave 2.4 times the cases a second of 5: the host is the limit
+    workers=8,  # beside 16 cores 15 gave an H200 no more cases a second, and its driver too many poisoned contexts
     ray_resources=("GPU",),
 )

@@ -291,6 +291,14 @@ def check_dead(device: str) -> None:
     raise RuntimeError(f"{device} is not there")
 
 
+def check_busy(device: str) -> None:
+    """The canary of a device that gives its first three workers no context, as one does whose driver is behind."""
+    turned_away = Path(os.environ[BOX]) / "turned-away"
+    if len(list(turned_away.parent.glob("turned-away*"))) < 3:
+        turned_away.with_suffix(f".{os.getpid()}").touch()
+        raise RuntimeError(f"{device} error: device(s) is/are busy or unavailable")
+
+
 def environment_row(task: Task, _device: str) -> list[Row]:
     """What the worker and the process that forked it look like."""
     server = Path(f"/proc/{os.getppid()}/task")
