@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from accuracy.case import Status
-from accuracy.packing import Answer
+from accuracy.packing import Answer, unpack
 
 MEASURE: Final = "accuracy.measure:measure"
 MODULES: Final = ("torch", "bitsandbytes")
@@ -70,6 +70,26 @@ class Settled:
     reason: str = ""
     seconds: float = float("nan")
     final: bool = True
+
+
+def outcome_of(
+    message: Mapping[str, Any], text: bytes, *, task_id: str, device: str, seconds: float
+) -> Settled | Failure:
+    """What a worker's last word on a task comes to; `text` is what it brings with it.
+
+    Raises:
+        RowError: if it brings no answer to this task, and says no reason.
+    """
+    match message:
+        case {"poisoned": error}:
+            told = f"device error: {error}"
+            return Failure(status=Status.CRASH, kind="crash", text=told, seconds=seconds, poisoned=True)
+        case {"oom": True, "error": error}:
+            return Failure(status=Status.CRASH, kind="oom", text=f"out of memory: {error}", seconds=seconds)
+        case {"error": error}:
+            return Settled(status=Status.CRASH, reason=f"exception: {error}", seconds=seconds)
+        case _:
+            return Settled(answer=unpack(text, task_id=task_id, device=device), text=text)
 
 
 @dataclass(frozen=True, kw_only=True)

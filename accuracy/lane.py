@@ -17,12 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from accuracy.attempt import Calls, Failure, Settled, Terms
+from accuracy.attempt import Calls, Failure, Settled, Terms, outcome_of
 from accuracy.case import Status
 from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident, tail
-from accuracy.packing import unpack
 from accuracy.rows import RowError, exit_reason, last_words
 from accuracy.starts import Starts
 from accuracy.wire import WireError, decode
@@ -215,23 +214,7 @@ class Lane:
     def _done(self, worker: Worker, key: str, message: dict[str, Any], text: bytes) -> None:
         """Takes the answer to the task under way."""
         seconds = float(message.get("seconds", time.monotonic() - worker.since))
-        outcome: Settled | Failure
-        if "poisoned" in message:
-            outcome = Failure(
-                status=Status.CRASH,
-                kind="crash",
-                text=f"device error: {message['poisoned']}",
-                seconds=seconds,
-                poisoned=True,
-            )
-        elif message.get("oom"):
-            outcome = Failure(
-                status=Status.CRASH, kind="oom", text=f"out of memory: {message['error']}", seconds=seconds
-            )
-        elif "error" in message:
-            outcome = Settled(status=Status.CRASH, reason=f"exception: {message['error']}", seconds=seconds)
-        else:
-            outcome = Settled(answer=unpack(text, task_id=key, device=self.device.name), text=text)
+        outcome = outcome_of(message, text, task_id=key, device=self.device.name, seconds=seconds)
         index = worker.assigned.popleft()
         worker.under_way = False
         worker.answered += 1
