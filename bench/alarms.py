@@ -14,7 +14,9 @@ from typing import Final, TypeAlias
 
 import pandas as pd
 
+from accuracy import store
 from accuracy.case import Status
+from accuracy.files import StoreError
 from reports import known
 
 Cell: TypeAlias = tuple[str, str, str, str, str]
@@ -78,10 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compares the alarms of runs; 1 if some flicker or fit no finding."""
     parser = argparse.ArgumentParser(prog="python -m bench.alarms", description=main.__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    nights = [
-        night(run.name, *(pd.read_parquet(run / f"{table}.parquet") for table in ("observations", "verdicts")))
-        for run in parser.parse_args(arguments).runs
-    ]
+    try:
+        runs = [store.read(folder) for folder in parser.parse_args(arguments).runs]
+    except StoreError as error:
+        parser.error(str(error))
+    nights = [night(run.folder.name, run.observations, run.verdicts) for run in runs]
     sys.stdout.write("\n".join(lines(nights)) + "\n")
     return int(bool(flickering(nights)) or any(each.news for each in nights))
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from accuracy import judgement, plan, shards, store, storing
 from accuracy.case import EXPLORED, short_hash
+from accuracy.files import StoreError
 from accuracy.limits import load
 from accuracy.shards import Shard
 
@@ -145,8 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--number", type=int, default=200, help="of hosts, devices or nights")
     parser.add_argument("--rows", type=int, default=10_000, help="of each")
     options = parser.parse_args(arguments)
-    base = store.read(options.run)
-
+    try:
+        base = store.read(options.run)
+    except StoreError as error:
+        parser.error(str(error))
     MAKERS[options.kind](base, options.target, number=options.number, rows=options.rows)
     return 0
 

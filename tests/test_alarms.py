@@ -1,6 +1,9 @@
 """Nights side by side: a cell that fails now and then, or a failing row that no finding accounts for, is said."""
 
+from pathlib import Path
+
 import pandas as pd
+import pytest
 
 from bench import alarms
 
@@ -46,3 +49,11 @@ def test_a_failure_that_fits_no_finding_is_news() -> None:
     (row,) = night("a", {"output": "fail"}, reason="RuntimeError: never seen").news
 
     assert row == (*CELL.values(), "0f", "RuntimeError: never seen")
+
+
+def test_what_is_no_finished_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And exit code 2, as for the product's own commands."""
+    with pytest.raises(SystemExit) as ended:
+        alarms.main([str(tmp_path / "nothing")])
+    assert ended.value.code == 2
+    assert "nothing is no folder; the folder of a run is wanted" in capsys.readouterr().err
