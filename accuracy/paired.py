@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from accuracy import lists
 from accuracy.case import Stage
 
 KEY: Final = ["id", "stage", "quantity"]
@@ -74,16 +76,14 @@ def compared(ours: pd.DataFrame, theirs: pd.DataFrame, first: str, second: str) 
 def _distances(ours: pd.DataFrame, theirs: pd.DataFrame) -> NDArray[np.float64]:
     """The largest distance in the sample of each row; +inf where the samples have different lengths."""
     samples = [
-        [np.asarray(values, dtype=np.float64) for values in frame[name]]
-        for name in ("sample_values", "sample_bounds")
-        for frame in (ours, theirs)
+        lists.of(frame[name], pa.float64()) for name in ("sample_values", "sample_bounds") for frame in (ours, theirs)
     ]
-    lengths = np.array([[len(values) for values in column] for column in samples], dtype=np.int64)
+    lengths = np.array([lists.lengths(column) for column in samples])
     alike = (lengths == lengths[0]).all(axis=0)
     largest = np.where(alike, 0.0, np.inf)
     held = np.flatnonzero(alike & (lengths[0] > 0))
     if held.size:
-        flat = [np.concatenate([column[place] for place in held]) for column in samples]
+        flat = [lists.values(column.take(held)) for column in samples]
         starts = np.concatenate([[0], np.cumsum(lengths[0][held])[:-1]])
         largest[held] = np.maximum.reduceat(element_distances(*flat), starts)
     return largest

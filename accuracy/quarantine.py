@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Final
 
 from accuracy.files import StoreError
-from accuracy.rows import exit_reason, plain
 
 MEMORY: Final = 8 << 30
 """Bytes that reading may take."""
@@ -70,10 +69,11 @@ def tasting(*, memory: int = MEMORY) -> Iterator[Taste]:
 def _started(memory: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     own = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), own)))
+    single = {"OPENBLAS_NUM_THREADS": "1"}  # Arrow imports numpy, which would start threads that wait at full speed
     said.truncate(0)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "accuracy.taster", str(memory), str(SECONDS)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **single},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
@@ -116,6 +116,8 @@ def _end(code: int, said: IO[bytes]) -> str:
     """What a folder has that ended its reader so."""
     if code in {-signal.SIGKILL, -signal.SIGXCPU}:
         return f"tables that cannot be read in {SECONDS} s"
+    from accuracy.rows import exit_reason, plain  # numpy comes with it: a process is started before that is there
+
     said.seek(0)
     words = said.read().decode(errors="replace").strip().splitlines() or [exit_reason(code)]
     return f"a table that kills its reader ({plain(words[-1])})"

@@ -63,28 +63,32 @@ def read(
     folder: Path,
     *,
     first: Callable[[Path, Sequence[tuple[bytes, Sequence[str] | None]]], None] | None = None,
-    columns: Sequence[str] | None = None,
+    columns: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
 ) -> Run:
     """The run in `folder`, every byte of it checked against the manifest.
 
     `first` is given the tables before they are read here, with the columns that will be: `accuracy.quarantine.survive`,
-    where the run may be a stranger's. `columns` are those of the observations that are wanted; all of them by default.
+    where the run may be a stranger's. `columns` says of a manifest which columns of the observations are wanted, and
+    lists of these stay Arrow's (`accuracy.lists` takes both kinds); by default all, with lists as arrays.
 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
     """
     manifest = read_manifest(folder)
+    wanted = None if columns is None else columns(manifest)
     tables = (PLAN, OBSERVATIONS, VERDICTS, *([COMPARISON] if COMPARISON in manifest["files"] else []))
     names = (*tables, SUMMARY)
     data = {name: _checked(folder / name, manifest["files"].get(name)) for name in names}
     summary = _shaped(folder / SUMMARY, _json(folder / SUMMARY, data[SUMMARY]), shapes.SUMMARY)
     if first is not None:
-        first(folder, [(data[name], columns if name == OBSERVATIONS else None) for name in tables])
+        first(folder, [(data[name], wanted if name == OBSERVATIONS else None) for name in tables])
     return Run(
         folder=folder,
         manifest=manifest,
         plan=_frame(_table(folder / PLAN, data[PLAN], schemas.PLAN)),
-        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, columns)),
+        observations=_frame(
+            _table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, wanted), lists=wanted is None
+        ),
         verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], schemas.VERDICT)),
         summary=summary,
         comparison=_frame(_table(folder / COMPARISON, data[COMPARISON], schemas.COMPARISON))
@@ -214,5 +218,12 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error
 
 
-def _frame(table: pa.Table) -> "pd.DataFrame":
-    return table.to_pandas()
+def _frame(table: pa.Table, *, lists: bool = True) -> "pd.DataFrame":
+    """The table for pandas; its lists each as an array, which takes most of the time, or as Arrow holds them."""
+    return table.to_pandas(types_mapper=None if lists else _arrow_list)
+
+
+def _arrow_list(kind: pa.DataType) -> "pd.ArrowDtype | None":
+    import pandas as pd
+
+    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None

@@ -1,5 +1,8 @@
 """Names of the columns that a page is made from, without pandas: a table can be read while that is imported."""
 
+from collections.abc import Mapping
+from typing import Any
+
 CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
 
@@ -11,7 +14,12 @@ NUMBERS = [
 
 SHOWN = (
     *TEXT, *NUMBERS, "strata", "ratio_bins", "ratio_counts",
-    "digest", "sample_values", "sample_bounds",  # of two devices
     "seed", "structure_at",  # of scripts
 )  # fmt: skip
-"""All that a page is made from."""
+PAIRED = ("digest", "sample_values", "sample_bounds")
+"""Of two devices; one has nothing to be held against."""
+
+
+def shown(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """All that the page of a run is made from."""
+    return (*SHOWN, *PAIRED) if len(manifest["devices"]["found"]) > 1 else SHOWN

@@ -1,15 +1,19 @@
 """What the error of a cell depends on: charts against its inputs, and the values whose cases fail."""
 
+import itertools
 import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from accuracy import lists
 from accuracy.case import Stage
 from reports import charts, features, theory, words
 from reports.charts import Binned, Chart
@@ -164,7 +168,7 @@ def strata(frames: Frames, worst: NDArray[np.int64]) -> tuple[StratumRow, ...]:
     failing = frames.columns["failing"][worst]
     if not failing.any():
         return ()
-    found = _named(frames.columns["strata"][worst].tolist(), failing.tolist())
+    found = _named(frames.strata.take(worst), failing)
     place = frames.columns["place"][worst]
     for name, column in frames.inputs.items():
         mine = column.at(place)
@@ -194,11 +198,12 @@ def _surely(bad: int, n: int) -> float:
     return (share + square / (2 * n) - spread) / (1 + square / n)
 
 
-def _named(strata_of: Sequence[Sequence[str]], failing: Sequence[bool]) -> list[tuple[int, int, str]]:
+def _named(strata: "pa.ListArray[Any]", failing: NDArray[np.bool_]) -> list[tuple[int, int, str]]:
     """Failing and all cases of each stratum of the plan."""
-    number = Counter(name for names in strata_of for name in names)
-    bad = Counter(name for names, hit in zip(strata_of, failing, strict=True) if hit for name in names)
-    return [(bad[name], number[name], f"stratum {name}") for name in bad]
+    names = strata.flatten().to_pylist()
+    number = Counter(names)
+    bad = Counter(itertools.compress(names, np.repeat(failing, lists.lengths(strata)).tolist()))
+    return [(hits, number[name], f"stratum {name}") for name, hits in bad.items()]
 
 
 def _bins(size: NDArray[np.float64], badness: NDArray[np.float64], failing: NDArray[np.bool_]) -> Sequence[Binned]:

@@ -75,8 +75,9 @@ def columns(configs: Sequence[str]) -> dict[str, Coded]:
     Leading dimensions become their product and their number. A config of an embedding calls its table's height `rows`;
     here it is `num_embeddings`, so that `rows` always means rows of the input.
     """
+    different = {text: place for place, text in enumerate(dict.fromkeys(configs))}
     alike: dict[tuple[str, ...], tuple[list[int], list[Iterable[Any]]]] = {}
-    for place, text in enumerate(configs):
+    for text, place in different.items():
         config = json.loads(text)
         places, rows = alike.setdefault(tuple(config), ([], []))
         places.append(place)
@@ -86,7 +87,8 @@ def columns(configs: Sequence[str]) -> dict[str, Coded]:
         at = np.array(places, dtype=np.int64)
         for name, values in _flat(dict(zip(names, zip(*rows, strict=True), strict=True))).items():
             parts.setdefault(name, []).append((at, values))
-    return {name: coded.scattered(len(configs), found) for name, found in parts.items()}
+    rows_of = np.array([different[text] for text in configs], dtype=np.int64)
+    return {name: coded.scattered(len(different), found).at(rows_of) for name, found in parts.items()}
 
 
 def _flat(fields: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Value]]:

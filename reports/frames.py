@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from accuracy import histogram
+from accuracy import histogram, lists
 from accuracy.case import BROKEN, EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
 from reports import coded, features, known, words
@@ -38,8 +39,8 @@ class Frames:
     has its verdict, both keyed like `GROUP`; `fits` holds, for each failing row of a group, the ids of the known
     findings that it fits, and stands in `observations` too. `columns` has the same columns as arrays, and `places`
     which of their rows are planned, by group: a page looks thousands of times, and a selection of a frame is not free.
-    `coded` has the names of the observations as codes. `inputs` holds the features of every id, one row each, `layers`
-    the layer of every case.
+    `coded` has the names of the observations as codes, `strata` the strata that each meets. `inputs` holds the features
+    of every id, one row each, `layers` the layer of every case.
     """
 
     observations: pd.DataFrame
@@ -50,6 +51,7 @@ class Frames:
     fits: Mapping[tuple[str, ...], list[tuple[str, ...]]]
     columns: Mapping[str, NDArray[Any]]
     coded: Mapping[str, Coded]
+    strata: "pa.ListArray[Any]"
     places: Mapping[tuple[str, ...], NDArray[np.int64]]
     inputs: Mapping[str, Coded]
     layers: Mapping[str, str]
@@ -62,7 +64,7 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
     order = _order(unordered, [*GROUP, "id"])
     used = {*verdicts["case"].tolist(), *unordered["case"].levels}
     text = {name: column.at(order) for name, column in unordered.items()}
-    numbers = {name: observations[name].to_numpy()[order] for name in [*NUMBERS, "strata"]}
+    numbers = {name: observations[name].to_numpy()[order] for name in NUMBERS}
     rows, first = _rows(text, numbers)
     places = _places(text)
     return Frames(
@@ -78,6 +80,7 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
         fits=_by_group(rows[rows["failing"]]),
         columns={str(name): rows[name].to_numpy() for name in rows.columns},
         coded=text,
+        strata=lists.of(observations["strata"], pa.string()).take(order),
         places=places,
         inputs=features.columns(rows["config"].iloc[first].tolist()),
         layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
@@ -174,10 +177,16 @@ def _places(text: Mapping[str, Coded]) -> dict[tuple[str, ...], NDArray[np.int64
 def _pooled(
     rows: pd.DataFrame, order: NDArray[np.int64], places: Mapping[tuple[str, ...], NDArray[np.int64]]
 ) -> dict[tuple[str, ...], Counts]:
-    bins, counts = (rows[name].to_numpy()[order] for name in ("ratio_bins", "ratio_counts"))
-    for one, other in zip(bins, counts, strict=True):
-        if len(one) != len(other):
-            raise ValueError(f"{len(one)} bins but {len(other)} counts; each bin needs one count")
+    bins, counts = (lists.of(rows[name], pa.int64()) for name in ("ratio_bins", "ratio_counts"))
+    length, number = lists.lengths(bins), lists.lengths(counts)
+    for odd in np.flatnonzero(length != number)[:1]:
+        raise ValueError(f"{length[odd]} bins but {number[odd]} counts; each bin needs one count")
+    if not places:
+        return {}
+    by_group = order[np.concatenate([*places.values()])]
+    ends = np.cumsum(length[by_group])[np.cumsum([len(at) for at in places.values()]) - 1].tolist()
+    flat = [lists.values(column.take(by_group)) for column in (bins, counts)]
     return {
-        key: histogram.merge([(np.concatenate(bins[at]), np.concatenate(counts[at]))]) for key, at in places.items()
+        key: histogram.merge([(flat[0][start:end], flat[1][start:end])])
+        for key, start, end in zip(places, [0, *ends], ends, strict=False)
     }

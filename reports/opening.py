@@ -46,7 +46,7 @@ def opened(run: Path, limits: Path | None = None) -> "Run | Result":
             from accuracy import unfinished
 
             return unfinished.result(run, load_limits(limits))
-        reading = pool.submit(store.read, run, first=taste, columns=columns.SHOWN)
+        reading = pool.submit(store.read, run, first=taste, columns=columns.shown)
         from reports import publish
 
         publish.ready()

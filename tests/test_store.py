@@ -152,7 +152,7 @@ def test_texts_are_numbered_and_lists_of_numbers_split_by_byte(stored: Path) -> 
 
 def test_of_the_observations_only_what_is_wanted_is_read(stored: Path) -> None:
     whole = store.read(stored)
-    some = store.read(stored, columns=("ratio", "id"))
+    some = store.read(stored, columns=lambda _: ("ratio", "id"))
     pd.testing.assert_frame_equal(some.observations, whole.observations[["ratio", "id"]])
     pd.testing.assert_frame_equal(some.verdicts, whole.verdicts)
 

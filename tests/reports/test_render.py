@@ -222,7 +222,7 @@ def test_a_page_is_made_from_the_columns_that_are_read_for_it(made: Callable[[],
     """`accuracy report` leaves the other columns in their file, and writes the page that the night wrote."""
     run = made()
     page = page_of(run)
-    assert page_of(replace(run, observations=run.observations[list(columns.SHOWN)])) == page
+    assert page_of(replace(run, observations=run.observations[list(columns.shown(run.manifest))])) == page
 
 
 def test_a_missing_device_is_named_with_its_reason() -> None:

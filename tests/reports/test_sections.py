@@ -7,6 +7,7 @@ from dataclasses import replace
 import data
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from data import Fault
 
@@ -112,14 +113,10 @@ def test_one_reason_on_several_devices_and_relations_is_one_line() -> None:
 
 def test_a_share_of_many_cases_stands_before_that_of_one() -> None:
     """8 of 8 tells more than 1 of 1, and 1 of 1 more than 1 of 8."""
-    strata = pd.Series([["often", "seldom"], *[["often"]] * 7, ["once"], *[["seldom"]] * 7])
-    columns = {
-        "strata": strata.to_numpy(),
-        "failing": np.arange(16) < 9,
-        "place": np.zeros(16, dtype=np.int64),
-    }
+    strata = pa.array([["often", "seldom"], *[["often"]] * 7, ["once"], *[["seldom"]] * 7])
+    columns = {"failing": np.arange(16) < 9, "place": np.zeros(16, dtype=np.int64)}
     prepared = frames.prepare(EMPTY.manifest, EMPTY.observations, EMPTY.verdicts)
-    prepared = replace(prepared, columns=columns, inputs={})
+    prepared = replace(prepared, columns=columns, strata=strata, inputs={})
 
     assert [(row.text, row.failing, row.n) for row in drivers.strata(prepared, np.arange(16))] == [
         ("stratum often", 8, 8),

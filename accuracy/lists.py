@@ -1,0 +1,27 @@
+"""Columns of lists as Arrow holds them: all values one after another, and how many of them each row has."""
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+
+def of(column: pd.Series, values: pa.DataType) -> "pa.ListArray[Any]":
+    """The column of a frame, whether it holds lists, arrays or Arrow's own lists; its values have this type."""
+    lists: Any = pa.array(column, type=pa.list_(values))
+    if isinstance(lists, pa.ChunkedArray):  # Arrow's own, in the pieces in which they were read
+        lists = lists.combine_chunks()
+    return cast("pa.ListArray[Any]", lists)
+
+
+def lengths(lists: "pa.ListArray[Any]") -> NDArray[np.int64]:
+    """How many values each row has."""
+    return np.asarray(pc.list_value_length(lists), dtype=np.int64)
+
+
+def values(lists: "pa.ListArray[Any]") -> NDArray[Any]:
+    """The values of all rows, one after another."""
+    return np.asarray(lists.flatten())
