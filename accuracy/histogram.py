@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,9 +60,12 @@ def centre(bin_index: int) -> float:
 
     Bin 0 is 0, `INFINITY_BIN` +inf, and every bin above it NaN.
     """
-    if bin_index == 0 or bin_index >= INFINITY_BIN:
-        return lower_edge(bin_index)
-    return _value_of_bits((bin_index << SHIFT) | (1 << (SHIFT - 1)))
+    return _CENTRES.item(bin_index)
+
+
+def centres(bins: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The middle of each bin."""
+    return _CENTRES[bins]
 
 
 def quantile(bins: ArrayLike, counts: ArrayLike, q: float) -> float:
@@ -131,4 +134,11 @@ def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
 
 
-_CENTRES: NDArray[np.float64] = np.array([centre(bin_index) for bin_index in range(BINS)])
+def _centres() -> NDArray[np.float64]:
+    bits = np.arange(BINS, dtype=np.uint32) << SHIFT
+    bits[1:INFINITY_BIN] |= 1 << (SHIFT - 1)
+    with np.errstate(invalid="ignore"):  # some NaN of float32 are signals
+        return bits.view(np.float32).astype(np.float64)
+
+
+_CENTRES: Final = _centres()

@@ -1,7 +1,7 @@
 """Axes of the charts: where a value lies, which ticks are drawn and which labels fit."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reports.words import number
@@ -29,12 +29,18 @@ class LogAxis:
 
     def place(self, value: float) -> float:
         """Where a value lies; zero and what is below the axis at its start, beyond it and NaN at its end."""
-        if not value < self.high:
-            return self.end
-        if value <= self.low:
-            return self.start
-        fraction = math.log(value / self.low) / math.log(self.high / self.low)
-        return round(self.start + fraction * (self.end - self.start), 2)
+        return self.places((value,))[0]
+
+    def places(self, values: Iterable[float]) -> list[float]:
+        """Where each value lies."""
+        low, high, start, end = self.low, self.high, self.start, self.end
+        length, span = math.log(high / low), end - start
+        return [
+            end if not value < high
+            else start if value <= low
+            else round(start + math.log(value / low) / length * span, 2)
+            for value in values
+        ]  # fmt: skip
 
     def ticks(self, room: int) -> tuple[Tick, ...]:
         """At most `room` labelled ticks: whole decades where two or more fit, else 1, 2, 5 of each."""
@@ -61,12 +67,17 @@ class LinearAxis:
     start: float
     end: float
 
+    def places(self, values: Iterable[float]) -> list[float]:
+        """Where each value lies, held within the axis; NaN at its end."""
+        low, high, start, end = self.low, self.high, self.start, self.end
+        length, span = high - low, end - start
+        return [
+            end if not value < high else round(start + max(0.0, (value - low) / length) * span, 2) for value in values
+        ]
+
     def place(self, value: float) -> float:
-        """Where a value lies, held within the axis; NaN at its end."""
-        if not value < self.high:
-            return self.end
-        fraction = max(0.0, (value - self.low) / (self.high - self.low))
-        return round(self.start + fraction * (self.end - self.start), 2)
+        """Where a value lies."""
+        return self.places((value,))[0]
 
 
 def covering(values: Sequence[float], *, start: float, end: float, always: Sequence[float] = ()) -> LogAxis:

@@ -28,6 +28,10 @@ class Candidate:
         """How well it describes so many failing rows: the harmonic mean of precision and recall."""
         return 2 * self.hits / (self.size + failing)
 
+    def reach(self, failing: int) -> float:
+        """The best F1 that this and other conditions together can have: what they meet is part of what this meets."""
+        return 2 * self.hits / (self.hits + failing)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Counts:
@@ -43,13 +47,12 @@ def singles(inputs: Mapping[str, Coded], failing: Mask) -> list[Candidate]:
     return [candidate for name, column in inputs.items() for candidate in _of_input(name, column, failing)]
 
 
-def pairs(singles: Sequence[Candidate], failing: Mask, *, least: float) -> list[Candidate]:
+def pairs(halves: Sequence[Candidate], failing: Mask) -> list[Candidate]:
     """The few best conjunctions of conditions on two different features.
 
     Only the best by F1, the tightest that covers every failing row and the largest that no passing row meets are
-    built, of conditions that at least so many failing rows meet: both together meet no more.
+    built.
     """
-    halves = [candidate for candidate in singles if candidate.hits >= least]
     if not halves:
         return []
     masks = np.stack([candidate.mask for candidate in halves])
@@ -89,35 +92,34 @@ def _shared(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _of_input(name: str, column: Coded, failing: Mask) -> Iterator[Candidate]:
-    number, hits = column.counts(), column.at(failing).counts()
-    occurring = np.flatnonzero(number)
+    of = _Counts(number=column.counts(), hits=column.at(failing).counts(), bad=int(failing.sum()))
+    occurring = np.flatnonzero(of.number).tolist()
     if not all(_is_number(column.levels[code]) for code in occurring):
-        yield from _levels(name, column, number, hits)
-    elif len(occurring):
-        yield from _thresholds(name, column, _Counts(number=number, hits=hits, bad=int(failing.sum())))
+        yield from _levels(name, column, of)
+    elif occurring:
+        yield from _thresholds(name, column, of)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _levels(name: str, column: Coded, number: NDArray[np.int64], hits: NDArray[np.int64]) -> Iterator[Candidate]:
+def _levels(name: str, column: Coded, of: _Counts) -> Iterator[Candidate]:
     alike: dict[Value, list[int]] = {}
-    for code in np.flatnonzero(number).tolist():
+    for code in np.flatnonzero(of.number).tolist():
         alike.setdefault(column.levels[code], []).append(code)  # 1, 1.0 and True are one value here
     if len(alike) == 1:
         return
-    present = column.codes >= 0
-    for level, codes in sorted(alike.items(), key=lambda entry: (str(type(entry[0])), str(entry[0]))):
-        member = np.zeros(len(column.levels) + 1, dtype=bool)  # its last entry is that of no value
-        member[codes] = True
-        equal = member[column.codes]
+    number, hits, present = of.number.tolist(), of.hits.tolist(), column.codes >= 0
+    total, bad = sum(number), sum(hits)
+    for level, (first, *more) in sorted(alike.items(), key=lambda entry: (str(type(entry[0])), str(entry[0]))):
+        equal, size, own = column.codes == first, number[first], hits[first]
+        for code in more:
+            equal, size, own = equal | (column.codes == code), size + number[code], own + hits[code]
         is_level, is_other = (Condition(feature=name, relation=relation, value=level) for relation in "=≠")
-        own, size = int(hits[codes].sum()), int(number[codes].sum())
         yield Candidate(conditions=(is_level,), mask=equal, hits=own, size=size)
         if len(alike) > 2:  # noqa: PLR2004  # of two levels, "not one" is "the other"
-            others = int(hits.sum()) - own, int(number.sum()) - size
-            yield Candidate(conditions=(is_other,), mask=present & ~equal, hits=others[0], size=others[1])
+            yield Candidate(conditions=(is_other,), mask=present & ~equal, hits=bad - own, size=total - size)
 
 
 def _thresholds(name: str, column: Coded, of: _Counts) -> Iterator[Candidate]:

@@ -118,7 +118,7 @@ def distribution(counts: Counts, name: str, before: Counts | None = None) -> tup
     said = f"{drawn[0].said()} lie beyond the limit" + (f", {drawn[1].said()} in the baseline" if drawn[1:] else "")
     dashed = "; dashed: baseline" if drawn[1:] else ""
     kinds = ("candidate", "baseline")
-    across = [[x_axis.place(edge) for edge in one.edges.tolist()] for one in drawn]
+    across = [x_axis.places(one.edges.tolist()) for one in drawn]
     return (
         Chart(
             title=f"{name}, cumulative",
@@ -166,7 +166,7 @@ def _shares(counts: Counts) -> _Shares:
     total = int(number_in_bin.sum())
     reached = np.cumsum(number_in_bin)
     return _Shares(
-        edges=np.array([histogram.centre(int(index)) for index in bins]),
+        edges=histogram.centres(bins),
         at_most=reached / total,
         from_on=np.concatenate([[total], total - reached[:-1]]) / total,
         total=total,
@@ -178,7 +178,5 @@ def _ends(edges: NDArray[np.float64]) -> list[float]:
 
 
 def _steps(across: Sequence[float], heights: NDArray[np.float64], y_axis: LinearAxis | LogAxis) -> str:
-    points = [
-        (x, y_axis.place(height) if height < 1 else TOP) for x, height in zip(across, heights.tolist(), strict=True)
-    ]
+    points = list(zip(across, y_axis.places(heights.tolist()), strict=True))
     return path(simplified(points, PEN))

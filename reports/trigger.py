@@ -102,13 +102,17 @@ def split(inputs: Mapping[str, Coded], failing: Mask, *, copies: int = 1) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class _Search:
-    """All candidates, with what it takes to tell a finding from chance."""
+    """All conditions on one input, with what it takes to tell a finding from chance."""
 
     singles: Sequence[Candidate]
-    pairs: Sequence[Candidate]
+    failing: Mask
     bad: int
-    total: int
     copies: int
+
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return len(self.failing)
 
     def surprising(self, candidate: Candidate) -> bool:
         """Whether chance, given as many tries as there are candidates, hardly ever does as well."""
@@ -123,13 +127,7 @@ class _Search:
 def _search(inputs: Mapping[str, Coded], failing: Mask, copies: int) -> _Search:
     bad = int(failing.sum())
     singles = candidates.singles(inputs, failing) if 0 < bad < len(failing) else []
-    return _Search(
-        singles=singles,
-        pairs=candidates.pairs(singles, failing, least=WORTH_A_PART * bad),
-        bad=bad,
-        total=len(failing),
-        copies=copies,
-    )
+    return _Search(singles=singles, failing=failing, bad=bad, copies=copies)
 
 
 def _found(search: _Search) -> Trigger | None:
@@ -137,7 +135,8 @@ def _found(search: _Search) -> Trigger | None:
     if bad in (0, total):
         everywhere = Trigger(conditions=(), matching=total, matching_failing=bad, failing=bad, total=total)
         return everywhere if bad else None
-    chosen = _separating(search) or _necessary(search)
+    pairs = candidates.pairs([each for each in search.singles if each.reach(bad) >= SEPARATES], search.failing)
+    chosen = _separating(search, pairs) or _necessary(search, pairs)
     return None if chosen is None else _trigger(chosen, search)
 
 
@@ -151,11 +150,11 @@ def _trigger(chosen: Candidate, search: _Search) -> Trigger:
     )
 
 
-def _separating(search: _Search) -> Candidate | None:
+def _separating(search: _Search, pairs: Sequence[Candidate]) -> Candidate | None:
     """The condition of best F1, if it is good enough; a second condition only where it adds something."""
     bad = search.bad
     always = 2 * bad / (search.total + bad)
-    options = [max(found, key=lambda candidate: candidate.f1(bad)) for found in (search.singles, search.pairs) if found]
+    options = [max(found, key=lambda candidate: candidate.f1(bad)) for found in (search.singles, pairs) if found]
     if len(options) > 1 and options[1].f1(bad) >= options[0].f1(bad) + WORTH_A_SECOND:
         options.reverse()
     for candidate in options:
@@ -166,9 +165,9 @@ def _separating(search: _Search) -> Candidate | None:
     return None
 
 
-def _necessary(search: _Search) -> Candidate | None:
+def _necessary(search: _Search, pairs: Sequence[Candidate]) -> Candidate | None:
     """The tightest condition that every failing row meets, if it spares most of the passing rows."""
-    for tried in (search.singles, search.pairs):
+    for tried in (search.singles, pairs):
         covering = [candidate for candidate in tried if candidate.hits == search.bad]
         best = min(covering, key=lambda candidate: candidate.size, default=None)
         if best is None:
@@ -185,9 +184,10 @@ def _part(search: _Search) -> Candidate | None:
     One under which every row fails; else one that describes the failures half as well as it could, and under which
     more rows fail than pass.
     """
+    large = [candidate for candidate in search.singles if candidate.hits >= WORTH_A_PART * search.bad]
     worth = [
         candidate
-        for candidate in (*search.singles, *search.pairs)
+        for candidate in (*large, *candidates.pairs(large, search.failing))
         if candidate.hits >= WORTH_A_PART * search.bad
         and (candidate.hits == candidate.size or min(candidate.f1(search.bad), candidate.hits / candidate.size) > HALF)
         and search.surprising(candidate)
