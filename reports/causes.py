@@ -89,11 +89,8 @@ class _Failing:
 
     def checked(self, stage: str, quantities: Sequence[str]) -> NDArray[np.bool_]:
         """Which of `rows` are of one of these quantities of a stage."""
-        of_stage, of_quantity = (
-            np.isin(column.codes[self.rows], [column.code(level) for level in levels])
-            for column, levels in ((self.frames.coded["stage"], [stage]), (self.frames.coded["quantity"], quantities))
-        )
-        return of_stage & of_quantity
+        stages, names = (self.frames.coded[name].at(self.rows) for name in ("stage", "quantity"))
+        return stages.among([stage]) & names.among(quantities)
 
 
 def find(frames: Frames) -> tuple[Cause, ...]:
@@ -178,11 +175,10 @@ def _causes(failing: _Failing, layer: str, group: NDArray[np.int64], quantities:
 
 def _measured(frames: Frames, layer: str, stage: str, quantity: str) -> NDArray[np.int64]:
     """The rows of one layer, stage and quantity that gave an answer or failed."""
-    of_layer = np.array([frames.layers[case] == layer for case in frames.coded["case"].levels], dtype=bool)
-    mine = of_layer[frames.coded["case"].codes]
+    mine = frames.coded["case"].among({case for case in frames.layers if frames.layers[case] == layer})
     for name, level in (("stage", stage), ("quantity", quantity)):
-        mine &= frames.coded[name].codes == frames.coded[name].code(level)
-    answered = frames.coded["status"].codes == frames.coded["status"].code(Status.OK.value)
+        mine &= frames.coded[name].among([level])
+    answered = frames.coded["status"].among([Status.OK.value])
     return np.flatnonzero(mine & (answered | frames.columns["failing"]))
 
 

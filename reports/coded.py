@@ -1,6 +1,6 @@
 """A column as codes: its different values once, and for each row which of them it has."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ class Coded:
     def occurring(self) -> list[Any]:
         """The levels that some row has."""
         return [self.levels[code] for code in np.flatnonzero(self.counts())]
+
+    def among(self, levels: Collection[object]) -> NDArray[np.bool_]:
+        """Which rows have one of these levels."""
+        return np.array([*(level in levels for level in self.levels), False], dtype=bool)[self.codes]
 
     def code(self, level: object) -> int:
         """The code of a level; no row's code where there is no such level."""

@@ -22,7 +22,7 @@ def targets(run: Run, ids: Sequence[str] = ()) -> list[Target]:
     """
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
     planned = {str(row["id"]): {str(k): str(v) for k, v in row.items()} for row in run.plan.to_dict("records")}
-    failing = prepared.observations[prepared.observations["failing"]]
+    failing = prepared.rows(prepared.columns["failing"])
     found = []
     for cause in causes.find(prepared):
         row = _worst(failing, cause, ids)

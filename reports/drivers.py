@@ -14,11 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from accuracy import lists
-from accuracy.case import Stage
+from accuracy.case import EXPLORED, Stage
 from reports import charts, features, theory, words
 from reports.charts import Binned, Chart
 from reports.features import Value
-from reports.frames import Cell, Frames, planned
+from reports.frames import Cell, Frames
 
 BLOCKS = ("blocksize", "in_features", "embedding_dim")
 """What the expected quantization error depends on; the first that a layer has."""
@@ -83,10 +83,10 @@ def against_theory(frames: Frames) -> dict[Cell, Chart]:
     One chart a case and device, over all dtypes, which a stored weight does not depend on; it belongs to the
     first of its cells.
     """
-    rows = frames.observations
-    stage, quantity = frames.coded["stage"], frames.coded["quantity"]
+    stage, quantity, origin = (frames.coded[name] for name in ("stage", "quantity", "origin"))
     of_weights = (stage.codes == stage.code(Stage.QUANTIZATION.value)) & (quantity.codes == quantity.code("weight"))
-    weights = planned(rows[of_weights & (frames.columns["rel_fro"] > 0)])
+    planned = origin.codes != origin.code(EXPLORED)
+    weights = frames.rows(of_weights & planned & (frames.columns["rel_fro"] > 0))
     drawn: dict[Cell, Chart] = {}
     for (case, device), group in weights.groupby(["case", "device"], sort=True):
         chart = _against_theory(frames, _normal(frames, group))

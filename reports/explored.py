@@ -35,7 +35,7 @@ class Exploration:
 
 def build(manifest: Mapping[str, Any], frames: Frames) -> Exploration | None:
     """The section of a run that explored, from its rows; None for any other."""
-    rows = frames.observations.iloc[frames.worst[frames.columns["origin"][frames.worst] == EXPLORED]]
+    rows = frames.rows(frames.worst[frames.columns["origin"][frames.worst] == EXPLORED])
     if rows.empty and not manifest.get("exploration"):
         return None
     found = words.counted(rows["id"].nunique(), "example")

@@ -19,6 +19,9 @@ from reports import coded, features, known, words
 from reports.coded import Coded
 from reports.columns import GROUP, NUMBERS, TEXT
 
+AT_ONCE = 50
+"""Groups whose histograms are laid side by side to be pooled: of all at once much memory would be wanted anew."""
+
 
 class Cell(NamedTuple):
     """One place of the matrix."""
@@ -32,29 +35,31 @@ class Cell(NamedTuple):
 class Frames:
     """A run as the page reads it.
 
-    `observations` has the columns of `accuracy.case.Observation` that the page shows, `failing`, and `place`, the row
-    of the case in `inputs`; `verdicts` one row a group; both are sorted, so that equal data give equal pages
-    whatever the order of the rows. `worst` has the row of the worst observation of each (id, device) that was
-    measured, worst first. `histograms` pools error ÷ limit over the planned cases of each group, `judged`
-    has its verdict, both keyed like `GROUP`; `fits` holds, for each failing row of a group, the ids of the known
-    findings that it fits, and stands in `observations` too. `columns` has the same columns as arrays, and `places`
-    which of their rows are planned, by group: a page looks thousands of times, and a selection of a frame is not free.
-    `coded` has the names of the observations as codes, `strata` the strata that each meets. `inputs` holds the features
-    of every id, one row each, `layers` the layer of every case.
+    `columns` has the columns of `accuracy.case.Observation` that the page shows, `failing`, `place`, the row of the
+    case in `inputs`, and `fits`, for a failing row the ids of the known findings that it fits. `verdicts` has one row
+    a group. Both are sorted, so that equal data give equal pages whatever the order of the rows. `worst` has the row of
+    the worst observation of each (id, device) that was measured, worst first. `histograms` pools error ÷ limit over the
+    planned cases of each group, `judged` has its verdict, `places` its planned rows and `fits` what its failing rows
+    fit, all keyed like `GROUP`. `coded` has the names of the observations as codes, `strata` the strata that each
+    meets. `inputs` holds the features of every id, one row each, `layers` the layer of every case.
     """
 
-    observations: pd.DataFrame
+    columns: Mapping[str, NDArray[Any]]
     verdicts: pd.DataFrame
     worst: NDArray[np.int64]
     histograms: Mapping[tuple[str, ...], Counts]
     judged: Mapping[tuple[str, ...], Verdict]
     fits: Mapping[tuple[str, ...], list[tuple[str, ...]]]
-    columns: Mapping[str, NDArray[Any]]
     coded: Mapping[str, Coded]
     strata: "pa.ListArray[Any]"
     places: Mapping[tuple[str, ...], NDArray[np.int64]]
     inputs: Mapping[str, Coded]
     layers: Mapping[str, str]
+
+    def rows(self, at: NDArray[Any]) -> pd.DataFrame:
+        """Some observations as a frame, given as places or as a mask; for a few, as a frame is not free."""
+        text = pd.DataFrame({name: self.columns[name][at] for name in TEXT}, dtype=object)
+        return text.assign(**{name: column[at] for name, column in self.columns.items() if name not in TEXT})
 
 
 def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: pd.DataFrame) -> Frames:
@@ -65,24 +70,23 @@ def prepare(manifest: Mapping[str, Any], observations: pd.DataFrame, verdicts: p
     used = {*verdicts["case"].tolist(), *unordered["case"].levels}
     text = {name: column.at(order) for name, column in unordered.items()}
     numbers = {name: observations[name].to_numpy()[order] for name in NUMBERS}
-    rows, first = _rows(text, numbers)
+    columns, first = _columns(text, numbers)
     places = _places(text)
     return Frames(
-        observations=rows,
+        columns=columns,
         verdicts=_in_order(verdicts).astype(dict.fromkeys([*GROUP, "verdict", "reason", "basis"], object)),
-        worst=_worst(rows, text),
+        worst=_worst(columns, text),
         histograms=_pooled(observations, order, places),
         judged={
             key: Verdict(verdict)
             for *key_parts, verdict in zip(*(verdicts[name].tolist() for name in [*GROUP, "verdict"]), strict=True)
             for key in (tuple(key_parts),)
         },
-        fits=_by_group(rows[rows["failing"]]),
-        columns={str(name): rows[name].to_numpy() for name in rows.columns},
+        fits=_by_group(columns),
         coded=text,
         strata=lists.of(observations["strata"], pa.string()).take(order),
         places=places,
-        inputs=features.columns(rows["config"].iloc[first].tolist()),
+        inputs=features.columns(columns["config"][first].tolist()),
         layers={case: layers.get(case, case) for case in sorted({*layers, *used})},
     )
 
@@ -114,46 +118,49 @@ def by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[Cell, list[Mapping[str, A
     return found
 
 
-def planned(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that statistics may be made of: those that no search chose."""
-    explored = rows["origin"] == EXPLORED
-    return rows[~explored] if explored.any() else rows
-
-
-def _rows(text: Mapping[str, Coded], numbers: Mapping[str, NDArray[Any]]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+def _columns(
+    text: Mapping[str, Coded], numbers: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     """The columns that the page shows, text as plain Python text, and where each id is first, in that order."""
     identity = text["id"].codes
     first = np.sort(np.unique(identity, return_index=True)[1])
     place = np.empty(len(text["id"].levels), dtype=np.int64)
     place[identity[first]] = np.arange(len(first))
     broken = np.array([status in BROKEN for status in text["status"].levels], dtype=bool)
-    rows = pd.DataFrame({name: column.values() for name, column in text.items()}, dtype=object)
-    rows = rows.assign(**numbers, failing=broken[text["status"].codes], place=place[identity])
-    return rows.assign(fits=_fits(rows)), first
+    columns = {
+        **{name: column.values() for name, column in text.items()},
+        **numbers,
+        "failing": broken[text["status"].codes],
+        "place": place[identity],
+    }
+    return {**columns, "fits": _fits(columns)}, first
 
 
-def _fits(rows: pd.DataFrame) -> NDArray[np.object_]:
+def _fits(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.object_]:
     """For each row the known findings that it fits; none for a row that does not fail."""
-    fits = np.empty(len(rows), dtype=object)
-    fits[:] = [()] * len(rows)
-    failing = rows.loc[rows["failing"], ["case", "device", "stage", "quantity", "reason"]]
-    for at, case, device, stage, quantity, reason in failing.itertuples():
+    failing = np.flatnonzero(columns["failing"])
+    fits = np.empty(len(columns["failing"]), dtype=object)
+    fits[:] = [()] * len(fits)
+    told = (columns[name][failing].tolist() for name in ("case", "device", "stage", "quantity", "reason"))
+    for at, case, device, stage, quantity, reason in zip(failing.tolist(), *told, strict=True):
         fits[at] = known.fitting(case, device, f"{stage}/{quantity}", reason)
     return fits
 
 
-def _by_group(failing: pd.DataFrame) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
+def _by_group(columns: Mapping[str, NDArray[Any]]) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
     fits: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for *key, names in failing[[*GROUP, "fits"]].itertuples(index=False):
+    failing = np.flatnonzero(columns["failing"])
+    for *key, names in zip(*(columns[name][failing].tolist() for name in [*GROUP, "fits"]), strict=True):
         fits.setdefault(tuple(key), []).append(names)
     return fits
 
 
-def _worst(rows: pd.DataFrame, text: Mapping[str, Coded]) -> NDArray[np.int64]:
+def _worst(columns: Mapping[str, NDArray[Any]], text: Mapping[str, Coded]) -> NDArray[np.int64]:
     """The worst of the measured rows of each (id, device): what fails first, then by ratio, NaN before any."""
-    failing = rows["failing"].to_numpy()
-    measured = np.flatnonzero(failing | (rows["status"] == Status.OK.value).to_numpy())
-    badness = rows["ratio"].fillna(np.inf).to_numpy()[measured]
+    failing = columns["failing"]
+    measured = np.flatnonzero(failing | (text["status"].codes == text["status"].code(Status.OK.value)))
+    ratio = columns["ratio"][measured].astype(np.float64)
+    badness = np.where(np.isnan(ratio), np.inf, ratio)
     identity, device = (text[name].codes[measured] for name in ("id", "device"))
     order = np.lexsort((device, identity, -badness, ~failing[measured]))
     pairs = coded.numbers(text["id"], text["device"])[measured[order]]
@@ -181,12 +188,12 @@ def _pooled(
     length, number = lists.lengths(bins), lists.lengths(counts)
     for odd in np.flatnonzero(length != number)[:1]:
         raise ValueError(f"{length[odd]} bins but {number[odd]} counts; each bin needs one count")
-    if not places:
-        return {}
-    by_group = order[np.concatenate([*places.values()])]
-    ends = np.cumsum(length[by_group])[np.cumsum([len(at) for at in places.values()]) - 1].tolist()
-    flat = [lists.values(column.take(by_group)) for column in (bins, counts)]
-    return {
-        key: histogram.merge([(flat[0][start:end], flat[1][start:end])])
-        for key, start, end in zip(places, [0, *ends], ends, strict=False)
-    }
+    pooled = {}
+    keys = list(places)
+    for some in (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)):
+        at = order[np.concatenate([places[key] for key in some])]
+        ends = np.cumsum(length[at])[np.cumsum([len(places[key]) for key in some]) - 1].tolist()
+        flat = [lists.values(column.take(at)) for column in (bins, counts)]
+        for key, start, end in zip(some, [0, *ends], ends, strict=False):
+            pooled[key] = histogram.merge([(flat[0][start:end], flat[1][start:end])])
+    return pooled

@@ -53,16 +53,17 @@ def build(frames: Frames, missing: Mapping[str, str], lost: Mapping[str, str]) -
         _gap(Verdict.NOT_RUN, "device given up", what=device, reason=why, number="cases from then on")
         for device, why in lost.items()
     ]
-    found += _ended(frames.observations[~frames.observations["device"].isin(list(missing))])
+    status, device = (frames.coded[name] for name in ("status", "device"))
+    ended, there = status.among(ENDINGS), ~device.among(missing)
+    found += _ended(frames.rows(ended & there))
     found += _unmeasured(frames)
-    found += _not_finite(frames.observations)
+    found += _not_finite(frames.rows(frames.columns["special_mismatch"] > 0))
     return tuple(found[:MOST]), max(0, len(found) - MOST)
 
 
-def _ended(rows: pd.DataFrame) -> list[Gap]:
+def _ended(ended: pd.DataFrame) -> list[Gap]:
     """Cases without an answer, by ending and the first sentence of the reason."""
     found = []
-    ended = rows[rows["status"].isin(list(ENDINGS))]
     for key, group in ended.assign(said=ended["reason"].map(_first_sentence)).groupby(["status", "said"], sort=True):
         status, reason = map(str, key)
         verdict, word = ENDINGS[status]
@@ -106,8 +107,7 @@ def _unmeasured(frames: Frames) -> list[Gap]:
     ]
 
 
-def _not_finite(rows: pd.DataFrame) -> list[Gap]:
-    odd = rows[rows["special_mismatch"] > 0]
+def _not_finite(odd: pd.DataFrame) -> list[Gap]:
     return [
         _gap(
             Verdict.FAIL,

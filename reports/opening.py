@@ -49,5 +49,5 @@ def opened(run: Path, limits: Path | None = None) -> "Run | Result":
         reading = pool.submit(store.read, run, first=taste, columns=columns.shown)
         from reports import publish
 
-        publish.ready()
+        publish.ready(lambda: not reading.done())
         return reading.result()

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from accuracy import history, signature
 from accuracy.files import SHRUNK, write_file
-from reports import github, junit, markdown, nights, past, render, view
+from reports import github, known, markdown, past, render, scripts, view
 from reports.past import Past
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def write(  # noqa: PLR0917  the four parts of a run and where they go
     )
     write_file(out or folder / PAGE, render.html(page).encode())
     if out is None:
+        from reports import junit
+
         write_file(folder / JUNIT, junit.render(manifest, verdicts).encode())
         write_file(folder / MARKDOWN, markdown.render(page).encode())
     return page
@@ -76,9 +78,12 @@ def write_stored(
     )
 
 
-def ready() -> None:
-    """Does now what the first page would do: templates are compiled once."""
+def ready(waiting: Callable[[], bool]) -> None:
+    """Does now what a first page would do once, and as long as one waits also what only one with causes would."""
+    known.load()
     render.compiled()
+    if waiting():
+        scripts.ready()
 
 
 def write_history(runs: Path, out: Path) -> Mapping[str, str]:
@@ -87,6 +92,8 @@ def write_history(runs: Path, out: Path) -> Mapping[str, str]:
     Raises:
         StoreError: if `runs` is no folder, or the page cannot be written.
     """
+    from reports import nights
+
     page, unreadable = nights.write(runs, out)
     write_file(out, page.encode())
     return unreadable

@@ -1,5 +1,6 @@
 """The script of each cause, made from its worst row, or from the smallest config that was found for it."""
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ class Script:
     text: str
     command: str
     note: str
+
+
+def ready() -> None:
+    """Imports now what the first script would: all layers, and how they are drawn."""
+    for module in ("accuracy.scripts.found", "accuracy.scripts.program"):
+        importlib.import_module(module)
 
 
 def worst_rows(causes: Sequence[Cause], observations: pd.DataFrame) -> list[dict[str, Any]]:

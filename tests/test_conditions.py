@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conditional import FAULTS
@@ -108,7 +109,9 @@ def is_right(planted_condition: Planted, prepared: frames.Frames, cause: Cause) 
     """The sentence speaks of the same inputs, and is true of the same cases of the whole plan."""
     if cause.trigger is None or {each.feature for each in cause.trigger.conditions} != set(planted_condition):
         return False
-    once = prepared.observations.drop_duplicates("id")  # in the order of the rows of `inputs`
+    once = prepared.rows(np.arange(len(prepared.columns["id"]))).drop_duplicates(
+        "id"
+    )  # in the order of the rows of `inputs`
     inputs = pd.DataFrame({name: column.values() for name, column in prepared.inputs.items()}).fillna(math.nan)
     inputs = inputs.assign(dtype=once["dtype"].to_numpy())
     said = pd.concat([holds(condition, inputs) for condition in cause.trigger.conditions], axis=1).all(axis=1)

@@ -155,7 +155,7 @@ def test_every_failing_pair_belongs_to_exactly_one_first_stage(seed: int) -> Non
     """No failure is lost, and each (case, device) is counted for one stage only."""
     run = data.failing(seed=seed, per_case=20)
     prepared = frames.prepare(run.manifest, run.observations, run.verdicts)
-    broken = prepared.observations[prepared.observations["failing"]]
+    broken = prepared.rows(prepared.columns["failing"])
     stages: dict[tuple[str, str], set[str]] = {}
     for cause in causes.find(prepared):
         for pair in cause.members:
