@@ -10,6 +10,7 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 # As root, Debian's packages fill the two gaps that pip cannot: ensurepip and a browser.
 APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y
 
@@ -17,7 +18,7 @@ APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get inst
 
 # The verdict is the report's to tell, so 1 (a limit exceeded) and 3 (incomplete) are successes
 # here. `accuracy nightly` itself prints verdict and path last, and exits with the verdict.
-nightly: $(INSTALLED)
+nightly: $(COMPILED)
 	@$(VENV)/bin/accuracy nightly $(if $(wildcard runs/.),--history runs) $(ARGS) || case $$? in 1|3) ;; *) exit $$? ;; esac
 
 # A file's tests share what they run once, so files and not tests are dealt to the two processes.
@@ -29,7 +30,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: $(INSTALLED)
+bench: $(COMPILED)
 	$(VENV)/bin/python -m bench --out docs/benchmarks.md $(ARGS)
 
 # --no-build-isolation: else pip would build with the newest setuptools and not with the pinned one.
@@ -43,6 +44,11 @@ $(INSTALLED): pyproject.toml constraints.txt accuracy/_compiled.c
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt setuptools
 	CFLAGS="-Wall -Wextra -Wconversion -Werror $$CFLAGS" \
 	  $(VENV)/bin/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# Python keeps what it compiled, unless told not to, as many containers do: then every start compiles a hundred modules.
+$(COMPILED): $(INSTALLED) cli.py $(shell find accuracy commands reports -name '*.py')
+	@$(VENV)/bin/python -m compileall -q cli.py accuracy commands reports
 	@touch $@
 
 chromium:

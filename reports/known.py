@@ -51,7 +51,7 @@ class Rule:
     def covers(self, case: str, device: str, check: str, reason: str) -> bool:
         """Whether a row fits."""
         return (
-            fnmatchcase(device, self.device)
+            _is_one_of(device, (self.device,))
             and _is_one_of(case, self.cases)
             and _is_one_of(check, self.checks)
             and all(text in reason for text in self.words)

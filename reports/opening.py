@@ -1,11 +1,12 @@
 """Opens a stored run for its page. While another process tries its tables, this one imports what makes pages."""
 
 import gc
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from accuracy import quarantine
 from accuracy.arguments import load_limits
@@ -14,6 +15,9 @@ from reports import columns
 if TYPE_CHECKING:
     from accuracy.nightly import Result
     from accuracy.store import Run
+
+THREADS: Final = "OPENBLAS_NUM_THREADS"
+"""What OpenBLAS, which comes with numpy, reads when it is loaded."""
 
 
 @contextmanager
@@ -29,6 +33,23 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def unthreaded() -> Iterator[None]:
+    """Numpy that is imported in here starts no threads for products of matrices: they wait for work at full speed.
+
+    A page multiplies nothing, and the process that tries the tables can use the processor.
+    """
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+
+
 def opened(run: Path, limits: Path | None = None) -> "Run | Result":
     """The run, which may be a stranger's, with what a page shows of its rows; or what there is of an unfinished one.
 
@@ -40,7 +61,8 @@ def opened(run: Path, limits: Path | None = None) -> "Run | Result":
         PlanError: if it is unfinished and planned what this version does not know.
     """
     with quarantine.tasting() as taste, ThreadPoolExecutor(1) as pool:  # the process starts while this one imports
-        from accuracy import store
+        with unthreaded():
+            from accuracy import store
 
         if store.is_unfinished(run):
             from accuracy import unfinished
@@ -49,5 +71,7 @@ def opened(run: Path, limits: Path | None = None) -> "Run | Result":
         reading = pool.submit(store.read, run, first=taste, columns=columns.shown)
         from reports import publish
 
-        publish.ready(lambda: not reading.done())
+        for _ in publish.ahead():
+            if reading.done():
+                break
         return reading.result()

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +78,12 @@ def write_stored(
     )
 
 
-def ready(waiting: Callable[[], bool]) -> None:
-    """Does now what a first page would do once, and as long as one waits also what only one with causes would."""
+def ahead() -> Iterator[None]:
+    """Does now, piece by piece, what the first page would do once; first what every page needs."""
     known.load()
     render.compiled()
-    if waiting():
-        scripts.ready()
+    yield
+    yield from scripts.ahead()
 
 
 def write_history(runs: Path, out: Path) -> Mapping[str, str]:

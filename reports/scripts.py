@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,13 @@ class Script:
     note: str
 
 
-def ready() -> None:
-    """Imports now what the first script would: all layers, and how they are drawn."""
-    for module in ("accuracy.scripts.found", "accuracy.scripts.program"):
-        importlib.import_module(module)
+def ahead() -> Iterator[None]:
+    """Does now, piece by piece, what the first script would: imports all layers and how they are drawn; compiles."""
+    from accuracy.scripts import program
+
+    importlib.import_module("accuracy.scripts.found")
+    yield
+    yield from program.ahead()
 
 
 def worst_rows(causes: Sequence[Cause], observations: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The script of a failure: which template, filled in, at most 40 lines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -103,6 +103,13 @@ def _chosen(failure: Failure, bounds: limits.Bounds) -> tuple[Subject, str]:
 def _most_z() -> float:
     """The largest structure that the built-in limits let pass."""
     return next(limit.at_most for limit in limits.load(limits.DEFAULT_FILE).limits if limit.id == STRUCTURE)
+
+
+def ahead() -> Iterator[None]:
+    """Compiles all templates, one after the other: of the time that a script takes this is most."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+        yield
 
 
 def filled(template: str, **values: Any) -> str:
