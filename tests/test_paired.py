@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import patching
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,7 +72,12 @@ def row(device: str, values: Sequence[float] = (1.0,), bounds: Sequence[float] =
 
 
 def agreements(*rows: dict[str, Any], devices: Sequence[str] = ("cpu", "cuda")) -> list[tuple[str, float]]:
-    found = paired.pairs(frame(*rows), devices)
+    """What is said of each pair, and how far apart it is; the same with lists as arrays and as Arrow holds them."""
+    held = frame(*rows)
+    kind = pd.ArrowDtype(pa.list_(pa.float64()))
+    samples = {name: pd.Series(held[name].tolist(), dtype=kind) for name in ("sample_values", "sample_bounds")}
+    found, again = (paired.pairs(each, devices) for each in (held, held.assign(**samples)))
+    pd.testing.assert_frame_equal(found, again)
     return list(zip(found["agreement"], found["distance"], strict=True))
 
 

@@ -1,5 +1,6 @@
 """The trigger search: planted conditions are named, and noise is not explained."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from reports import coded, trigger
+from reports import candidates, coded, trigger
 
 
 def drawn(seed: int, rows: int = 400) -> pd.DataFrame:
@@ -31,14 +32,18 @@ def drawn(seed: int, rows: int = 400) -> pd.DataFrame:
     ).astype(object)
 
 
-def found_in(inputs: pd.DataFrame, failing: NDArray[np.bool_]) -> trigger.Trigger | None:
-    """What is found for inputs given as a table, None where a row has none."""
+def columns_of(inputs: pd.DataFrame) -> dict[str, coded.Coded]:
+    """Inputs given as a table, None where a row has none."""
     parts = {str(name): column.dropna() for name, column in inputs.items()}
-    columns = {
+    return {
         name: coded.scattered(len(inputs), [(column.index.to_numpy(), column.tolist())])
         for name, column in parts.items()
     }
-    return trigger.find(columns, failing)
+
+
+def found_in(inputs: pd.DataFrame, failing: NDArray[np.bool_]) -> trigger.Trigger | None:
+    """What is found for inputs given as a table."""
+    return trigger.find(columns_of(inputs), failing)
 
 
 PLANTED: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
@@ -99,6 +104,26 @@ def test_a_condition_that_bites_only_sometimes_is_necessary_but_not_sufficient(s
     assert found.text == "rows > 64"
     assert found.necessary
     assert not found.sufficient
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_conditions_are_the_best_of_all_pairs(seed: int) -> None:
+    """By F1, with counts that are those of the rows, and no better than each of them can reach."""
+    inputs = drawn(seed, rows=100)
+    unlucky = np.random.default_rng(seed).random(len(inputs)) < 0.1
+    failing = ((inputs["rows"] > 16) & (inputs["in_features"] > 64)).to_numpy(dtype=bool) ^ unlucky
+    singles, bad = candidates.singles(columns_of(inputs), failing), int(failing.sum())
+    pairs = candidates.pairs(singles, failing)
+    tried = [
+        (2 * (both & failing).sum() / (both.sum() + bad), min(one.reach(bad), other.reach(bad)))
+        for one, other in itertools.combinations(singles, 2)
+        if one.conditions[0].feature != other.conditions[0].feature
+        for both in (one.mask & other.mask,)
+    ]
+
+    assert max(pair.f1(bad) for pair in pairs) == max(score for score, _ in tried)
+    assert all(score <= reach for score, reach in tried)
+    assert all((pair.hits, pair.size) == ((pair.mask & failing).sum(), pair.mask.sum()) for pair in pairs)
 
 
 def test_the_edge_of_a_threshold_names_the_nearest_values() -> None:
