@@ -131,7 +131,7 @@ def _integers(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
+    return arrays[0] if len(arrays) == 1 else np.concatenate([np.empty(0, dtype=np.int64), *arrays])
 
 
 def _centres() -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ class Coded:
 
     def counts(self) -> NDArray[np.int64]:
         """How many rows have each level."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.levels))
+        return np.bincount(self.codes - NONE, minlength=len(self.levels) + 1)[1:]
 
     def occurring(self) -> list[Any]:
         """The levels that some row has."""

@@ -6,16 +6,16 @@ from pathlib import Path
 import data
 import pytest
 
-from accuracy import store, storing
+from accuracy import store, storing, tables
 from reports import opening
 from reports.render import render
 
 
 def stored(folder: Path, made: data.Run) -> Path:
     """The run as a folder."""
-    typed = store.observations_frame({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
     storing.prepare(folder)
-    storing.write(folder, {**made.manifest, "bounds": {}}, store.plan_frame([]), typed, made.verdicts, made.summary)
+    storing.write(folder, {**made.manifest, "bounds": {}}, tables.plan([]), typed, made.verdicts, made.summary)
     return folder
 
 
