@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from accuracy.case import Status
 from accuracy.rows import DEFAULTS, NAMES, TYPES, Row, RowError
+from accuracy.wire import WireError, json_object
 
 MOST_ROWS: Final = 100_000
 """Rows after which an answer is refused: the longest there is has some thirty."""
@@ -162,12 +163,9 @@ def unpack(text: bytes, *, task_id: str, device: str) -> Answer:
 
 def _json(text: bytes) -> dict[str, Any]:
     try:
-        texts = json.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise RowError(f"texts that are not JSON: {text[:40]!r}") from error
-    if not isinstance(texts, dict):
-        raise RowError(f"texts that are not a JSON object: {text[:40]!r}")
-    return texts
+        return json_object(text)
+    except WireError as error:
+        raise RowError(f"texts that are {error}") from error
 
 
 def _check_texts(texts: dict[str, Any], number: int, task_id: str, device: str) -> None:

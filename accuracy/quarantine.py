@@ -24,6 +24,9 @@ MEMORY: Final = 8 << 30
 SECONDS: Final = 120
 """Seconds of processor time for the tables of one folder."""
 
+THREADS: Final = "OPENBLAS_NUM_THREADS"
+"""What OpenBLAS, which comes with numpy, reads when it is loaded: its threads wait for work at full speed."""
+
 Table = tuple[bytes, Sequence[str] | None]
 """A Parquet table, and those of its columns that will be read; None for all."""
 
@@ -69,11 +72,10 @@ def tasting(*, memory: int = MEMORY) -> Iterator[Taste]:
 def _started(memory: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     own = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), own)))
-    single = {"OPENBLAS_NUM_THREADS": "1"}  # Arrow imports numpy, which would start threads that wait at full speed
     said.truncate(0)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "accuracy.taster", str(memory), str(SECONDS)],
-        env={**os.environ, "PYTHONPATH": path, **single},
+        env={**os.environ, "PYTHONPATH": path, THREADS: "1"},  # Arrow imports numpy
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,

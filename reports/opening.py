@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from accuracy import quarantine
 from accuracy.arguments import load_limits
@@ -15,9 +15,6 @@ from reports import columns
 if TYPE_CHECKING:
     from accuracy.nightly import Result
     from accuracy.store import Run
-
-THREADS: Final = "OPENBLAS_NUM_THREADS"
-"""What OpenBLAS, which comes with numpy, reads when it is loaded."""
 
 
 @contextmanager
@@ -35,19 +32,19 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def unthreaded() -> Iterator[None]:
-    """Numpy that is imported in here starts no threads for products of matrices: they wait for work at full speed.
+    """Numpy that is imported in here starts no threads for products of matrices.
 
     A page multiplies nothing, and the process that tries the tables can use the processor.
     """
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"
+    before = os.environ.get(quarantine.THREADS)
+    os.environ[quarantine.THREADS] = "1"
     try:
         yield
     finally:
         if before is None:
-            del os.environ[THREADS]
+            del os.environ[quarantine.THREADS]
         else:
-            os.environ[THREADS] = before
+            os.environ[quarantine.THREADS] = before
 
 
 def opened(run: Path, limits: Path | None = None) -> "Run | Result":

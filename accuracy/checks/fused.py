@@ -62,7 +62,7 @@ def rounded_products(setting: Setting, weight: Tensor) -> Model:
     """
     model = dense.expected_output(setting, weight)
     compute, output = compute_dtype(setting.config), torch_dtype(setting.config.dtype)
-    x = linear.operand(setting.inputs.x, compute).reshape(-1, weight.shape[1])
+    x = dense.operand(setting, "x").reshape(-1, weight.shape[1])
     rows = [_rounding_of_products(row, weight.float(), compute) for row in x.float()]
     moved = torch.stack(rows).reshape(model.expected.shape) if rows else torch.zeros_like(model.expected)
     expected = model.expected + moved
@@ -93,7 +93,7 @@ def apart(setting: Setting) -> Tensor:
     compute = compute_dtype(setting.config)
     asked = four_bit.decode(setting.parts["stored"], compute)
     weight = rounded_weight(setting)
-    x = linear.operand(setting.inputs.x, compute)
+    x = dense.operand(setting, "x")
     products = setting.bounds.confidence * UNIT_ROUNDOFF[compute] * (x.square() @ weight.square().T).sqrt()
     moved: Tensor = x.abs() @ (weight - asked).abs().T + products
     return moved * (1 + 2 * UNIT_ROUNDOFF[compute])
@@ -113,7 +113,7 @@ def packed_bfloat16(setting: Setting) -> Model:
     scales = linear.operand(four_bit.block_scales(stored), bfloat16)
     scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
     weight = (table[four_bit.unpack(stored)] * scale).reshape(stored.shape)
-    x = linear.operand(linear.operand(inputs.x, compute), bfloat16)
+    x = linear.operand(dense.operand(setting, "x"), bfloat16)
     product = linear.affine(x, weight, None)
     model = linear.accumulated(product, bfloat16, compute, setting.bounds.confidence)
     expected, bound = model.expected, model.bound

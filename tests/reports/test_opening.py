@@ -6,7 +6,7 @@ from pathlib import Path
 import data
 import pytest
 
-from accuracy import store, storing, tables
+from accuracy import quarantine, store, storing, tables
 from reports import opening
 from reports.render import render
 
@@ -39,9 +39,9 @@ def test_the_threads_of_numpy_are_those_of_the_environment_again(
     monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     """What a report starts without them is nobody else's concern."""
-    monkeypatch.delenv(opening.THREADS, raising=False)
+    monkeypatch.delenv(quarantine.THREADS, raising=False)
     if before is not None:
-        monkeypatch.setenv(opening.THREADS, before)
+        monkeypatch.setenv(quarantine.THREADS, before)
     with opening.unthreaded():
-        assert os.environ[opening.THREADS] == "1"
-    assert os.environ.get(opening.THREADS) == before
+        assert os.environ[quarantine.THREADS] == "1"
+    assert os.environ.get(quarantine.THREADS) == before
