@@ -27,4 +27,4 @@ class Draw:
     def __call__(self, seconds: float) -> None:
         """Draws for about so long."""
         tasks = self.rest.draw(seconds)
-        self.run.drawn(tasks, self.lanes, self.refuse, more=self.rest.open)
+        self.run.drawn(tasks, self.lanes, self.refuse, whole=None if self.rest.open else self.rest.whole())

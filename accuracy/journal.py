@@ -22,8 +22,9 @@ from typing import Any, Final, Self
 from accuracy.files import JOURNAL, StoreError, read_file
 from accuracy.packing import Answer, unpack
 from accuracy.rows import RowError
+from accuracy.shards import Whole
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 SYNC_SECONDS: Final = 0.5
 SYNC_LINES: Final = 64
 """The disk is waited for this often: a loss of power costs at most so much, the death of a process nothing."""
@@ -36,17 +37,18 @@ PLANNED: Final = {"id", "case", "origin", "config", "seed"}
 PLAN_LINE: Final = 500
 """Most tasks in a line of the plan."""
 
-PLAN_END: Final = b"[]"
-"""The line of the plan that says that it is whole."""
+WHOLE: Final = {"plan_hash": str, "plan_size": int}
+"""Fields of the last line of a plan, which names the plan of which its tasks are: all of it, or a shard."""
 
 
 @dataclass(kw_only=True)
 class Contents:
     """What a journal says.
 
-    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `whole` says
-    whether these are all, `facts` what each device's workers run on, `texts` the outcomes by (task id, device) as
-    they were written, `damaged` the number of lines that say nothing. `start` is the checksum of the first line.
+    `header` is its first line, `plan` the planned tasks as `accuracy.plan.rows` gives them, `whole` names the plan
+    that they are of once they are all, `facts` what each device's workers run on, `texts` the outcomes by
+    (task id, device) as they were written, `damaged` the number of lines that say nothing. `start` is the checksum
+    of the first line.
     """
 
     header: dict[str, Any]
@@ -55,7 +57,7 @@ class Contents:
     texts: dict[tuple[str, str], bytes]
     damaged: int
     start: int
-    whole: bool = False
+    whole: Whole | None = None
 
     def outcomes(self) -> dict[tuple[str, str], Answer]:
         """Answers by (task id, device); what is none of the pair is left out, so that it runs again."""
@@ -105,10 +107,10 @@ def parse(path: Path, data: bytes) -> Contents | None:
 def _take(contents: Contents, body: bytes | None) -> bool:
     """Adds what one line after the first says; false if it says nothing. The first outcome of a pair counts."""
     match (body or b"").split(b"\t", 3):
-        case [b"plan", text] if text == PLAN_END:
-            contents.whole = True
         case [b"plan", text] if _is_plan(rows := _json(text)):
             contents.plan.extend(rows)
+        case [b"plan", text] if _is_whole(end := _json(text)):
+            contents.whole = Whole(**end)
         case [b"facts", device, text] if isinstance(facts := _json(text), dict):
             contents.facts.setdefault(device.decode(errors="replace"), facts)
         case [b"rows", device, task_id, text]:
@@ -123,6 +125,11 @@ def _is_plan(rows: Any) -> bool:
     return isinstance(rows, list) and all(
         isinstance(row, dict) and row.keys() == PLANNED and {str}.issuperset(map(type, row.values())) for row in rows
     )
+
+
+def _is_whole(end: Any) -> bool:
+    fields = {name: type(value) for name, value in end.items()} if isinstance(end, dict) else None
+    return fields == WHOLE and end["plan_size"] >= 0
 
 
 def _json(text: bytes) -> Any:
@@ -249,15 +256,15 @@ class Journal:
         for first in range(0, len(new), PLAN_LINE):
             self._append(b"plan\t" + json.dumps(new[first : first + PLAN_LINE], separators=(",", ":")).encode())
 
-    def end_plan(self) -> None:
-        """Says that all tasks of the plan have been kept.
+    def end_plan(self, whole: Whole) -> None:
+        """Says that all tasks that were to be planned have been kept, and of which plan they are.
 
         Raises:
             StoreError: if it cannot be written.
         """
-        if not self._contents.whole:
-            self._contents.whole = True
-            self._append(b"plan\t" + PLAN_END)
+        if self._contents.whole is None:
+            self._contents.whole = whole
+            self._append(b"plan\t" + json.dumps(whole._asdict()).encode())
 
     def settle(self, task_id: str, device: str, text: bytes) -> None:
         """Keeps the outcome of one pair, packed.

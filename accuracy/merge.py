@@ -18,7 +18,7 @@ from accuracy.case import EXPLORED, canonical_json
 from accuracy.devices import DeviceError, parse
 from accuracy.files import StoreError
 from accuracy.limits import Limits
-from accuracy.shards import Shard
+from accuracy.shards import Shard, Whole
 from accuracy.store import MOST_ROWS
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def _short(value: object) -> str:
 def _parts(manifest: Mapping[str, Any]) -> shards.Parts:
     devices = [*manifest["devices"]["found"], *manifest["devices"]["missing"]]
     size, plan_hash = manifest["plan_size"], manifest["plan_hash"]
-    whole = shards.asked(Shard(number=1, of=1), plan_hash=plan_hash, plan_size=size, devices=devices)
+    whole = shards.asked(Shard(number=1, of=1), Whole(plan_hash, size), devices)
     return manifest.get("parts") or whole
 
 

@@ -86,17 +86,24 @@ class Result:
 class Prepared:
     """A request with its plan and the devices it will run on. `key` says what the run is, so that it can be resumed.
 
-    `tasks` are those of its shard, if it has one, and then `whole` has hash and size of the plan that was dealt. Else
-    they may still have to be drawn.
+    `tasks` are those of its shard, if it has one; they may still have to be drawn. `dealt` names the plan that they
+    are of, where they do not do so themselves.
     """
 
     request: Request
     tasks: Sequence[Task]
-    whole: tuple[str, int] | None
+    dealt: shards.Whole | None = None
     there: Mapping[str, str]
     missing: Mapping[str, str]
     found: Found
     key: Mapping[str, Any]
+
+    @property
+    def whole(self) -> shards.Whole:
+        """The plan of which its tasks are, all or a shard; has it drawn to its end."""
+        if isinstance(self.tasks, plan.Drawing):
+            return self.tasks.whole()
+        return self.dealt or shards.Whole(plan.plan_hash(self.tasks), len(self.tasks))
 
 
 def prepare(request: Request, found: Found, *, ahead: bool = True) -> Prepared:
@@ -106,18 +113,13 @@ def prepare(request: Request, found: Found, *, ahead: bool = True) -> Prepared:
         PlanError: if the plan cannot be made.
         ValueError: if a device is unknown.
     """
-    tasks: Sequence[Task] = plan.Drawing(request.cases, request.size, request.seed)
-    whole = None
-    if request.shard is not None:
-        whole = plan.plan_hash(tasks), len(tasks)
-        tasks = shards.deal(tasks, request.shard)
-    elif ahead:
-        tasks = list(tasks)
+    tasks = plan.Drawing(request.cases, request.size, request.seed, request.shard)
+    if ahead:
+        tasks.draw()
     there, missing = found.choose(request.devices)
     return Prepared(
         request=request,
         tasks=tasks,
-        whole=whole,
         there=there,
         missing=missing,
         found=found,
@@ -149,10 +151,10 @@ def run(
     """
     started = time.monotonic()
     request, devices = prepared.request, list(prepared.there)
-    rest = prepared.tasks if isinstance(prepared.tasks, plan.Drawing) else None
+    rest = prepared.tasks if isinstance(prepared.tasks, plan.Drawing) and prepared.tasks.open else None
     tasks = [] if rest is not None else [*prepared.tasks, *_explored(journal)]
     if journal is not None and rest is None:
-        _keep(prepared.tasks, journal)
+        _keep(prepared, journal)
     with ExitStack() as stack:
         search = None
         if request.explore is not None:
@@ -194,7 +196,7 @@ def run_together(
     started = time.monotonic()
     first = prepared[0]
     for each, journal in zip(prepared, journals, strict=True):
-        _keep(each.tasks, journal)
+        _keep(each, journal)
     executions = executor.interleave(
         first.tasks,
         list(first.there),
@@ -216,13 +218,13 @@ def run_together(
     return [conclude(each, ran, None, seconds=seconds) for each, ran in zip(prepared, executions, strict=True)]
 
 
-def _keep(tasks: Sequence[Task], journal: Journal) -> None:
+def _keep(prepared: Prepared, journal: Journal) -> None:
     """Writes a plan down before it is measured.
 
     Raises:
         StoreError: if an earlier part of the run planned something else.
     """
-    rows = plan.rows(tasks)
+    rows = plan.rows(prepared.tasks)
     now = {row["id"] for row in rows}
     strange = [row["id"] for row in journal.planned if row["origin"] != EXPLORED and row["id"] not in now]
     if strange:
@@ -231,7 +233,7 @@ def _keep(tasks: Sequence[Task], journal: Journal) -> None:
             "for one; go on with the version that began it, or use a new folder"
         )
     journal.plan(rows)
-    journal.end_plan()
+    journal.end_plan(prepared.whole)
 
 
 def _explored(journal: Journal | None) -> list[Task]:
@@ -257,8 +259,7 @@ def conclude(
     parts = None
     if request.shard is not None:
         devices = [*prepared.there, *missing]
-        whole_hash, whole_size = prepared.whole or (plan.plan_hash(tasks), len(tasks))
-        parts = shards.asked(request.shard, plan_hash=whole_hash, plan_size=whole_size, devices=devices)
+        parts = shards.asked(request.shard, prepared.whole, devices)
     against = None
     scale = {
         "accuracy": __version__,

@@ -18,7 +18,9 @@ from typing import Any, overload
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import DataObject, SearchStrategy, data, just, tuples
 
+from accuracy import shards
 from accuracy.case import Case, Task, canonical_json, short_hash
+from accuracy.shards import Shard, Whole
 from accuracy.strategies import DTYPES, seeds
 
 LARGEST_SEED = 2**63 - 1
@@ -62,16 +64,19 @@ class Drawing(Sequence[Task]):
     """The plan that `make` makes, drawn bit by bit. Who asks for its length or for a task has it drawn to its end.
 
     A nightly plan takes as long to draw as torch to import, and more; its first tasks can be measured meanwhile.
+    Where only a shard of it is wanted, all is drawn and the shard's tasks are what it holds.
     """
 
-    def __init__(self, cases: Sequence[Case], profile: Profile, seed: int) -> None:
+    def __init__(self, cases: Sequence[Case], profile: Profile, seed: int, shard: Shard | None = None) -> None:
         """Draws nothing yet.
 
         Raises:
             PlanError: if the seed is out of range.
         """
-        self._cases, self._profile, self._seed = cases, profile, checked_seed(seed)
-        self._drawn: dict[str, Task] = {}
+        self._cases, self._profile, self._seed, self._shard = cases, profile, checked_seed(seed), shard
+        # By id all of the plan that has come, in order; nothing in place of a task of another shard.
+        self._drawn: dict[str, Task | None] = {}
+        self._held: list[Task] | None = None
         self._source = self._all()
         self.open = True
 
@@ -87,13 +92,14 @@ class Drawing(Sequence[Task]):
         before, began = len(self._drawn), time.monotonic()
         while self.open and time.monotonic() - began < seconds:
             self._one()
-        return list(itertools.islice(self._drawn.values(), before, None))
+        return [task for task in itertools.islice(self._drawn.values(), before, None) if task is not None]
 
     def _one(self) -> None:
         try:
             task = next(self._source, None)
             if task is not None:
-                self._drawn.setdefault(task.id, task)
+                ours = self._shard is None or shards.holds(self._shard, len(self._drawn))
+                self._drawn.setdefault(task.id, task if ours else None)
         except BaseException:
             # A generator that was interrupted has ended. It must not pass for the end of the plan: what it has
             # yielded so far, it yields again.
@@ -101,13 +107,20 @@ class Drawing(Sequence[Task]):
             raise
         self.open = task is not None
 
-    def _whole(self) -> list[Task]:
+    def whole(self) -> Whole:
+        """Hash and size of the plan, those of all shards together; draws it to its end."""
         self.draw()
-        return list(self._drawn.values())
+        return Whole(hash_of(list(self._drawn)), len(self._drawn))
+
+    def _all_held(self) -> list[Task]:
+        self.draw()
+        if self._held is None:
+            self._held = [task for task in self._drawn.values() if task is not None]
+        return self._held
 
     def __len__(self) -> int:
-        """How many tasks the whole plan has."""
-        return len(self._whole())
+        """How many tasks there are."""
+        return len(self._all_held())
 
     @overload
     def __getitem__(self, index: int) -> Task: ...
@@ -116,12 +129,12 @@ class Drawing(Sequence[Task]):
     def __getitem__(self, index: slice) -> list[Task]: ...
 
     def __getitem__(self, index: int | slice) -> Task | list[Task]:
-        """A task, or some, by their places in the plan."""
-        return self._whole()[index]
+        """A task, or some, by their places among those that it holds."""
+        return self._all_held()[index]
 
     def __iter__(self) -> Iterator[Task]:
         """All tasks, in order."""
-        return iter(self._whole())
+        return iter(self._all_held())
 
 
 def checked_seed(seed: int) -> int:

@@ -15,6 +15,7 @@ from accuracy.lane import Lane
 from accuracy.mailbox import Mailbox, Question
 from accuracy.packing import Answer, Column, columns, pack, rows_of, unpack
 from accuracy.rows import Row, incomplete
+from accuracy.shards import Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +146,26 @@ class Record:
         return bool(reason)
 
     def drawn(
-        self, tasks: Sequence[Task], lanes: Sequence[Lane], refuse: Callable[[Task, Device], str], *, more: bool
+        self,
+        tasks: Sequence[Task],
+        lanes: Sequence[Lane],
+        refuse: Callable[[Task, Device], str],
+        *,
+        whole: Whole | None,
     ) -> None:
-        """Adds tasks of the plan that were drawn while others were measured, and queues them; `more` may come."""
+        """Adds tasks of the plan that were drawn while others were measured, and queues them.
+
+        More may come, unless these end the plan and `whole` names it.
+        """
         first = len(self.tasks)
         self.tasks += tasks
         self._places |= {task.id: first + number for number, task in enumerate(tasks)}
         self._planned += len(tasks)
-        self._drawing = more
+        self._drawing = whole is None
         if self.journal is not None:
             self.journal.plan(plan.rows(tasks))
-            if not more:
-                self.journal.end_plan()
+            if whole is not None:
+                self.journal.end_plan(whole)
         for lane in lanes:
             for index in range(first, len(self.tasks)):
                 if lane.closed or not self._refuse(index, lane.device, refuse):

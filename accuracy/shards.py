@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from accuracy import shape
 from accuracy.case import Stage, Verdict
 from accuracy.cell import Cell
-
-T = TypeVar("T")
 
 MOST: Final = 100_000
 """Shards that a plan is dealt to at most."""
@@ -39,6 +37,13 @@ class Shard:
     def __str__(self) -> str:
         """As on the command line: `2/3`."""
         return f"{self.number}/{self.of}"
+
+
+class Whole(NamedTuple):
+    """What names a whole plan, of which a shard holds some: its hash, as `accuracy.plan.plan_hash`, and its size."""
+
+    plan_hash: str
+    plan_size: int
 
 
 def parse(text: str) -> Shard:
@@ -66,15 +71,20 @@ def number_of(size: int, shard: Shard) -> int:
     return rounds + int((shard.number - 1 - rounds) % shard.of < rest)
 
 
-def deal(tasks: Sequence[T], shard: Shard) -> list[T]:
-    """The shard's tasks, in the order of the plan."""
-    return [tasks[place] for place in places(len(tasks), shard)]
+def holds(shard: Shard, place: int) -> bool:
+    """Whether the task at this place in a plan is the shard's."""
+    turn, at = divmod(place, shard.of)
+    return at == (shard.number - 1 - turn) % shard.of
 
 
-def asked(shard: Shard, *, plan_hash: str, plan_size: int, devices: Iterable[str]) -> dict[str, Any]:
+def asked(shard: Shard, whole: Whole, devices: Iterable[str]) -> dict[str, Any]:
     """What the manifest of a run says that was asked for one shard of this plan."""
-    held = {device: [str(shard)] for device in devices}
-    return {"asked": str(shard), "plan_hash": plan_hash, "plan_size": plan_size, "held": held, "refused": {}}
+    return {
+        "asked": str(shard),
+        **whole._asdict(),
+        "held": {device: [str(shard)] for device in devices},
+        "refused": {},
+    }
 
 
 def misfit(parts: Any) -> str:

@@ -1,7 +1,7 @@
 """Runs that were cut off, or are still under way: what their journal says, judged and ready for a report."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,6 @@ def about(prepared: nightly.Prepared) -> dict[str, Any]:
         "examples": request.examples,
         "explore": request.explore and asdict(request.explore),
         "shard": request.shard and str(request.shard),
-        "whole": prepared.whole and list(prepared.whole),
         "requested": list(request.devices),
         "cases": [case.name for case in request.cases],
         "found": asdict(prepared.found),
@@ -86,13 +85,13 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
         shard=seen["shard"] and shards.parse(seen["shard"]),
     )
     there, missing = found.choose(request.devices)
-    tasks = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
-    if not contents.whole:  # what was not drawn before the end was planned all the same
+    tasks: Sequence[Task] = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
+    if contents.whole is None:  # what was not drawn before the end was planned all the same
         tasks = _redrawn(request, {task.id for task in tasks})
     return nightly.Prepared(
         request=request,
         tasks=tasks,
-        whole=seen["whole"] and (str(seen["whole"][0]), int(seen["whole"][1])),
+        dealt=contents.whole,
         there=there,
         missing=missing,
         found=found,
@@ -100,11 +99,9 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
     )
 
 
-def _redrawn(request: nightly.Request, known: AbstractSet[str]) -> list[Task]:
+def _redrawn(request: nightly.Request, known: AbstractSet[str]) -> plan.Drawing:
     """The plan of a run that ended before it was drawn, of which these ids are known."""
-    tasks = plan.make(request.cases, request.size, request.seed)
-    if request.shard is not None:
-        tasks = shards.deal(tasks, request.shard)
+    tasks = plan.Drawing(request.cases, request.size, request.seed, request.shard)
     strange = known - {task.id for task in tasks}
     if strange:
         raise plan.PlanError(f"it planned {min(strange)}, which is not planned here: use the version that began it")

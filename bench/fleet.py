@@ -19,7 +19,7 @@ from accuracy import judgement, plan, shards, store, storing
 from accuracy.case import EXPLORED, short_hash
 from accuracy.files import StoreError
 from accuracy.limits import load
-from accuracy.shards import Shard
+from accuracy.shards import Shard, Whole
 
 MOVED: Final = (
     "abs_mean",
@@ -51,7 +51,7 @@ def dealt(base: store.Run, folder: Path, number: Shard, whole: Sequence[str]) ->
     if number.of > 1:
         devices = [*base.manifest["devices"]["found"], *base.manifest["devices"]["missing"]]
         whole_hash = plan.hash_of(whole)
-        manifest["parts"] = shards.asked(number, plan_hash=whole_hash, plan_size=len(whole), devices=devices)
+        manifest["parts"] = shards.asked(number, Whole(whole_hash, len(whole)), devices)
     copies = rows.iloc[np.concatenate(taken)].assign(id=ids)
     _store(folder, manifest, planned.iloc[mine % len(planned)].assign(id=new), _moved(copies, number.number))
 

@@ -18,6 +18,7 @@ from accuracy.journal import Journal
 from accuracy.nightly import Request, Result
 from accuracy.path import steps
 from accuracy.record import Progress
+from accuracy.shards import Shard
 
 CREATED = datetime.datetime(2026, 11, 22, 3, 4, 5, tzinfo=datetime.UTC)
 HERE = Found(
@@ -114,11 +115,12 @@ def test_a_run_without_any_device_is_incomplete() -> None:
     assert HERE.versions.items() <= result.manifest["versions"].items()
 
 
-def test_rows_do_not_depend_on_when_the_plan_is_drawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [None, Shard(number=2, of=3)], ids=["all", "2 of 3"])
+def test_rows_do_not_depend_on_when_the_plan_is_drawn(shard: Shard | None, tmp_path: Path) -> None:
     """While others are measured, or before: the same plan, rows and manifest, and a journal to go on from."""
-    cases = [small("embedding8bit"), small("embedding4bit-nf4")]
-    before = run(cases)
-    prepared = nightly.prepare(requested(cases), HERE, ahead=False)
+    asked = replace(requested([small("embedding8bit"), small("embedding4bit-nf4")]), shard=shard)
+    before = nightly.run(nightly.prepare(asked, HERE), None, lambda _: None)
+    prepared = nightly.prepare(asked, HERE, ahead=False)
     with Journal(tmp_path, prepared.key) as journal:
         totals: list[Progress] = []
         meanwhile = nightly.run(prepared, journal, totals.append)
@@ -127,11 +129,12 @@ def test_rows_do_not_depend_on_when_the_plan_is_drawn(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         meanwhile.observations.drop(columns="seconds"), before.observations.drop(columns="seconds")
     )
-    assert meanwhile.manifest["plan_hash"] == before.manifest["plan_hash"]
+    for name in ("plan_hash", "plan_size", "parts"):
+        assert meanwhile.manifest[name] == before.manifest[name]
     assert totals[0].drawing
     assert not totals[-1].drawing
     assert totals[-1].done == totals[-1].total == len(before.plan)
-    whole = nightly.prepare(requested(cases), HERE)
+    whole = nightly.prepare(asked, HERE)
     with Journal(tmp_path, whole.key, resume=True) as journal:
         resumed = nightly.run(whole, journal, totals.append)
     assert totals[-1].resumed == len(before.plan)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from accuracy import plan, shards
 from accuracy.cases import CASES
-from accuracy.shards import Shard
+from accuracy.shards import Shard, Whole
 
 sizes, deals = st.integers(0, 400), st.integers(1, 60)
 
@@ -29,6 +29,8 @@ def test_every_task_has_one_shard(size: int, of: int) -> None:
     dealt = [shards.places(size, shard) for shard in all_of(of)]
 
     assert sorted(np.concatenate(dealt).tolist()) == list(range(size))
+    for shard, mine in zip(all_of(of), dealt, strict=True):
+        assert [place for place in range(size) if shards.holds(shard, place)] == mine.tolist()
     assert all((np.diff(places) > 0).all() for places in dealt)
     assert [len(places) for places in dealt] == [shards.number_of(size, shard) for shard in all_of(of)]
 
@@ -47,7 +49,7 @@ def test_dtypes_are_shared_though_they_alternate_with_the_period_of_the_deal() -
     tasks = plan.make([CASES["linear4bit-nf4-train"]], plan.PROFILES["smoke"], 7)
     strata = [task for task in tasks if task.origin.startswith("stratum:")]
     for shard in all_of(3):
-        counts = Counter(task.config.dtype for task in shards.deal(strata, shard))
+        counts = Counter(task.config.dtype for place, task in enumerate(strata) if shards.holds(shard, place))
         assert len(counts) == 3
         assert max(counts.values()) - min(counts.values()) <= 2
 
@@ -80,7 +82,7 @@ def test_what_a_device_lacks(held: list[str], lacking: list[str]) -> None:
 
 def test_one_shard_is_a_gap_and_lacks_nothing() -> None:
     """It is no verdict on the plan, and what others hold is not its alarm."""
-    parts = shards.asked(Shard(number=1, of=3), plan_hash="x", plan_size=9, devices=["cpu"])
+    parts = shards.asked(Shard(number=1, of=3), Whole("x", 9), ["cpu"])
 
     assert shards.absent(parts) == {}
     assert ["shard 1/3" in text for _, text in shards.gaps(parts)] == [True]
@@ -92,7 +94,7 @@ def test_one_shard_is_a_gap_and_lacks_nothing() -> None:
 )
 def test_an_entry_from_outside_is_looked_at(change: dict[str, object]) -> None:
     """Before anything counts on it."""
-    good = shards.asked(Shard(number=1, of=3), plan_hash="x", plan_size=9, devices=["cpu"])
+    good = shards.asked(Shard(number=1, of=3), Whole("x", 9), ["cpu"])
 
     assert shards.misfit(good) == shards.misfit(None) == ""
     assert shards.misfit({**good, **change}).startswith("parts")

@@ -13,12 +13,13 @@ from test_nightly import HERE, requested, small
 from typer.testing import CliRunner
 
 import cli
-from accuracy import limits, nightly, plan, storing, unfinished
+from accuracy import limits, nightly, plan, shards, storing, unfinished
 from accuracy.cases import CASES
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
 from accuracy.nightly import Result
 from accuracy.plan import PlanError
+from accuracy.shards import Shard
 from reports.render import render
 
 
@@ -79,9 +80,11 @@ def test_a_run_cut_anywhere_is_rendered_as_incomplete(whole: Whole, tmp_path: Pa
     assert 0 < shares[15] < shares[-1]
 
 
-def test_a_run_killed_while_its_plan_is_drawn_lacks_all_of_the_plan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [None, Shard(number=2, of=3)], ids=["all", "2 of 3"])
+def test_a_run_killed_while_its_plan_is_drawn_lacks_all_of_the_plan(shard: Shard | None, tmp_path: Path) -> None:
     """What it had not drawn yet is redrawn, and did not run; a plan that no version of ours draws is refused."""
-    prepared = nightly.prepare(requested([CASES["embedding8bit"]]), HERE, ahead=False)
+    asked = replace(requested([CASES["embedding8bit"]]), shard=shard)
+    prepared = nightly.prepare(asked, HERE, ahead=False)
     tasks = list(prepared.tasks)
     with Journal(tmp_path, prepared.key, about=unfinished.about(prepared)) as journal:
         journal.plan(plan.rows(tasks[:3]))
@@ -89,11 +92,14 @@ def test_a_run_killed_while_its_plan_is_drawn_lacks_all_of_the_plan(tmp_path: Pa
 
     assert result.plan["id"].tolist() == [task.id for task in tasks]
     assert set(result.observations["status"]) == {"not_run"}
+    if shard is not None:
+        assert result.manifest["parts"] == shards.asked(shard, prepared.whole, ["cpu"])
+        assert prepared.whole == nightly.prepare(replace(asked, shard=None), HERE).whole
     with Journal(tmp_path, prepared.key, resume=True) as journal:
         journal.plan(plan.rows([replace(tasks[0], seed=1)]))
     with pytest.raises(PlanError, match=r"it planned \w{16}, which is not planned here: use the version that began it"):
         unfinished.result(tmp_path, limits.load())
-    again = nightly.prepare(requested([CASES["embedding8bit"]]), HERE)
+    again = nightly.prepare(asked, HERE)
     with (
         Journal(tmp_path, again.key, resume=True) as journal,
         pytest.raises(StoreError, match=r"1 tasks that it planned are not planned now"),
