@@ -31,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="next to no work, to see that everything runs")
     parser.add_argument("--only", action="append", help="a section by its name; repeat for more")
     parser.add_argument("--jobs", default="1,2", help="numbers of workers to compare")
+    parser.add_argument("--beside", action="append", default=[], help="another accelerator here, for both together")
     options = parser.parse_args(arguments)
-    parse(options.device)
+    devices = [options.device, *options.beside]
+    for device in devices:
+        parse(device)
     from bench import table
 
     began = time.perf_counter()
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = [int(number) for number in options.jobs.split(",")]
         sections = [
             make()
-            for name, make in plan(options.device, Path(scratch), jobs=jobs, tiny=options.tiny).items()
+            for name, make in plan(devices, Path(scratch), jobs=jobs, tiny=options.tiny).items()
             if not only or name in only
         ]
     part = table.part(f"On {options.device}", head(options.device, time.perf_counter() - began), sections)
@@ -67,10 +70,13 @@ def quiet() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def plan(device: str, scratch: Path, *, jobs: Sequence[int], tiny: bool) -> "Mapping[str, Callable[[], Section]]":
-    """The sections by name, each ready to be measured."""
-    from bench import faults, gpu, layers, pages, published, runs
+def plan(
+    devices: Sequence[str], scratch: Path, *, jobs: Sequence[int], tiny: bool
+) -> "Mapping[str, Callable[[], Section]]":
+    """The sections by name, each ready to be measured on the first device, and on all where they are several."""
+    from bench import faults, gpu, layers, pages, published, runs, several
 
+    device = devices[0]
     night = scratch / "night"
     sizes = layers.SIZES[:1] if tiny else layers.SIZES
     if not device.startswith("cpu"):  # its time is dear: all in some three minutes, the two parts of interest first
@@ -79,6 +85,11 @@ def plan(device: str, scratch: Path, *, jobs: Sequence[int], tiny: bool) -> "Map
             "idle": partial(gpu.idle, device, sizes=sizes, count=few, turns=1 if tiny else 2),
             "workers": partial(runs.workers, device, count=few, turns=1, jobs=jobs),
             "published": partial(published.section, device, batches=2 if tiny else 50, turns=1),
+            **(
+                {"several": partial(several.section, devices, count=40 * few, turns=1 if tiny else 2, jobs=jobs)}
+                if len(devices) > 1
+                else {}
+            ),
         }
     turns, count = (1, 4) if tiny else (5, 300)
     small = ("--profile", "smoke", *(("--cases", "embedding8bit", "--examples", "1") if tiny else ()))

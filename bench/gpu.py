@@ -1,6 +1,5 @@
 """How much of the time an accelerator computes, and what it waits for."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -45,7 +44,7 @@ def idle(device: str, *, sizes: Sequence[tuple[int, int]], count: int = 60, turn
         seen = clock.in_turn(ways, turns=turns, now=now_for(device))
         whole, referenced, layer = (seen[way].median for way in ("whole", "referenced", "layer"))
         kernels = min(whole, kernel_seconds(works))
-        compared = sum(json.loads(work.whole(each))["rows"]["number"] for each in works)
+        compared = sum(work.answered(each) for each in works)
         parts = {
             "kernels": kernels,
             "launching and copying": max(0.0, layer - kernels),

@@ -40,6 +40,18 @@ class Timed:
     rows: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """The moment of each answer, by the machine's monotonic clock, which all processes share, and rows in all.
+
+    `own` is what time the parent had taken of its processor by then.
+    """
+
+    moments: Sequence[float]
+    own: Sequence[float]
+    rows: int
+
+
 def measured(
     tasks: Sequence[Task],
     device: str,
@@ -61,23 +73,31 @@ def measured(
     )
 
 
-def timed(tasks: Sequence[Task], device: str, *, jobs: int) -> Timed:
-    """Measures tasks in workers and keeps their answers in a journal. What comes before the first answer is imports."""
-    began = time.perf_counter()
-    moments: list[tuple[float, float]] = []
+def answered(tasks: Sequence[Task], device: str, jobs: int) -> Answered:
+    """Measures tasks in workers and keeps their answers in a journal."""
+    moments: list[float] = []
+    own: list[float] = []
 
     def note(progress: Progress) -> None:
         if progress.done:
-            moments.append((time.perf_counter(), time.process_time()))
+            moments.append(time.monotonic())
+            own.append(time.process_time())
 
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), {}) as journal:
         execution = measured(tasks, device, jobs=jobs, journal=journal, on_progress=note)
-    (first, own_first), (last, own_last) = moments[0], moments[-1]
+    return Answered(moments=moments, own=own, rows=len(execution.rows))
+
+
+def timed(tasks: Sequence[Task], device: str, *, jobs: int) -> Timed:
+    """How fast tasks were answered. What comes before the first answer is imports."""
+    began = time.monotonic()
+    seen = answered(tasks, device, jobs)
+    number = len(seen.moments) - 1
     return Timed(
-        rate=(len(moments) - 1) / (last - first),
-        own=(own_last - own_first) / (len(moments) - 1),
-        first=first - began,
-        rows=len(execution.rows) / len(tasks),
+        rate=number / (seen.moments[-1] - seen.moments[0]),
+        own=(seen.own[-1] - seen.own[0]) / number,
+        first=seen.moments[0] - began,
+        rows=seen.rows / len(tasks),
     )
 
 

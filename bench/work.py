@@ -52,6 +52,12 @@ def whole(work: Work) -> bytes:
     return wire.encode({"done": work.told["id"], "seconds": 0.0}, rows)
 
 
+def answered(work: Work) -> int:
+    """How many rows the answer of a worker has."""
+    _, packed = wire.decode(whole(work).removesuffix(b"\n"))
+    return packing.unpack(packed, task_id=work.task.id, device=work.device).number
+
+
 def referenced(work: Work) -> int:
     """Draw, run, every float64 reference of every stage, and one largest error each; how many there are."""
     return sum(_largest(each) >= 0 for each in _comparisons(measure.run(work.told), work.checks))

@@ -14,9 +14,10 @@ from test_nightly import HERE, requested, small
 from accuracy import nightly, packing, store, storing, wire
 from accuracy.case import Task
 from accuracy.selftest.published import kinds
-from bench import clock, drawn, faults, gpu, layers, pages, published, table, work
+from bench import clock, drawn, faults, gpu, layers, pages, published, several, table, work
 from bench.__main__ import main
 from bench.clock import Sample
+from bench.runs import Answered
 from bench.table import Section
 
 
@@ -79,10 +80,22 @@ def test_the_floor_makes_the_references_of_all_that_the_harness_compares(task: T
     _, text = wire.decode(work.whole(each).removesuffix(b"\n"))
     answer = packing.rows_of([packing.unpack(text, task_id=task.id, device="cpu")])
 
+    assert work.answered(each) == len(answer)
     assert work.referenced(each) == sum(row["stage"] != "contract" for row in answer)
     assert 0 < work.bare(each) <= work.referenced(each)
     compared = [row["count"] for row in answer if row["stage"] != "contract"]
     assert work.compared(each) == (sum(compared), len(compared))
+
+
+def test_two_devices_have_a_rate_while_both_are_there() -> None:
+    """By hand: three answers after both have begun, in two seconds; and every task is measured by one of them."""
+    one = Answered(moments=[0.0, 1.0, 2.0, 4.0], own=[], rows=8)
+    other = Answered(moments=[2.0, 3.0, 3.5], own=[], rows=6)
+    assert several.rate([one, other]) == 3 / 2
+
+    shares = several.dealt([task for _, task in layers.tasks(layers.SIZES[:1])], ["cpu", "cpu"], jobs=1)
+    assert [len(share.moments) for share in shares] == [3, 3]
+    assert all(share.rows > 3 for share in shares)
 
 
 def test_the_published_loop_and_ours_have_the_same_shapes() -> None:

@@ -1,0 +1,64 @@
+"""What a second device of one host brings: the same cases on one, and dealt to two, each with its own process."""
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+from accuracy.case import Task
+from bench import clock
+from bench.clock import Sample
+from bench.gpu import completed
+from bench.layers import night
+from bench.runs import Answered, answered, measured
+from bench.table import Section, times
+
+
+def rate(shares: Sequence[Answered]) -> float:
+    """Answers a second of all, from the moment that each has had its first to the last of any."""
+    began = max(share.moments[0] for share in shares)
+    ended = max(share.moments[-1] for share in shares)
+    return sum(moment > began for share in shares for moment in share.moments) / (ended - began)
+
+
+def dealt(tasks: Sequence[Task], devices: Sequence[str], *, jobs: int) -> list[Answered]:
+    """Deals tasks to as many processes as devices, which measure at the same time."""
+    number = len(devices)
+    # Forked, so that nobody draws the plan again; no process of ours has touched a device.
+    with ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(answered, [tasks[place::number] for place in range(number)], devices, [jobs] * number))
+
+
+def section(devices: Sequence[str], *, count: int, turns: int, jobs: Sequence[int]) -> Section:
+    """Cases a second on the first of `devices` and on all of them, by workers each."""
+    drawn = night(count)
+    tasks = completed(drawn, measured(drawn, devices[0], jobs=max(jobs)).rows)
+    rows = []
+    for number in jobs:
+        seen: dict[int, list[float]] = {1: [], len(devices): []}
+        compared = 0
+        for _ in range(turns):
+            for among, rates in seen.items():
+                shares = dealt(tasks, devices[:among], jobs=number)
+                compared = sum(share.rows for share in shares)
+                rates.append(rate(shares))
+        one, all_of_them = (Sample(seconds=tuple(rates)) for rates in seen.values())
+        a_case = compared / len(tasks)
+        rows.append(
+            (
+                str(number),
+                f"{one.median:,.0f}",
+                f"{one.median * a_case:,.0f}",
+                f"{all_of_them.median:,.0f}",
+                f"{all_of_them.median * a_case:,.0f}",
+                times(clock.ratio(all_of_them, one)),
+            )
+        )
+    return Section(
+        heading=f"{len(devices)} devices of one host",
+        words=f"The same {len(tasks)} cases of a night's plan, of those that the layer completes, on {devices[0]}, and "
+        f"dealt to {' and '.join(devices)}, each with its own process and workers, as shards are; journals included; "
+        f"medians of {turns} turns. Rates are from when each has answered once to the last answer of any. Target: two "
+        "devices at least 1.85 × one.",
+        columns=("workers each", "cases/s of one", "comparisons/s", "cases/s of all", "comparisons/s", "all ÷ one"),
+        rows=tuple(rows),
+    )
