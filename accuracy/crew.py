@@ -8,10 +8,16 @@ from typing import Any, Final
 
 from accuracy.attempt import Terms
 from accuracy.devices import Device
-from accuracy.launch import Server, Worker, command_of, resident, start_server, start_worker
+from accuracy.launch import Server, Worker, command_of, cut, resident, start_server, start_worker, tail
+from accuracy.rows import exit_reason, last_words
+from accuracy.wire import decode
 
 AHEAD: Final = "accuracy.ahead"
 """What the fork server of an accelerator imports in place of the library, which it must not."""
+
+DEARER: Final = 10
+"""Times as many tasks that a worker of an accelerator does before it is replaced: a new one takes some 40 ms on the
+CPU, and seconds there, in which the driver lets nobody else have memory."""
 
 GRACE: Final = 2.0
 """Seconds between a worker's last word, or its killing, and the report that it is gone."""
@@ -64,19 +70,27 @@ def setup_of(
 class Crew:
     """A device's fork server and its workers.
 
-    `on_worker` and `on_server` are called when one of them has sent something or hung up. `early` is a server that was
-    started before, and serves if it is one that would be started now.
+    `on_worker` is called when a worker has sent something or hung up, `on_exit` when it has ended, with its exit code,
+    `on_dismissal` before it is ended with the server, and `on_failed_start` when a server cannot serve, with the
+    reason. `early` is a server that was started before, and serves if it is one that would be started now.
     """
 
     device: Device
     terms: Terms
     selector: selectors.BaseSelector
     on_worker: Callable[[Worker], None]
-    on_server: Callable[[Server], None]
+    on_exit: Callable[[Worker, int], None]
+    on_dismissal: Callable[[Worker], None]
+    on_failed_start: Callable[[str], None]
     early: Server | None = None
     server: Server | None = None
     workers: list[Worker] = field(default_factory=list)
     imports_in_worker: int = 0
+
+    @property
+    def recycle_after(self) -> int:
+        """Tasks after which a worker is replaced."""
+        return self.terms.recycle_after * (1 if self.shared else DEARER)
 
     @property
     def shared(self) -> bool:
@@ -115,7 +129,7 @@ class Crew:
         ):
             server = start_server(self.device.name, interpreter=terms.interpreter, overlay=terms.overlay, setup=setup)
         server.serves = True
-        self.selector.register(server.wire, selectors.EVENT_READ, lambda: self.on_server(server))
+        self.selector.register(server.wire, selectors.EVENT_READ, lambda: self._hear(server))
         return server
 
     def preload(self) -> list[str]:
@@ -152,6 +166,7 @@ class Crew:
     def dismiss(self) -> int:
         """Ends the server and with it every worker; returns the server's exit code."""
         for worker in list(self.workers):
+            self.on_dismissal(worker)
             self.forget(worker)
         server, self.server = self.server, None
         if server is None:
@@ -159,3 +174,56 @@ class Crew:
         self.selector.unregister(server.wire)
         server.close()
         return server.process.returncode
+
+    def watch(self) -> None:
+        """Ends a server that takes too long to import."""
+        if self.server is not None:
+            cut(self.server.log)
+            if not self.server.ready and self._late(self.server):
+                self.server.process.kill()
+
+    def _late(self, server: Server) -> bool:
+        return time.monotonic() - server.born > self.terms.start_timeout_s
+
+    # What the server says
+
+    def _hear(self, server: Server) -> None:
+        """Takes in what the server has sent; nothing more once it is replaced."""
+        if self.server is not server:
+            return
+        for line in server.wire.receive():
+            self._take(server, decode(line)[0])
+            if self.server is not server:
+                return
+        if not server.wire.open:
+            self._lost(server)
+
+    def _take(self, server: Server, message: dict[str, Any]) -> None:
+        match message:
+            case {"ready": dict(state)}:
+                server.ready = True
+                if (state["threads"] != 1 or state["initialised"]) and self.preload():
+                    self.imports_in_worker += 1
+                    self.dismiss()
+            case {"unusable": str(reason)}:
+                self.dismiss()
+                self.on_failed_start(reason)
+            case {"forked": int(number), "pid": int(pid)}:
+                for worker in self.workers:
+                    worker.pid = pid if worker.number == number else worker.pid
+            case {"exited": int(pid), "code": int(code)}:
+                for worker in [worker for worker in self.workers if worker.pid == pid]:
+                    self.on_exit(worker, code)
+
+    def _lost(self, server: Server) -> None:
+        """A server that ends takes its workers with it; their tasks are not to blame."""
+        late = self._late(server)
+        words = last_words(tail(server.log))
+        code = self.dismiss()
+        if server.ready:
+            reason = f"the fork server ended with {exit_reason(code)}"
+        elif late:
+            reason = f"no answer within {self.terms.start_timeout_s:g} s of starting"
+        else:
+            reason = f"{exit_reason(code)} while importing {', '.join(self.preload())}"
+        self.on_failed_start(f"{reason}; {words}" if words else reason)

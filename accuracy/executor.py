@@ -121,7 +121,7 @@ def execute(
         deadline: moment of `time.monotonic` after which no task is begun.
         start_timeout_s: seconds in which a process must have imported the library.
         memory: bytes a worker may take on top of what it starts with, 0 for no limit; by default its share.
-        recycle_after: tasks after which a worker is replaced.
+        recycle_after: tasks after which a worker on the CPU is replaced; one on an accelerator does more of them.
         journal: keeps outcomes as they come, and has those of an earlier part of the run.
         search: thinks of more tasks when these are done.
         rest: draws more of the plan while these are measured, and is drawn to its end whatever happens.

@@ -21,8 +21,8 @@ from accuracy.attempt import Calls, Failure, Settled, Terms, outcome_of
 from accuracy.case import Status
 from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
-from accuracy.launch import Server, Worker, cut, resident, tail
-from accuracy.rows import RowError, exit_reason, last_words
+from accuracy.launch import Server, Worker, cut, resident
+from accuracy.rows import RowError, exit_reason
 from accuracy.starts import Starts
 from accuracy.wire import WireError, decode
 
@@ -67,7 +67,9 @@ class Lane:
             terms=self.terms,
             selector=self.selector,
             on_worker=self._hear,
-            on_server=self._hear_server,
+            on_exit=self._lost,
+            on_dismissal=self._take_back,
+            on_failed_start=self._failed_start,
             early=self.early,
         )
 
@@ -110,7 +112,7 @@ class Lane:
             if fresh and again:
                 index, worker.first = again.popleft()
                 self._give(worker, index)
-            depth = min(ahead, self.terms.recycle_after - worker.answered)
+            depth = min(ahead, self.crew.recycle_after - worker.answered)
             while (
                 not (worker.alone or worker.first)
                 and worker.usable
@@ -152,11 +154,9 @@ class Lane:
                 index, first = again.popleft()
                 self.calls.settle(index, self.device.name, first.settled(note="not confirmed", final=False))
 
-    def dismiss(self) -> int:
-        """Ends the server and every worker; what they had not done waits again. Returns the server's exit code."""
-        for worker in self.workers:
-            self._take_back(worker)
-        return self.crew.dismiss()
+    def dismiss(self) -> None:
+        """Ends the server and every worker; what they had not done waits again."""
+        self.crew.dismiss()
 
     def _close(self, reason: str) -> None:
         """Gives the device up."""
@@ -218,7 +218,7 @@ class Lane:
         index = worker.assigned.popleft()
         worker.under_way = False
         worker.answered += 1
-        worker.retiring |= isinstance(outcome, Failure) or worker.answered >= self.terms.recycle_after
+        worker.retiring |= isinstance(outcome, Failure) or worker.answered >= self.crew.recycle_after
         worker.begin()
         self.answered = True
         self.deaths = 0
@@ -245,52 +245,7 @@ class Lane:
             self.calls.incident(f"{name} on {self.device.name}: {first.kind}: {first.text}; not again when run alone")
         self.calls.settle(index, self.device.name, outcome)
 
-    # What the server says
-
-    def _hear_server(self, server: Server) -> None:
-        """Takes in what the server has sent; nothing more once it is replaced."""
-        if self.crew.server is not server:
-            return
-        for line in server.wire.receive():
-            self._take_from_server(server, decode(line)[0])
-            if self.crew.server is not server:
-                return
-        if not server.wire.open:
-            self._server_lost(server)
-
-    def _take_from_server(self, server: Server, message: dict[str, Any]) -> None:
-        match message:
-            case {"ready": dict(state)}:
-                self._server_ready(server, state)
-            case {"unusable": str(reason)}:
-                self.dismiss()
-                self._failed_start(reason)
-            case {"forked": int(number), "pid": int(pid)}:
-                for worker in self.workers:
-                    worker.pid = pid if worker.number == number else worker.pid
-            case {"exited": int(pid), "code": int(code)}:
-                for worker in [worker for worker in self.workers if worker.pid == pid]:
-                    self._lost(worker, code)
-
-    def _server_ready(self, server: Server, state: dict[str, Any]) -> None:
-        server.ready = True
-        if (state["threads"] != 1 or state["initialised"]) and self.crew.preload():
-            self.crew.imports_in_worker += 1
-            self.dismiss()
-
-    def _server_lost(self, server: Server) -> None:
-        """A server that ends takes its workers with it; their tasks are not to blame."""
-        late = time.monotonic() - server.born > self.terms.start_timeout_s
-        words = last_words(tail(server.log))
-        was_ready = server.ready
-        code = self.dismiss()
-        if was_ready:
-            reason = f"the fork server ended with {exit_reason(code)}"
-        elif late:
-            reason = f"no answer within {self.terms.start_timeout_s:g} s of starting"
-        else:
-            reason = f"{exit_reason(code)} while importing {', '.join(self.crew.preload())}"
-        self._failed_start(f"{reason}; {words}" if words else reason)
+    # Starts that fail
 
     def _failed_start(self, reason: str) -> None:
         """Notes a start that failed. An accelerator that has answered before is taken for busy."""
@@ -311,11 +266,7 @@ class Lane:
     def watch(self) -> None:
         """Ends what takes too long or too much, and forgets what does not end."""
         now = time.monotonic()
-        server = self.crew.server
-        if server is not None:
-            cut(server.log)
-            if not server.ready and now - server.born > self.terms.start_timeout_s:
-                server.process.kill()
+        self.crew.watch()
         for worker in list(self.workers):
             cut(worker.log)
             complaint = overrun(worker, self.terms)

@@ -253,6 +253,17 @@ def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
     assert len({row["id"] for row in execution.rows}) == 20
 
 
+def test_a_worker_of_an_accelerator_serves_longer() -> None:
+    """By hand: replaced after two tasks on the CPU, it does twenty there: 41 tasks take 21 processes and three."""
+    options: dict[str, Any] = {"measure": "faults.workloads:environment_row", "recycle_after": 2, "jobs": 1}
+    options |= {"check": "faults.workloads:check_context", "accelerator_jobs": 1}
+    rows = run(plan(41), ["cpu", "xpu"], **options).rows
+
+    pids = {device: {row["count"] for row in rows if row["quantity"] == "pid" and row["device"] == device}
+            for device in ("cpu", "xpu")}  # fmt: skip
+    assert {device: len(seen) for device, seen in pids.items()} == {"cpu": 21, "xpu": 3}
+
+
 def test_a_busy_device_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives three workers no context, more than a device that is not there is asked; nothing is lost."""
     monkeypatch.setenv(BOX, str(tmp_path))
