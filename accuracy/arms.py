@@ -15,6 +15,7 @@ from accuracy.library import Library
 from accuracy.limits import Change, Limits
 from accuracy.nightly import Prepared, Request, prepare
 from accuracy.plan import PROFILES, checked_seed, plan_hash, select
+from accuracy.summary import summarize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ def write(folder: Path, base: store.Run, candidate: store.Run, changes: Sequence
         candidate.plan,
         candidate.observations,
         verdicts.frame(cells),
-        verdicts.summarize(candidate.observations, cells),
+        summarize(candidate.observations, cells),
         comparison=change.frame(changes),
     )
     return store.read(folder)

@@ -14,7 +14,7 @@ from accuracy.case import CELL
 from accuracy.files import StoreError
 from accuracy.nightly import Prepared
 from accuracy.record import Progress
-from accuracy.verdicts import json_number
+from accuracy.summary import json_number
 
 SCHEMA = 1
 EVERY_S = 1.0

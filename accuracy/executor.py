@@ -22,9 +22,10 @@ from typing import Final, Protocol
 from accuracy.attempt import MEASURE, MODULES, Calls, Settled, Terms
 from accuracy.capabilities import refusal
 from accuracy.case import Status, Task
+from accuracy.contents import Contents
 from accuracy.devices import Device, parse
 from accuracy.draw import Draw
-from accuracy.journal import Contents, Journal
+from accuracy.journal import Journal
 from accuracy.lane import Lane
 from accuracy.launch import Server, available
 from accuracy.mailbox import Mailbox

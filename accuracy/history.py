@@ -22,7 +22,7 @@ from accuracy import schemas, shards, store, trend
 from accuracy.case import CELL, Verdict
 from accuracy.environment import PRICE
 from accuracy.files import StoreError
-from accuracy.verdicts import overall
+from accuracy.summary import overall
 
 COLUMNS = ("verdict", "p99", "largest")
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from accuracy import baseline, judge, limits, shards, verdicts, waivers
 from accuracy.baseline import Against
+from accuracy.summary import summarize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def verdict(
         cells = baseline.applied(cells, against)
     cells = verdicts.waive(cells, known, today)
     lacking = shards.unseen(cells, parts)
-    summary = verdicts.summarize(judged, cells, lacking=lacking, gaps=shards.gaps(parts))
+    summary = summarize(judged, cells, lacking=lacking, gaps=shards.gaps(parts))
     return verdicts.frame([*cells, *lacking]), summary
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accuracy import executor, journal, limits, nightly, plan, shards
+from accuracy import contents, executor, limits, nightly, plan, shards
 from accuracy.case import EXPLORED, Task
 from accuracy.cases import CASES
 from accuracy.devices import Found
@@ -39,12 +39,12 @@ def result(folder: Path, by: limits.Limits) -> nightly.Result:
         StoreError: if there is no journal, it is not of such a run, or the run has other limits.
         PlanError: if it planned what this version does not know.
     """
-    contents = journal.read(folder)
+    said = contents.read(folder)
     path = folder / JOURNAL
     try:
-        prepared = _prepared(contents, by)
-        explored = [plan.task(row, CASES) for row in contents.plan if row["origin"] == EXPLORED]
-        theirs, devices = str(contents.header["key"]["limits"]), list(prepared.there)
+        prepared = _prepared(said, by)
+        explored = [plan.task(row, CASES) for row in said.plan if row["origin"] == EXPLORED]
+        theirs, devices = str(said.header["key"]["limits"]), list(prepared.there)
     except plan.PlanError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -52,9 +52,9 @@ def result(folder: Path, by: limits.Limits) -> nightly.Result:
     if theirs != by.hash:
         raise StoreError(f"{path} is of a run under the limits {theirs[:16]}, these are {by.hash}: give its --limits")
     planned = {task.id for task in prepared.tasks}
-    done = sum(task_id in planned and device in prepared.there for task_id, device in contents.texts)
+    done = sum(task_id in planned and device in prepared.there for task_id, device in said.texts)
     reason = f"the run was cut off or is under way: {done} of {len(planned) * len(devices)} are done"
-    execution = executor.cut_off([*prepared.tasks, *explored], devices, contents, reason)
+    execution = executor.cut_off([*prepared.tasks, *explored], devices, said, reason)
     seconds = path.stat().st_mtime - prepared.request.created.timestamp()
     exploration = None
     if prepared.request.explore is not None:
@@ -63,10 +63,10 @@ def result(folder: Path, by: limits.Limits) -> nightly.Result:
     return nightly.conclude(prepared, execution, exploration, seconds=max(seconds, 0.0))
 
 
-def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared:
+def _prepared(said: contents.Contents, by: limits.Limits) -> nightly.Prepared:
     """The run as it was prepared when it began."""
-    key: Mapping[str, Any] = contents.header["key"]
-    seen: Mapping[str, Any] = contents.header["about"]
+    key: Mapping[str, Any] = said.header["key"]
+    seen: Mapping[str, Any] = said.header["about"]
     found = Found(**seen["found"])
     if seen["profile"] not in plan.PROFILES:
         raise ValueError(f"profile {seen['profile']!r}")
@@ -85,13 +85,13 @@ def _prepared(contents: journal.Contents, by: limits.Limits) -> nightly.Prepared
         shard=seen["shard"] and shards.parse(seen["shard"]),
     )
     there, missing = found.choose(request.devices)
-    tasks: Sequence[Task] = [plan.task(row, CASES) for row in contents.plan if row["origin"] != EXPLORED]
-    if contents.whole is None:  # what was not drawn before the end was planned all the same
+    tasks: Sequence[Task] = [plan.task(row, CASES) for row in said.plan if row["origin"] != EXPLORED]
+    if said.whole is None:  # what was not drawn before the end was planned all the same
         tasks = _redrawn(request, {task.id for task in tasks})
     return nightly.Prepared(
         request=request,
         tasks=tasks,
-        dealt=contents.whole,
+        dealt=said.whole,
         there=there,
         missing=missing,
         found=found,

@@ -1,29 +1,26 @@
-"""Judged rows to one verdict a cell, and cells to the verdict of the run. Everything shown comes from these."""
+"""Judged rows to one verdict a cell, and what is known of deviations. `accuracy.summary` goes on from there."""
 
 import datetime
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accuracy.case import BROKEN, CELL, EXPLORED, MEASURED, Dtype, Stage, Status, Verdict
+from accuracy.case import BROKEN, CELL, EXPLORED, MEASURED, Stage, Status, Verdict
 from accuracy.cell import Cell
 from accuracy.waivers import Waiver
 
 CHANGED = "change"
 """Basis, and in the place of a limit, of what a comparison with a baseline decides."""
 
-EXIT_CODES = {"release": 0, "do-not-release": 1, "incomplete": 3}
-WORST_FIRST = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.NOT_SUPPORTED, Verdict.PASS)
 _DID_NOT = (Status.NOT_RUN.value, Status.NOT_SUPPORTED.value)
 _RULES = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.WARN, Verdict.PASS, Verdict.NOT_SUPPORTED)
 """What is said of a cell with a row that failed of its own, did not run, failed at all, warned, ran; or with none."""
 
-_DTYPES = {dtype: place for place, dtype in enumerate(get_args(Dtype))}
 STAGE_ORDER = {stage.value: number for number, stage in enumerate(Stage)}
 CAN_CAUSE = {
     Stage.COMPUTE.value: {Stage.DECODE.value},
@@ -80,68 +77,6 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table as `frame` makes it, as the fields of cells."""
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     return [row | {"verdict": Verdict(row["verdict"])} for row in rows]
-
-
-def summarize(
-    judged: pd.DataFrame,
-    verdicts: Sequence[Cell],
-    *,
-    lacking: Sequence[Cell] = (),
-    gaps: Sequence[tuple[str, str]] = (),
-) -> dict[str, Any]:
-    """The content of `verdict.json`: verdict, exit code, counts, reasons worst first, and every cell.
-
-    `gaps` say, each by device and in words, what keeps the run from being the whole of its plan; the cells that
-    are `lacking` for that give no reasons of their own.
-    """
-    told, verdicts = _reasons(verdicts), [*verdicts, *lacking]
-    counts = {verdict.value: sum(cell.verdict is verdict for cell in verdicts) for verdict in Verdict}
-    verdict = overall(counts, whole=not gaps)
-    return {
-        "schema": 1,
-        "verdict": verdict,
-        "exit_code": EXIT_CODES[verdict],
-        "counts": {
-            "cells": len(verdicts),
-            **counts,
-            "cases": len(judged[["id", "device"]].drop_duplicates()),
-            "observations": len(judged),
-            "elements": int(judged["count"].sum()),
-        },
-        "reasons": sorted(
-            [*(_gap(device, text) for device, text in gaps), *told],
-            key=lambda reason: WORST_FIRST.index(Verdict(reason["verdict"])),
-        ),
-        "cells": [
-            {
-                "case": cell.case,
-                "device": cell.device,
-                "dtype": cell.dtype,
-                "stage": cell.stage,
-                "quantity": cell.quantity,
-                "verdict": cell.verdict.value,
-                "worst_ratio": json_number(cell.worst_ratio),
-                "worst_id": cell.worst_id,
-                "n": cell.n,
-            }
-            for cell in verdicts
-        ],
-    }
-
-
-def overall(counts: Mapping[str, int], *, whole: bool = True) -> str:
-    """The verdict of a run from the number of its cells by verdict, and whether it is the whole of its plan.
-
-    No cell that passes or warns makes an incomplete run: nothing was shown to be right.
-    """
-    if counts["fail"]:
-        return "do-not-release"
-    return "release" if whole and not counts["not_run"] and counts["pass"] + counts["warn"] else "incomplete"
-
-
-def json_number(value: float) -> float | str:
-    """`value` as strict JSON can carry it: infinities and NaN as the words "inf", "-inf" and "nan"."""
-    return value if math.isfinite(value) else str(value)
 
 
 def _missing_strata(rows: pd.DataFrame, strata: Mapping[str, Sequence[str]]) -> Iterator[Cell]:
@@ -295,64 +230,3 @@ def _waived(cell: Cell, waiver: Waiver, today: datetime.date) -> Cell:
         return replace(cell, reason=f"{note}; {cell.reason}")
     note = f"waived by {waiver.owner} until {waiver.expires}: {waiver.reason} ({waiver.link})"
     return replace(cell, verdict=Verdict.WARN, reason=f"{note}; {cell.reason}")
-
-
-def _reasons(verdicts: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One reason for each (verdict, case, device, stage, quantity) at the root of a verdict, worst first.
-
-    Cells that fail only because an earlier stage of the same cases fails are left to that stage.
-    """
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in verdicts:
-        if cell.verdict in WORST_FIRST[:3] and not cell.caused_by:
-            groups.setdefault((cell.verdict, cell.case, cell.device, cell.stage, cell.quantity), []).append(cell)
-    return [_reason(group) for group in sorted(groups.values(), key=_rank)]
-
-
-def _rank(group: Sequence[Cell]) -> tuple[Any, ...]:
-    worst = max(math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio for cell in group)
-    one = group[0]
-    place = (one.case, one.device, STAGE_ORDER.get(one.stage, len(STAGE_ORDER)), one.quantity)
-    return WORST_FIRST.index(one.verdict), -worst, -sum(cell.failing for cell in group), *place
-
-
-def _gap(device: str, text: str) -> dict[str, Any]:
-    """The reason of a gap, which has no cell."""
-    return {
-        "verdict": Verdict.NOT_RUN.value,
-        "case": "",
-        "device": device,
-        "dtype": "",
-        "stage": Stage.CONTRACT.value,
-        "quantity": "shards",
-        "worst_id": "",
-        "worst_ratio": json_number(math.nan),
-        "failing": 0,
-        "n": 0,
-        "text": text,
-    }
-
-
-def _reason(group: Sequence[Cell]) -> dict[str, Any]:
-    group = sorted(group, key=lambda cell: (_DTYPES.get(cell.dtype, len(_DTYPES)), cell.dtype))
-    worst = max(group, key=lambda cell: math.inf if math.isnan(cell.worst_ratio) else cell.worst_ratio)
-    failing, n = sum(cell.failing for cell in group), sum(cell.n for cell in group)
-    where = f"{worst.case} on {worst.device} in {', '.join(cell.dtype for cell in group)}"
-    what = f"{worst.stage}/{worst.quantity} is off in {failing} of {n} cases; {worst.reason}"
-    if worst.verdict is Verdict.NOT_RUN:
-        what = f"did not run: {worst.reason}"
-    elif worst.limit_id == CHANGED:
-        what = f"{worst.stage}/{worst.quantity} is {worst.reason}"
-    return {
-        "verdict": worst.verdict.value,
-        "case": worst.case,
-        "device": worst.device,
-        "dtype": worst.dtype,
-        "stage": worst.stage,
-        "quantity": worst.quantity,
-        "worst_id": worst.worst_id,
-        "worst_ratio": json_number(worst.worst_ratio),
-        "failing": failing,
-        "n": n,
-        "text": f"{where}: {what}",
-    }

@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from accuracy import baseline, judgement, limits, store, verdicts
+from accuracy import baseline, judgement, limits, store
 from accuracy.baseline import Against
 from accuracy.case import CELL, Verdict
 from accuracy.cell import Cell
 from accuracy.change import CellChange, Outcome
+from accuracy.summary import summarize
 
 BY = limits.load()
 PLACE: dict[str, Any] = dict(zip(CELL, ("embedding8bit", "cpu", "float32", "quantization", "output"), strict=True))
@@ -72,7 +73,7 @@ def test_what_cannot_be_compared_is_a_gap_and_not_green() -> None:
 
     assert [each.verdict for each in cells] == [Verdict.PASS, Verdict.NOT_RUN]
     assert cells[1].reason == "not comparable with the baseline, 0.1 of then: no case is in both"
-    summary = verdicts.summarize(pd.DataFrame({"id": [], "device": [], "count": []}), cells)
+    summary = summarize(pd.DataFrame({"id": [], "device": [], "count": []}), cells)
     assert summary["verdict"] == "incomplete"
 
 

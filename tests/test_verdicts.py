@@ -15,6 +15,7 @@ from observed import ROW, frame
 from accuracy import judge, limits, verdicts
 from accuracy.case import Verdict
 from accuracy.cell import Cell
+from accuracy.summary import summarize
 from accuracy.waivers import Waiver
 
 BUILT_IN = limits.load()
@@ -50,7 +51,7 @@ def cell(*changes: dict[str, Any]) -> Cell:
 
 def summary(*changes: dict[str, Any], waivers: tuple[Waiver, ...] = ()) -> dict[str, Any]:
     judged = judge.judge_rows(frame(*changes), BUILT_IN)
-    return verdicts.summarize(judged, verdicts.waive(verdicts.cells(judged, {}), waivers, TODAY))
+    return summarize(judged, verdicts.waive(verdicts.cells(judged, {}), waivers, TODAY))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_a_waiver_that_met_nothing_says_nothing(change: dict[str, Any]) -> None:
 )
 def test_verdict_and_exit_code_of_a_run(rows: list[dict[str, Any]], verdict: str, exit_code: int) -> None:
     """Nothing measured is incomplete, and one failure outweighs everything."""
-    made = summary(*rows) if rows else verdicts.summarize(judge.judge_rows(frame({}).iloc[:0], BUILT_IN), [])
+    made = summary(*rows) if rows else summarize(judge.judge_rows(frame({}).iloc[:0], BUILT_IN), [])
     assert (made["verdict"], made["exit_code"]) == (verdict, exit_code)
 
 

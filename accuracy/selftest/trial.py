@@ -17,7 +17,8 @@ from accuracy.selftest.fault import Fault
 from accuracy.selftest.library import proof
 from accuracy.selftest.outcome import Outcome, Result
 from accuracy.selftest.tasks import CASE, KINDS, Planted, planned_for, planted, published_tasks, sizes_of, unplanted
-from accuracy.verdicts import STAGE_ORDER, WORST_FIRST
+from accuracy.summary import WORST_FIRST
+from accuracy.verdicts import STAGE_ORDER
 
 DEVICE: Final = "cpu"
 MEASURE: Final = "accuracy.selftest.published:measure"

@@ -15,6 +15,7 @@ from accuracy import baseline, change, judge, limits, storing, tables, verdicts
 from accuracy.case import CELL, Observation, short_hash
 from accuracy.change import CellChange, Outcome
 from accuracy.histogram import SHIFT, merge
+from accuracy.summary import summarize
 from accuracy.waivers import Waiver
 
 Config = dict[str, Any]
@@ -165,7 +166,7 @@ def assemble(
         manifest=manifest,
         observations=judged[list(observations.columns)],
         verdicts=verdicts.frame(cells),
-        summary=verdicts.summarize(judged, cells),
+        summary=summarize(judged, cells),
     )
 
 
