@@ -103,11 +103,11 @@ def load_baseline(asked: str | None) -> Any:
     return stored
 
 
-def opened(run: Path) -> Any:
-    """The run that a user names, which may be a stranger's."""
+def opened(run: Path, columns: Sequence[str] | None = None) -> Any:
+    """The run that a user names, which may be a stranger's, with all columns of its observations or some."""
     from accuracy import quarantine, store
 
-    return store.read(run, first=quarantine.survive)
+    return store.read(run, first=quarantine.survive, columns=None if columns is None else lambda _: columns)
 
 
 def found_run(run: Path) -> Path:

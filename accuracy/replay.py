@@ -13,6 +13,9 @@ from accuracy.case import BROKEN, Status
 ANSWERED: Final = (Status.OK.value, *BROKEN)
 """Statuses of what has run."""
 
+COLUMNS: Final = ("id", "case", "device", "stage", "quantity", "status", "reason")
+"""What is looked at of a stored observation."""
+
 Fault: TypeAlias = tuple[str, str, str]
 """Stage, quantity and status of a check that is not as it must be."""
 
@@ -46,7 +49,7 @@ def failed(stored: store.Run) -> list[str]:
 
 def compared(stored: pd.DataFrame, again: pd.DataFrame) -> list[Replayed]:
     """What became of each case and device of `again`, given the stored observations of its run."""
-    before = _by_pair(stored)
+    before = _by_pair(stored[stored["id"].isin(again["id"])])
     return [
         _replayed(identity, device, before.get((identity, device), stored.iloc[:0]), rows)
         for (identity, device), rows in _by_pair(again).items()

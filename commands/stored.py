@@ -29,7 +29,7 @@ def replay(
         from reports import replayed
 
         library = load_library(bitsandbytes, python)
-        stored = opened(found_run(run))
+        stored = opened(found_run(run), stored_cases.COLUMNS)
         ids = wanted_ids(case, stored_cases.failed(stored) if failed else None)
         with progress.shown() as show:
             rows = remeasure.measure(
@@ -62,10 +62,11 @@ def bisect(
     """Find the first release on which a stored case fails. Exits 3 if some release cannot be told."""
     with one_line_errors():
         from accuracy import remeasure
+        from accuracy import replay as stored_cases
         from reports import replayed
 
         found = remeasure.first_bad(
-            opened(found_run(run)),
+            opened(found_run(run), stored_cases.COLUMNS),
             case,
             good,
             bad,
