@@ -23,6 +23,9 @@ PAIR = ("id", "device", "stage", "quantity")
 METRICS = {"rel_fro": "rel_fro_floor", "abs_p99": "abs_p99_floor"}
 """The sizes that are compared, each with the field of `Change` below which a change of it does not count."""
 
+EVENTS = ("broken", "mended", "gone", "new", "differs")
+"""What can become of a pair, each a column as `_events` tells it."""
+
 COLUMNS = (
     *PAIR, "case", "dtype", "origin", "status", "digest", "special_mismatch", "rel_fro", "abs_p99", "reason",
 )  # fmt: skip
@@ -60,15 +63,27 @@ def _paired(baseline: pd.DataFrame, candidate: pd.DataFrame) -> pd.DataFrame:
     ends = (both["quantity"] == "completes") & both["status_c"].isin(BROKEN) & ~both["status_b"].isin(BROKEN)
     broken_off = set(zip(both.loc[ends, "id"], both.loc[ends, "device"], strict=True))
     both["ended"] = [pair in broken_off for pair in zip(both["id"], both["device"], strict=True)]
-    return both
+    return both.assign(**_events(both))
+
+
+def _events(both: pd.DataFrame) -> dict[str, "pd.Series[bool]"]:
+    """Which pairs newly fail, fail no more, are measured no more or for the first time, or differ.
+
+    Told of all cells at once, since most have none of them.
+    """
+    before, after = both["measured_b"], both["measured_c"]
+    failed, fails = (both[f"status{side}"].isin(BROKEN) for side in ("_b", "_c"))
+    return {
+        "broken": fails & both["status_b"].isin([Status.OK, Status.NOT_SUPPORTED]),
+        "mended": failed & (both["status_c"] == Status.OK),
+        "gone": before & ~after & ~fails & ~both["ended"],
+        "new": ~before & after & ~failed,
+        "differs": before & after & ~both["identical"],
+    }
 
 
 def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, Test | None, float]) -> CellChange:
-    broken = group[group["status_c"].isin(BROKEN) & group["status_b"].isin([Status.OK, Status.NOT_SUPPORTED])]
-    mended = group[group["status_b"].isin(BROKEN) & (group["status_c"] == Status.OK)]
-    gone = group[group["measured_b"] & ~group["measured_c"] & ~group["status_c"].isin(BROKEN) & ~group["ended"]]
-    new = group[~group["measured_b"] & group["measured_c"] & ~group["status_b"].isin(BROKEN)]
-    differing = group[group["measured_b"] & group["measured_c"] & ~group["identical"]]
+    broken, mended, gone, new, differing = (_having(group, event) for event in EVENTS)
     outcome, test, p = said
     reason, shown = reason_of(outcome, test, p), test.worst_id if test else ""
     if len(broken):
@@ -103,6 +118,11 @@ def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, Test 
     )
 
 
+def _having(group: pd.DataFrame, event: str) -> pd.DataFrame:
+    """The pairs to which that happened. Where there are none, nothing is looked through to find them."""
+    return group[group[event]] if group[event].to_numpy().any() else group.iloc[:0]
+
+
 def _broken_reason(broken: pd.DataFrame) -> str:
     row = broken.iloc[0]
     if row["status_c"] in {Status.CRASH, Status.TIMEOUT}:
@@ -116,7 +136,7 @@ def _broken_reason(broken: pd.DataFrame) -> str:
 
 def _tests(group: pd.DataFrame, by: Change) -> list[Test]:
     """Wilcoxon's signed-rank test of each metric over the pairs that differ; identical pairs say nothing of size."""
-    differing = group[group["measured_b"] & group["measured_c"] & ~group["identical"]]
+    differing = _having(group, "differs")
     tests = []
     for metric, floor in METRICS.items():
         change = _log_ratio(differing, metric)
