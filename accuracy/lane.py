@@ -127,8 +127,10 @@ class Lane:
         worker.assigned.append(index)
         try:
             worker.wire.send(self.calls.message(index))
-        except OSError:
+        except BlockingIOError:  # it does not read, and has half a line
             self.crew.kill(worker)
+        except OSError:
+            pass  # it has ended: what it said before that is still to be heard, and what it was given is taken back
 
     def release(self, *, keep: bool = False) -> None:
         """Lets workers go that have done their share and, unless they are to `keep` ready, that nothing waits for."""

@@ -213,7 +213,7 @@ def resident(pid: int) -> int:
 
 def available() -> int:
     """Bytes of memory that new work can take: the least of what the machine and its control group leave."""
-    limits = [_machine(), _group()]
+    limits = [_machine(), left_by_group()]
     return min(filter(None, limits), default=0)
 
 
@@ -223,9 +223,16 @@ def _machine() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
 
 
-def _group() -> int:
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+def left_by_group(folder: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that the control group leaves, 0 if it sets no limit.
+
+    Pages of files that nobody used of late count among what it holds, and are given up for anything else, as
+    `MemAvailable` of the machine takes it.
+    """
     try:
-        return int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))
+        limit, used = (int((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        held = {name: int(number) for name, number in map(str.split, lines)}
     except (OSError, ValueError):
         return 0
+    return max(1, limit - used + held.get("inactive_file", 0))

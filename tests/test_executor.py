@@ -1,9 +1,11 @@
 """Every task has exactly one outcome, in the order of the plan, whatever its worker does."""
 
 import re
+import selectors
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ from faults.workloads import BOX
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accuracy.attempt import Calls, Terms
+from accuracy.devices import parse
+from accuracy.lane import Lane
+from accuracy.launch import left_by_group
 from accuracy.record import Progress
+from accuracy.schedule import settle
 from bench.processes import left_behind, mark
 
 DEADLY = {
@@ -251,6 +258,60 @@ def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
         11: f"crash crash_once: {error} (not again in a fresh process)"
     }
     assert len({row["id"] for row in execution.rows}) == 20
+
+
+def test_the_last_words_of_a_worker_count_though_it_can_be_told_no_more() -> None:
+    """It poisons its device and ends before the task that follows is sent: its task is blamed, and not begun anew."""
+    tasks = plan(8, {0: "poison"})
+    suspects: list[int] = []
+    settled: dict[int, str] = {}
+    incidents: list[str] = []
+
+    def message(index: int) -> dict[str, Any]:
+        if index == 1 and not suspects:
+            time.sleep(0.5)
+        return {
+            "id": tasks[index].id,
+            "case": "planted",
+            "config": vars(tasks[index].config),
+            "seed": index,
+            "origin": "",
+        }
+
+    calls = Calls(
+        task_id=lambda index: tasks[index].id,
+        message=message,
+        settle=lambda index, _, outcome: settled.update({index: outcome.reason}),
+        suspect=lambda index, *_: suspects.append(index),
+        hello=lambda *_: None,
+        incident=incidents.append,
+    )
+    terms = Terms(
+        jobs=1, accelerator_jobs=1, timeout_s=30.0, start_timeout_s=30.0, memory=0, recycle_after=500, deadline=None,
+        interpreter=sys.executable, overlay=(TESTS,), modules=(), measure="faults.workloads:on_device",
+        check="faults.workloads:check_context", bounds={},
+    )  # fmt: skip
+    with selectors.DefaultSelector() as selector:
+        lane = Lane(device=parse("xpu"), queue=deque(range(8)), terms=terms, calls=calls, selector=selector)
+        settle([lane], selector)
+        lane.dismiss()
+
+    assert (suspects, incidents) == ([0], [])
+    error = "crash: device error: RuntimeError: xpu error: device-side assert triggered"
+    assert settled == {0: error} | dict.fromkeys(range(1, 8), "")
+
+
+def test_files_that_a_group_only_remembers_leave_it_their_memory(tmp_path: Path) -> None:
+    """By hand: 900 of 1000 bytes are held, 700 of them for files not used of late."""
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    assert left_by_group(tmp_path) == 0  # says nothing of files: no control group of ours
+    (tmp_path / "memory.stat").write_text("anon 150\nfile 750\ninactive_file 700\n")
+    assert left_by_group(tmp_path) == 800
+    (tmp_path / "memory.max").write_text("100\n")
+    assert left_by_group(tmp_path) == 1  # full, which is not the same as without a limit
+    (tmp_path / "memory.max").write_text("max\n")
+    assert left_by_group(tmp_path) == 0
 
 
 def test_a_worker_of_an_accelerator_serves_longer() -> None:
