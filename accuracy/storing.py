@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,8 +87,8 @@ def rewrite_verdicts(
     Raises:
         StoreError: if `observations` differs from the stored ones elsewhere than in the columns `JUDGED`.
     """
-    measured = pa.schema([field for field in schemas.OBSERVATION if field.name not in JUDGED])
-    if not _same(typed(run.observations, measured), typed(observations, measured)):
+    measured = [field for field in schemas.OBSERVATION if field.name not in JUDGED]
+    if not all(_same(run.observations[field.name], observations[field.name], field) for field in measured):
         raise StoreError(f"{run.folder}: judging changed what was measured; only {', '.join(JUDGED)} may change")
     data = {
         OBSERVATIONS: _parquet(OBSERVATIONS, observations, schemas.OBSERVATION),
@@ -200,9 +201,14 @@ def _packing(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _same(one: pa.Table, other: pa.Table) -> bool:
-    """Whether two tables hold the same, NaN being equal to NaN."""
-    return _bytes(one) == _bytes(other)
+def _same(one: "pd.Series[Any]", other: "pd.Series[Any]", field: "pa.Field[Any]") -> bool:
+    """Whether two columns hold the same, NaN being equal to NaN. Lists are mostly the very same objects."""
+    ours, theirs = one.tolist(), other.tolist()
+    if len(ours) == len(theirs) and all(map(is_, ours, theirs)):
+        return True
+    schema = pa.schema([field])
+    tables = [pa.table([pa.array(each, type=field.type, from_pandas=False)], schema=schema) for each in (ours, theirs)]
+    return _bytes(tables[0]) == _bytes(tables[1])
 
 
 def _bytes(table: pa.Table) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -418,6 +419,11 @@ def test_judging_again_changes_the_judgement_alone(stored: Path, tmp_path: Path)
     assert again.manifest["created"] == MANIFEST["created"]
     with pytest.raises(StoreError, match="judging changed what was measured"):
         storing.rewrite_verdicts(run, judged.assign(abs_max=0.0), VERDICTS, SUMMARY)
+    other = judged["abs_counts"].map(lambda counts: np.append(counts, 1))
+    with pytest.raises(StoreError, match="judging changed what was measured"):
+        storing.rewrite_verdicts(run, judged.assign(abs_counts=other), VERDICTS, SUMMARY)
+    equal = judged["abs_counts"].map(np.array)
+    storing.rewrite_verdicts(run, judged.assign(abs_counts=equal), VERDICTS, SUMMARY)
 
 
 def test_a_frame_with_other_columns_is_refused(tmp_path: Path) -> None:
