@@ -23,9 +23,6 @@ PAIR = ("id", "device", "stage", "quantity")
 METRICS = {"rel_fro": "rel_fro_floor", "abs_p99": "abs_p99_floor"}
 """The sizes that are compared, each with the field of `Change` below which a change of it does not count."""
 
-EVENTS = ("broken", "mended", "gone", "new", "differs")
-"""What can become of a pair, each a column as `_events` tells it."""
-
 COLUMNS = (
     *PAIR, "case", "dtype", "origin", "status", "digest", "special_mismatch", "rel_fro", "abs_p99", "reason",
 )  # fmt: skip
@@ -83,7 +80,8 @@ def _events(both: pd.DataFrame) -> dict[str, "pd.Series[bool]"]:
 
 
 def _entry(cell: dict[str, Any], group: pd.DataFrame, said: tuple[Outcome, Test | None, float]) -> CellChange:
-    broken, mended, gone, new, differing = (_having(group, event) for event in EVENTS)
+    broken, mended, gone, new = (_having(group, event) for event in ("broken", "mended", "gone", "new"))
+    differing = _having(group, "differs")
     outcome, test, p = said
     reason, shown = reason_of(outcome, test, p), test.worst_id if test else ""
     if len(broken):

@@ -17,7 +17,8 @@ AHEAD: Final = "accuracy.ahead"
 
 DEARER: Final = 10
 """Times as many tasks that a worker of an accelerator does before it is replaced: a new one takes some 40 ms on the
-CPU, and seconds there, in which the driver lets nobody else have memory."""
+CPU, a hundredth of what it then works. On one H200 it takes a second or more, and a task some 20 ms, so that with as
+many tasks it would be a tenth; and while it starts the driver lets nobody else have memory."""
 
 GRACE: Final = 2.0
 """Seconds between a worker's last word, or its killing, and the report that it is gone."""

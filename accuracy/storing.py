@@ -203,12 +203,10 @@ def _packing(schema: pa.Schema) -> dict[str, Any]:
 
 def _same(one: "pd.Series[Any]", other: "pd.Series[Any]", field: "pa.Field[Any]") -> bool:
     """Whether two columns hold the same, NaN being equal to NaN. Lists are mostly the very same objects."""
-    ours, theirs = one.tolist(), other.tolist()
-    if len(ours) == len(theirs) and all(map(is_, ours, theirs)):
+    if len(one) == len(other) and all(map(is_, one.tolist(), other.tolist())):
         return True
     schema = pa.schema([field])
-    tables = [pa.table([pa.array(each, type=field.type, from_pandas=False)], schema=schema) for each in (ours, theirs)]
-    return _bytes(tables[0]) == _bytes(tables[1])
+    return _bytes(typed(one.to_frame(), schema)) == _bytes(typed(other.to_frame(), schema))
 
 
 def _bytes(table: pa.Table) -> bytes:

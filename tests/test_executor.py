@@ -1,13 +1,9 @@
 """Every task has exactly one outcome, in the order of the plan, whatever its worker does."""
 
-import re
-import selectors
 import subprocess
 import sys
 import time
-from collections import deque
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faults.plans import TESTS, comparable, plan, reasons, run, task
@@ -15,12 +11,7 @@ from faults.workloads import BOX
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accuracy.attempt import Calls, Terms
-from accuracy.devices import parse
-from accuracy.lane import Lane
-from accuracy.launch import left_by_group
 from accuracy.record import Progress
-from accuracy.schedule import settle
 from bench.processes import left_behind, mark
 
 DEADLY = {
@@ -226,124 +217,6 @@ def test_a_crash_loop_is_broken() -> None:
     assert confirmed
     assert all(reason.endswith("(not confirmed)") for reason in confirmed)
     assert len(execution.rows) == 200
-
-
-def test_a_poisoned_device_costs_the_task_that_poisoned_it() -> None:
-    """After it every answer would be wrong: the worker is replaced, and the answers are those of a sound device."""
-    options: dict[str, Any] = {
-        "measure": "faults.workloads:on_device",
-        "check": "faults.workloads:check_context",
-    }
-    execution = run(plan(40, {13: "poison"}), ["xpu"], **options)
-
-    assert reasons(execution) == {
-        13: "crash crash: device error: RuntimeError: xpu error: device-side assert triggered"
-    }
-    assert all(row["abs_max"] >= 0 for row in execution.rows if row["quantity"] != "completes")
-
-
-def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
-    """One that only a used process fell for is no crash; many, the last of the plan among them, are confirmed each."""
-    options: dict[str, Any] = {
-        "measure": "faults.workloads:on_device",
-        "check": "faults.workloads:check_context",
-        "accelerator_jobs": 1,
-        "timeout_s": 30.0,  # a worker that is replaced for another reason would be a fresh one
-    }
-    faults = dict.fromkeys((5, 6, 17, 18, 19), "poison") | {11: "poison_used"}
-    execution = run(plan(20, faults), ["xpu"], **options)
-
-    error = "device error: RuntimeError: xpu error: device-side assert triggered"
-    assert reasons(execution) == dict.fromkeys((5, 6, 17, 18, 19), f"crash crash: {error}") | {
-        11: f"crash crash_once: {error} (not again in a fresh process)"
-    }
-    assert len({row["id"] for row in execution.rows}) == 20
-
-
-def test_the_last_words_of_a_worker_count_though_it_can_be_told_no_more() -> None:
-    """It poisons its device and ends before the task that follows is sent: its task is blamed, and not begun anew."""
-    tasks = plan(8, {0: "poison"})
-    suspects: list[int] = []
-    settled: dict[int, str] = {}
-    incidents: list[str] = []
-
-    def message(index: int) -> dict[str, Any]:
-        if index == 1 and not suspects:
-            time.sleep(0.5)
-        return {
-            "id": tasks[index].id,
-            "case": "planted",
-            "config": vars(tasks[index].config),
-            "seed": index,
-            "origin": "",
-        }
-
-    calls = Calls(
-        task_id=lambda index: tasks[index].id,
-        message=message,
-        settle=lambda index, _, outcome: settled.update({index: outcome.reason}),
-        suspect=lambda index, *_: suspects.append(index),
-        hello=lambda *_: None,
-        incident=incidents.append,
-    )
-    terms = Terms(
-        jobs=1, accelerator_jobs=1, timeout_s=30.0, start_timeout_s=30.0, memory=0, recycle_after=500, deadline=None,
-        interpreter=sys.executable, overlay=(TESTS,), modules=(), measure="faults.workloads:on_device",
-        check="faults.workloads:check_context", bounds={},
-    )  # fmt: skip
-    with selectors.DefaultSelector() as selector:
-        lane = Lane(device=parse("xpu"), queue=deque(range(8)), terms=terms, calls=calls, selector=selector)
-        settle([lane], selector)
-        lane.dismiss()
-
-    assert (suspects, incidents) == ([0], [])
-    error = "crash: device error: RuntimeError: xpu error: device-side assert triggered"
-    assert settled == {0: error} | dict.fromkeys(range(1, 8), "")
-
-
-def test_files_that_a_group_only_remembers_leave_it_their_memory(tmp_path: Path) -> None:
-    """By hand: 900 of 1000 bytes are held, 700 of them for files not used of late."""
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("900\n")
-    assert left_by_group(tmp_path) == 0  # says nothing of files: no control group of ours
-    (tmp_path / "memory.stat").write_text("anon 150\nfile 750\ninactive_file 700\n")
-    assert left_by_group(tmp_path) == 800
-    (tmp_path / "memory.max").write_text("100\n")
-    assert left_by_group(tmp_path) == 1  # full, which is not the same as without a limit
-    (tmp_path / "memory.max").write_text("max\n")
-    assert left_by_group(tmp_path) == 0
-
-
-def test_a_worker_of_an_accelerator_serves_longer() -> None:
-    """By hand: replaced after two tasks on the CPU, it does twenty there: 41 tasks take 21 processes and three."""
-    options: dict[str, Any] = {"measure": "faults.workloads:environment_row", "recycle_after": 2, "jobs": 1}
-    options |= {"check": "faults.workloads:check_context", "accelerator_jobs": 1}
-    rows = run(plan(41), ["cpu", "xpu"], **options).rows
-
-    pids = {device: {row["count"] for row in rows if row["quantity"] == "pid" and row["device"] == device}
-            for device in ("cpu", "xpu")}  # fmt: skip
-    assert {device: len(seen) for device, seen in pids.items()} == {"cpu": 21, "xpu": 3}
-
-
-def test_a_busy_device_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives three workers no context, more than a device that is not there is asked; nothing is lost."""
-    monkeypatch.setenv(BOX, str(tmp_path))
-    options: dict[str, Any] = {"measure": "faults.workloads:on_device", "accelerator_jobs": 1}
-    execution = run(plan(8), ["xpu"], check="faults.workloads:check_busy", **options)
-
-    assert execution.complete
-    assert {row["status"] for row in execution.rows} == {"ok"}
-    first, last = execution.incidents
-    assert first == "xpu: a start failed: RuntimeError: xpu error: device(s) is/are busy or unavailable"
-    assert re.fullmatch(r"xpu: 3 starts failed in \d s", last)
-
-
-def test_a_device_that_never_answers_is_given_up() -> None:
-    """Its canary fails from the start; the CPU beside it finishes."""
-    execution = run(plan(8), ["cpu", "xpu"], check="faults.workloads:check_dead")
-
-    assert execution.unusable == {"xpu": "device unusable: RuntimeError: xpu is not there"}
-    assert {(row["device"], row["status"]) for row in execution.rows} == {("cpu", "ok"), ("xpu", "not_run")}
 
 
 def test_a_library_that_starts_threads_is_imported_after_the_fork() -> None:
