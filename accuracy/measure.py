@@ -88,7 +88,7 @@ def run(task: Mapping[str, Any]) -> Ran:
     target = torch.device(task["torch_device"])
     drawn = inputs.drawn(config, int(task["seed"]))
     started = time.perf_counter()
-    with unwritten.filled():
+    with unwritten.filled_for(target.type):
         parts, paths, failure = _run(case, config, drawn, target)
     seconds = time.perf_counter() - started
     bounds, published = limits.measuring(task["bounds"])

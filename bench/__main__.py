@@ -86,7 +86,16 @@ def plan(
             "workers": partial(runs.workers, device, count=few, turns=1, jobs=jobs),
             "published": partial(published.section, device, batches=2 if tiny else 50, turns=1),
             **(
-                {"several": partial(several.section, devices, count=40 * few, turns=1 if tiny else 2, jobs=jobs)}
+                {
+                    "several": partial(
+                        several.section,
+                        devices,
+                        count=20 * few,
+                        each=10 if tiny else 2500,
+                        turns=1 if tiny else 2,
+                        jobs=jobs,
+                    )
+                }
                 if len(devices) > 1
                 else {}
             ),

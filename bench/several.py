@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 from accuracy.case import Task
 from bench import clock
@@ -28,12 +29,22 @@ def dealt(tasks: Sequence[Task], devices: Sequence[str], *, jobs: int) -> list[A
         return list(pool.map(answered, [tasks[place::number] for place in range(number)], devices, [jobs] * number))
 
 
-def section(devices: Sequence[str], *, count: int, turns: int, jobs: Sequence[int]) -> Section:
-    """Cases a second on the first of `devices` and on all of them, by workers each."""
+def repeated(tasks: Sequence[Task], count: int) -> list[Task]:
+    """So many tasks: these again and again, each time with other data."""
+    return [replace(task, seed=task.seed ^ turn) for turn in range(-(-count // len(tasks))) for task in tasks][:count]
+
+
+def section(devices: Sequence[str], *, count: int, each: int, turns: int, jobs: Sequence[int]) -> Section:
+    """Cases a second on the first of `devices` and on all of them, by workers each.
+
+    Of `count` cases of a night those that the layer completes, as often as gives each worker `each` where one device
+    does all: runs of many workers last as long as those of few, so that their start weighs no more.
+    """
     drawn = night(count)
-    tasks = completed(drawn, measured(drawn, devices[0], jobs=max(jobs)).rows)
+    sound = completed(drawn, measured(drawn, devices[0], jobs=max(jobs)).rows)
     rows = []
     for number in jobs:
+        tasks = repeated(sound, each * number)
         seen: dict[int, list[float]] = {1: [], len(devices): []}
         compared = 0
         for _ in range(turns):
@@ -55,10 +66,10 @@ def section(devices: Sequence[str], *, count: int, turns: int, jobs: Sequence[in
         )
     return Section(
         heading=f"{len(devices)} devices of one host",
-        words=f"The same {len(tasks)} cases of a night's plan, of those that the layer completes, on {devices[0]}, and "
-        f"dealt to {' and '.join(devices)}, each with its own process and workers, as shards are; journals included; "
-        f"medians of {turns} turns. Rates are from when each has answered once to the last answer of any. Target: two "
-        "devices at least 1.85 × one.",
+        words=f"{len(sound)} cases of a night's plan, of those that the layer completes, again and again with other data, "
+        f"{each:,} for each worker of one device: on {devices[0]}, and the same dealt to {' and '.join(devices)}, each "
+        f"with its own process and workers, as shards are; journals included; medians of {turns} turns. Rates are from "
+        "when each has answered once to the last answer of any. Target: two devices at least 1.85 × one.",
         columns=("workers each", "cases/s of one", "comparisons/s", "cases/s of all", "comparisons/s", "all ÷ one"),
         rows=tuple(rows),
     )

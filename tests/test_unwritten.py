@@ -34,6 +34,13 @@ def test_a_float16_is_no_number() -> None:
         assert torch.empty(1000, dtype=torch.float16).isnan().all()
 
 
+def test_memory_of_the_host_is_left_alone_where_an_accelerator_computes() -> None:
+    with unwritten.filled_for("cpu"):
+        assert seen(torch.int8) == {127}
+    with unwritten.filled_for("cuda"):
+        assert seen(torch.int8) != {127}
+
+
 def test_it_ends_with_the_block() -> None:
     """What a check allocates is not filled: that would cost more than it shows."""
     with pytest.raises(KeyError), unwritten.filled():
