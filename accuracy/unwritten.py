@@ -20,8 +20,8 @@ FILL: Final = 0x7F
 def filled_for(device: str) -> AbstractContextManager[None]:
     """`filled` for a layer that computes on the CPU; nothing for one on an accelerator, by torch's name of its type.
 
-    There the layer does not read what is filled, while its libraries take tens of megabytes of the host for each product
-    of an odd shape, and touch next to nothing of it: writing that took 120 ms for a layer of 2 by 1, which needs 3.
+    There the layer does not read what is filled, while its libraries take megabytes of the host for a product, and
+    touch next to nothing of them: on one H200 a sixth of the pages that measuring 4-bit layers touched was this.
     """
     return filled() if device == "cpu" else nullcontext()
 
