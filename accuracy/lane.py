@@ -22,9 +22,10 @@ from accuracy.case import Status
 from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident
+from accuracy.pace import Pace
 from accuracy.rows import RowError, exit_reason
 from accuracy.starts import Starts
-from accuracy.wire import WireError, decode
+from accuracy.wire import WireError, decode, encode
 
 LEAD: Final = 8
 """Tasks by which a lane may be ahead of its twins."""
@@ -56,7 +57,7 @@ class Lane:
     slots: int = 0
     starts: Starts = field(default_factory=Starts)
     deaths: int = 0
-    answered: bool = False
+    pace: Pace = field(default_factory=Pace)
     closed: str = ""
     twins: Sequence["Lane"] = ()
     early: Server | None = None
@@ -102,31 +103,32 @@ class Lane:
         except OSError as error:
             self._failed_start(f"{self.terms.interpreter} cannot be started: {error.strerror}")
 
+    @property
+    def stocked(self) -> bool:
+        """Whether every worker is ready and has enough to do while nobody looks after it."""
+        return all(worker.ready and self.pace.lasts(len(worker.assigned)) for worker in self.workers)
+
     def hand_out(self) -> None:
-        """Gives each worker one task to do and one to follow, so that it never waits for its parent."""
-        ahead = 2 if len(self.queue) > 2 * self.slots else 1
+        """Gives workers what they have to do next."""
+        ahead = (Pace() if self.twins else self.pace).depth(len(self.queue), self.slots)
         least = max((len(twin.queue) for twin in self.twins), default=0) - LEAD
         for worker in self.workers:
             fresh = worker.usable and not worker.assigned and not worker.answered
             again = self.suspects if worker.alone else self.poisoned
             if fresh and again:
                 index, worker.first = again.popleft()
-                self._give(worker, index)
-            depth = min(ahead, self.crew.recycle_after - worker.answered)
-            while (
-                not (worker.alone or worker.first)
-                and worker.usable
-                and len(self.queue) > max(least, 0)
-                and len(worker.assigned) < depth
-            ):
-                self._give(worker, self.queue.popleft())
+                self._give(worker, [index])
+            elif worker.usable and not (worker.alone or worker.first):
+                free = min(ahead, self.crew.recycle_after - worker.answered) - len(worker.assigned)
+                number = min(free, len(self.queue) - max(least, 0))
+                self._give(worker, [self.queue.popleft() for _ in range(number)])
 
-    def _give(self, worker: Worker, index: int) -> None:
-        if not worker.assigned:
+    def _give(self, worker: Worker, tasks: Sequence[int]) -> None:
+        if tasks and not worker.assigned:
             worker.begin()
-        worker.assigned.append(index)
+        worker.assigned.extend(tasks)
         try:
-            worker.wire.send(self.calls.message(index))
+            worker.wire.write(b"".join(encode(self.calls.message(index)) for index in tasks))
         except BlockingIOError:  # it does not read, and has half a line
             self.crew.kill(worker)
         except OSError:
@@ -162,7 +164,7 @@ class Lane:
 
     def _close(self, reason: str) -> None:
         """Gives the device up."""
-        self.closed = f"device {'lost' if self.answered else 'unusable'}: {reason}"
+        self.closed = f"device {'lost' if self.pace.answered else 'unusable'}: {reason}"
         self.dismiss()
         self.give_up(self.closed)
 
@@ -210,6 +212,8 @@ class Lane:
                 worker.log_start = start
             case {"done": str(key)} if key == current and worker.under_way:
                 self._done(worker, key, message, brought)
+                if "started" in message and worker in self.workers:
+                    self._take(worker, {"started": message["started"], "log": message.get("log")}, b"")
             case _:
                 raise WireError(f"an answer that nobody waits for: {str(message)[:60]}")
 
@@ -222,7 +226,7 @@ class Lane:
         worker.answered += 1
         worker.retiring |= isinstance(outcome, Failure) or worker.answered >= self.crew.recycle_after
         worker.begin()
-        self.answered = True
+        self.pace.note(seconds)
         self.deaths = 0
         self._conclude(worker, index, outcome)
         if isinstance(outcome, Failure):
@@ -251,7 +255,7 @@ class Lane:
 
     def _failed_start(self, reason: str) -> None:
         """Notes a start that failed. An accelerator that has answered before is taken for busy."""
-        busy = not self.crew.shared and (self.answered or BUSY in reason)
+        busy = not self.crew.shared and (self.pace.answered > 0 or BUSY in reason)
         if self.starts.fail(time.monotonic(), busy=busy):
             self._close(reason)
         elif self.starts.failed == 1:

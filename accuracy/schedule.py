@@ -1,5 +1,6 @@
 """Who works next: hands out what lanes have to do, shares the processors, looks at the clocks, until all is done."""
 
+import select
 import selectors
 import time
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from typing import Final, Protocol
 
 from accuracy.draw import Draw
 from accuracy.lane import Lane
+from accuracy.pace import PAUSE
 
 TICK: Final = 0.1
 """Seconds between two looks at the clocks."""
@@ -35,6 +37,8 @@ def settle(
                 lane.give_up("the time budget was used up")
         _staff(lanes, expecting=any(each.open for each in more))
         drawing = draw is not None and draw.open
+        if not drawing:
+            _rest(lanes)
         for key, _ in selector.select(0 if drawing else TICK):
             key.data()
         if draw is not None and drawing:
@@ -43,6 +47,16 @@ def settle(
             looked = time.monotonic()
             for lane in lanes:
                 lane.watch()
+
+
+def _rest(lanes: Sequence[Lane]) -> None:
+    """Lets answers gather for a moment, where all workers have enough to do; the end of one ends it."""
+    if any(lane.workers for lane in lanes) and all(lane.stocked for lane in lanes):
+        ends = select.poll()
+        for lane in lanes:
+            if lane.crew.server is not None:
+                ends.register(lane.crew.server.wire, select.POLLIN)
+        ends.poll(1000 * PAUSE)
 
 
 def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
