@@ -1,14 +1,12 @@
 """What a row keeps of a tensor so that devices can be compared without it: a digest and a small sample."""
 
-import hashlib
 from functools import cache
-from typing import Protocol
-from weakref import ref
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from xxhash import xxh3_64
 
 SAMPLED = 16
 """How many elements a row keeps."""
@@ -17,37 +15,18 @@ _AS_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def digest(values: Tensor, *, without_nan: bool = False) -> str:
-    """Sixteen hex digits of the SHA-256 of dtype, shape and bytes in row-major order.
+    """XXH3 (64 bits, sixteen hex digits) of dtype, shape and bytes in row-major order.
 
     Every NaN counts as the same: its payload is nobody's promise. Zeros of either sign differ. `without_nan`
-    says that it is known to hold none.
+    says that it is known to hold none. It tells whether two tensors are the same bits, by chance wrongly once in 2^64,
+    and not whether somebody made one to look like another (https://xxhash.com, specification of XXH3).
     """
     plain = values.detach()
     if not without_nan and plain.is_floating_point() and plain.isnan().any():
         plain = torch.where(plain.isnan(), torch.nan, plain)
-    said = hashlib.sha256(f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)} ".encode())
+    said = xxh3_64(f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)} ".encode())
     said.update(plain.view(_AS_INTEGERS[plain.element_size()]).numpy().ravel().data)
-    return said.hexdigest()[:16]
-
-
-class Digest(Protocol):
-    """What gives digests: `digest`, or one that remembers them."""
-
-    def __call__(self, values: Tensor, *, without_nan: bool = False) -> str:
-        """The digest of `values`."""
-
-
-def remembered() -> Digest:
-    """`digest` of tensors that nobody changes meanwhile: one that several stages compare is read once."""
-    known: dict[int, tuple[ref[Tensor], str]] = {}
-
-    def digest_of(values: Tensor, *, without_nan: bool = False) -> str:
-        kept = known.get(id(values))
-        if kept is None or kept[0]() is not values:
-            kept = known[id(values)] = ref(values), digest(values, without_nan=without_nan)
-        return kept[1]
-
-    return digest_of
+    return said.hexdigest()
 
 
 def positions(count: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from accuracy import dispatch, fingerprint, inputs, limits, metrics, unwritten
+from accuracy import dispatch, inputs, limits, metrics, unwritten
 from accuracy.adapter import Arithmetic
 from accuracy.case import Case, Status, canonical_json
 from accuracy.cases import CASES
@@ -147,13 +147,11 @@ def _path(row: Mapping[str, Any], paths: Mapping[str, str]) -> str:
 
 
 def _compared(case: Case, setting: Setting, origin: str) -> Iterator[dict[str, Any]]:
-    digest = fingerprint.remembered()
     for reference in case.checks_at(origin):
         try:
             comparisons: list[Comparison] = list(resolve(reference)(setting))
             rows = [
-                {"stage": each.stage.value, "quantity": each.quantity} | metrics.describe(each, digest)
-                for each in comparisons
+                {"stage": each.stage.value, "quantity": each.quantity} | metrics.describe(each) for each in comparisons
             ]
         except Exception as error:  # noqa: BLE001 - a fault of a check must not pass for a fault of the library
             reason = f"the check {reference} raised {type(error).__name__}: {error}"[:300]

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from accuracy import decomposition, fingerprint, histogram, structure, tally
 from accuracy.comparison import Comparison, Model
-from accuracy.fingerprint import Digest
 from accuracy.oracles.rounding import overflow_threshold
 from accuracy.tally import Array, Tally
 
@@ -109,7 +108,7 @@ def flat(values: Tensor) -> NDArray[Any]:
     return elements
 
 
-def describe(comparison: Comparison, digest: Digest = fingerprint.digest) -> dict[str, object]:
+def describe(comparison: Comparison) -> dict[str, object]:
     """Every metric of one comparison, by the column of `Observation` that holds it.
 
     A wrong shape or a wrong special value makes `ratio` infinite: no bound allows for it. Zero
@@ -121,7 +120,7 @@ def describe(comparison: Comparison, digest: Digest = fingerprint.digest) -> dic
             "count": model.expected.numel(),
             "ratio": math.inf,
             "basis": comparison.basis,
-            "digest": digest(comparison.actual),
+            "digest": fingerprint.digest(comparison.actual),
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
     found = errors(actual, model, comparison.dtype)
@@ -130,7 +129,7 @@ def describe(comparison: Comparison, digest: Digest = fingerprint.digest) -> dic
         "count": found.actual.size,
         "basis": comparison.basis,
         "theory_z": comparison.theory_z,
-        "digest": digest(comparison.actual, without_nan=told is not None and found.places is None),
+        "digest": fingerprint.digest(comparison.actual, without_nan=told is not None and found.places is None),
         "special_mismatch": 0 if found.wrong is None else found.wrong.size,
         "ratio": math.nan,
     }
