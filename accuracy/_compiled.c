@@ -13,7 +13,10 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __SSE2__
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDER /* vectors of four, where the processor has them */
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -23,24 +26,25 @@
 #define BINS (1 << (31 - SHIFT))
 #define GROUP 64  /* bins that are looked at together */
 #define CHUNK 128 /* elements whose quotients are kept at once, in a few kilobytes: a multiple of LANES */
-#define WIDTH 2   /* elements in a vector, which registers of any 64-bit processor hold */
 #define ARRAYS 4
 
 enum { MAGNITUDE, TOTAL, ENERGY, CROSS, SIGNAL, SPREAD, SUMS };
 enum { LARGEST, RELATIVE, RATIO, KAPPA, ULPS, MAXIMA };
 enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
 
-/* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
-typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
-typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
-typedef uint64_t Powers __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
-typedef double Unaligned __attribute__((vector_size(WIDTH * sizeof(double)), aligned(sizeof(double)), may_alias));
-typedef Vector Lanes[LANES / WIDTH];
+/* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
+enum { BY_COLUMN = 5 };
+/* Sums over the columns of the first three, for each of the rows. */
+enum { BY_ROW = 3 };
 
-typedef union {
-    Vector vectors[CHUNK / WIDTH];
-    double elements[CHUNK];
-} Chunk;
+/* What was seen, the float64 product of the decoded operands, and the value of the layer that is replaced. */
+enum { SEEN, ORACLE, REPLACED, PARTS };
+/* Energies of the total error and of its two terms. */
+enum { TOTAL_ENERGY, COMPUTE_ENERGY, QUANTIZATION_ENERGY, ENERGIES };
+/* How far the terms are from adding up to the total, and the largest value that enters. */
+enum { APART, ENTERING, EXTENTS };
+
+typedef double Sums[SUMS][LANES];
 
 typedef struct {
     double ratio;
@@ -55,59 +59,23 @@ typedef struct {
 
 typedef struct {
     double sums[SUMS];
-    Lanes maxima[MAXIMA];
+    double maxima[MAXIMA][LANES];
     Worst worst[KEPT];
     int kept;
     uint32_t counts[HISTOGRAMS][BINS];
 } Tally;
 
-static const Bits ALL = {-1, -1}, NONE = {0, 0};
-
-static int any(Bits mask)
-{
-    int64_t bits = 0;
-    for (int i = 0; i < WIDTH; i++)
-        bits |= mask[i];
-    return bits != 0;
-}
-
-/* The i-th vector of an array. */
-static inline Vector at(const double *array, int i)
-{
-    return ((const Unaligned *)array)[i];
-}
-
-static inline Vector absolute(Vector values)
-{
-    return (Vector)((Bits)values & INT64_MAX);
-}
-
-/* The larger one; `other` where either is NaN. */
-static inline Vector larger(Vector one, Vector other)
-{
-#ifdef __SSE2__
-    return _mm_max_pd(one, other); /* says just that, and no compiler finds it without being told that there is no NaN */
-#else
-    const Bits mask = one > other;
-    return (Vector)((mask & (Bits)one) | (~mask & (Bits)other));
-#endif
-}
-
-/* |e| / divisor: 0 where there is no error, whatever the divisor. */
-static inline Vector quotient(Vector size, Vector divisor)
-{
-    return (Vector)((size != 0.0) & (Bits)(size / divisor));
-}
-
-/* 1 / the spacing of the dtype in the binade of each value, as `accuracy.oracles.rounding.ulp` has it: a power of 2,
- * whose exponent is the complement of the other's. */
-static inline Vector inverse_ulp(Vector values, const Terms *terms)
-{
-    const Bits binades = (Bits)values & (INT64_C(0x7FF) << 52);
-    const Vector smallest = {terms->smallest, terms->smallest};
-    const uint64_t one = (uint64_t)(0x7FE + terms->mantissa) << 52;
-    return (Vector)(one - (Powers)larger(smallest, (Vector)binades));
-}
+/* The inner loops, which `_kernels.h` has for each width. */
+typedef struct {
+    int (*differ)(const double *one, const double *other);
+    int (*add_exact)(Sums *sums, const double *expected, const Terms *terms);
+    int (*add)(Tally *tally, Sums *sums, const double *const from[ARRAYS], int number, Py_ssize_t begin,
+               const Terms *terms);
+    void (*add_row)(const double *error, const double *expected, int64_t columns, double *const by_column[BY_COLUMN],
+                    double by_row[BY_ROW]);
+    int (*split)(double sums[ENERGIES][LANES], double extents[EXTENTS][LANES], const double *const from[PARTS],
+                 int *uncertain);
+} Kernels;
 
 /* NaN ranks as an infinity. */
 static inline double rank(double ratio)
@@ -131,93 +99,8 @@ static void keep(Tally *tally, double ratio, Py_ssize_t place)
     tally->worst[at] = (Worst){ratio, place};
 }
 
-/* A chunk without an error, of which only the signal grows. Whether every expected value is below the threshold. */
-static int add_exact(Lanes sums[SUMS], const double *expected, const Terms *terms)
-{
-    Bits within = ALL;
-    for (int i = 0; i < CHUNK / WIDTH; i++) {
-        const Vector wanted = at(expected, i);
-        within &= absolute(wanted) < terms->below;
-        sums[SIGNAL][i % (LANES / WIDTH)] += wanted * wanted;
-    }
-    return !any(~within);
-}
-
-/* Where the C library can choose when it loads: instructions of three operands, in place of copies, for a quarter less
- * time. They compute the same. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define CHOSEN __attribute__((target_clones("avx2", "default")))
-#else
-#define CHOSEN
-#endif
-
-/* A chunk of which the first `number` elements count; the others have no error and no signal. Whether every error is
- * finite and every expected value below the threshold. */
-CHOSEN static int add(Tally *tally, Lanes sums[SUMS], const double *const from[ARRAYS], int number, Py_ssize_t begin,
-               const Terms *terms)
-{
-    const double least = least_of(tally);
-    Bits within = ALL, risen = NONE;
-    Vector together = {0.0};
-    Chunk counted[HISTOGRAMS];
-    uint32_t bins[HISTOGRAMS][CHUNK];
-
-    for (int i = 0; i < CHUNK / WIDTH; i++) {
-        const int lane = i % (LANES / WIDTH);
-        const Vector wanted = at(from[1], i), bound = at(from[2], i), scale = at(from[3], i);
-        const Vector error = at(from[0], i) - wanted, product = error * wanted;
-        const Vector size = absolute(error), magnitude = absolute(wanted);
-        const Vector relative = quotient(size, larger(magnitude, scale));
-        const Vector ratio = quotient(size, bound), kappa = quotient(size, scale);
-        sums[MAGNITUDE][lane] += size;
-        sums[TOTAL][lane] += error;
-        sums[ENERGY][lane] += error * error;
-        sums[CROSS][lane] += product;
-        sums[SIGNAL][lane] += wanted * wanted;
-        sums[SPREAD][lane] += product * product;
-        tally->maxima[LARGEST][lane] = larger(size, tally->maxima[LARGEST][lane]);
-        tally->maxima[RELATIVE][lane] = larger(relative, tally->maxima[RELATIVE][lane]);
-        tally->maxima[RATIO][lane] = larger(ratio, tally->maxima[RATIO][lane]);
-        tally->maxima[KAPPA][lane] = larger(kappa, tally->maxima[KAPPA][lane]);
-        tally->maxima[ULPS][lane] = larger(size * inverse_ulp(wanted, terms), tally->maxima[ULPS][lane]);
-        within &= size < INFINITY;
-        within &= magnitude < terms->below;
-        together += relative + ratio + kappa;
-        risen |= ~(ratio <= least);
-        counted[ERRORS].vectors[i] = size;
-        counted[RELATIVES].vectors[i] = relative;
-        counted[RATIOS].vectors[i] = ratio;
-    }
-    if (any(~within))
-        return 0;
-    if (any(together != together)) /* `larger` passes NaN over, and keeps it where it is put */
-        for (int i = 0; i < number; i++) {
-            if (isnan(counted[RELATIVES].elements[i]))
-                tally->maxima[RELATIVE][0][0] = NAN;
-            if (isnan(counted[RATIOS].elements[i]))
-                tally->maxima[RATIO][0][0] = NAN;
-            if (isnan(from[3][i]) && counted[ERRORS].elements[i] != 0.0)
-                tally->maxima[KAPPA][0][0] = NAN;
-        }
-    for (int which = 0; which < HISTOGRAMS; which++) {
-        float values[CHUNK];
-        for (int i = 0; i < CHUNK; i++)
-            values[i] = (float)counted[which].elements[i];
-        memcpy(bins[which], values, sizeof values);
-        for (int i = 0; i < CHUNK; i++)
-            bins[which][i] = (bins[which][i] & INT32_MAX) >> SHIFT;
-    }
-    for (int i = 0; i < number; i++) /* in turn, so that no count waits for itself */
-        for (int which = 0; which < HISTOGRAMS; which++)
-            tally->counts[which][bins[which][i]]++;
-    if (any(risen))
-        for (int i = 0; i < number; i++)
-            keep(tally, counted[RATIOS].elements[i], begin + i);
-    return 1;
-}
-
 /* Lanes to one sum: the second half of them on the first, until one is left. */
-static double folded(const Lanes sum)
+static double folded(const double sum[LANES])
 {
     double lanes[LANES];
     memcpy(lanes, sum, sizeof lanes);
@@ -227,17 +110,54 @@ static double folded(const Lanes sum)
     return lanes[0];
 }
 
+/* Registers of any 64-bit processor hold two elements. */
+#define WIDTH 2
+#define NAMED(name) name##_of_two
+#define TARGET
+#ifdef __SSE2__
+#define LARGER(one, other) _mm_max_pd(one, other) /* no compiler finds it without being told that there is no NaN */
+#else
+#define LARGER(one, other) ((Vector)(((one > other) & (Bits)one) | (~(one > other) & (Bits)other)))
+#endif
+#include "_kernels.h"
+#undef WIDTH
+#undef NAMED
+#undef TARGET
+#undef LARGER
+
+#ifdef WIDER
+#define WIDTH 4
+#define NAMED(name) name##_of_four
+#define TARGET __attribute__((target("avx2")))
+#define LARGER(one, other) _mm256_max_pd(one, other)
+#include "_kernels.h"
+#undef WIDTH
+#undef NAMED
+#undef TARGET
+#undef LARGER
+#endif
+
+static const Kernels *kernels = &kernels_of_two;
+
+static const Kernels *widest(void)
+{
+#ifdef WIDER
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2"))
+        return &kernels_of_four;
+#endif
+    return &kernels_of_two;
+}
+
 /* The elements from `begin` to `end`, whose sums are added up before they join those before. Whether all is ordinary. */
 static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_t begin, Py_ssize_t end,
                      const Terms *terms)
 {
-    Lanes sums[SUMS];
-    memset(sums, 0, sizeof sums);
+    Sums sums = {{0.0}};
     for (Py_ssize_t place = begin; place < end; place += CHUNK) {
         const int number = end - place < CHUNK ? (int)(end - place) : CHUNK;
         const double *from[ARRAYS] = {arrays[0] + place, arrays[1] + place, arrays[2] + place, arrays[3] + place};
         double filled[ARRAYS][CHUNK];
-        Bits differs = NONE;
         if (number < CHUNK) {
             memset(filled, 0, sizeof filled);
             for (int array = 0; array < ARRAYS; array++) {
@@ -245,13 +165,15 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
                 from[array] = filled[array];
             }
         }
-        for (int i = 0; i < CHUNK / WIDTH; i++)
-            differs |= at(from[0], i) != at(from[1], i);
-        if (!(any(differs) ? add(tally, sums, from, number, place, terms) : add_exact(sums, from[1], terms)))
+        if (kernels->differ(from[0], from[1])) {
+            if (!kernels->add(tally, &sums, from, number, place, terms))
+                return 0;
+            continue;
+        }
+        if (!kernels->add_exact(&sums, from[1], terms))
             return 0;
-        if (!any(differs))
-            for (int which = 0; which < HISTOGRAMS; which++)
-                tally->counts[which][0] += (uint32_t)number;
+        for (int which = 0; which < HISTOGRAMS; which++)
+            tally->counts[which][0] += (uint32_t)number;
     }
     for (int sum = 0; sum < SUMS; sum++)
         tally->sums[sum] += folded(sums[sum]);
@@ -282,10 +204,9 @@ static PyObject *histogram(const uint32_t counts[BINS])
     return both;
 }
 
-static double largest(const Lanes maximum)
+static double largest(const double lanes[LANES])
 {
-    double lanes[LANES], found = 0.0;
-    memcpy(lanes, maximum, sizeof lanes);
+    double found = 0.0;
     for (int lane = 0; lane < LANES && !isnan(found); lane++)
         if (!(lanes[lane] <= found))
             found = lanes[lane];
@@ -381,54 +302,6 @@ end:
     return told;
 }
 
-/* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
-enum { BY_COLUMN = 5 };
-/* Sums over the columns of the first three, for each of the rows. */
-enum { BY_ROW = 3 };
-
-typedef union {
-    Vector vectors[LANES / WIDTH];
-    double elements[LANES];
-} Partial;
-
-static inline void add_to(double *array, int64_t i, Vector values)
-{
-    ((Unaligned *)array)[i] += values;
-}
-
-static void add_row(const double *error, const double *expected, int64_t columns, double *const by_column[BY_COLUMN],
-                    double by_row[BY_ROW])
-{
-    Partial sums[BY_ROW];
-    memset(sums, 0, sizeof sums);
-    for (int64_t i = 0; i < columns / WIDTH; i++) {
-        const int lane = (int)(i % (LANES / WIDTH));
-        const Vector e = ((const Unaligned *)error)[i], y = ((const Unaligned *)expected)[i];
-        const Vector product = e * y, square = product * product, signal = y * y;
-        add_to(by_column[0], i, product);
-        add_to(by_column[1], i, square);
-        add_to(by_column[2], i, signal);
-        add_to(by_column[3], i, e);
-        add_to(by_column[4], i, e * e);
-        sums[0].vectors[lane] += product;
-        sums[1].vectors[lane] += square;
-        sums[2].vectors[lane] += signal;
-    }
-    for (int64_t i = columns / WIDTH * WIDTH; i < columns; i++) {
-        const double e = error[i], y = expected[i], product = e * y, square = product * product, signal = y * y;
-        by_column[0][i] += product;
-        by_column[1][i] += square;
-        by_column[2][i] += signal;
-        by_column[3][i] += e;
-        by_column[4][i] += e * e;
-        sums[0].elements[i % LANES] += product;
-        sums[1].elements[i % LANES] += square;
-        sums[2].elements[i % LANES] += signal;
-    }
-    for (int sum = 0; sum < BY_ROW; sum++)
-        by_row[sum] = folded(sums[sum].vectors);
-}
-
 static PyObject *sums_of(PyObject *module, PyObject *args)
 {
     PyObject *objects[2], *told = NULL;
@@ -461,7 +334,7 @@ static PyObject *sums_of(PyObject *module, PyObject *args)
         by_column[sum] = sums + sum * columns;
     for (Py_ssize_t row = 0; row < rows; row++) {
         double found[BY_ROW];
-        add_row(arrays[0] + row * columns, arrays[1] + row * columns, columns, by_column, found);
+        kernels->add_row(arrays[0] + row * columns, arrays[1] + row * columns, columns, by_column, found);
         for (int sum = 0; sum < BY_ROW; sum++)
             by_row[sum * rows + row] = found[sum];
     }
@@ -473,21 +346,12 @@ end:
     return told;
 }
 
-/* What was seen, the float64 product of the decoded operands, and the value of the layer that is replaced. */
-enum { SEEN, ORACLE, REPLACED, PARTS };
-/* Energies of the total error and of its two terms. */
-enum { TOTAL_ENERGY, COMPUTE_ENERGY, QUANTIZATION_ENERGY, ENERGIES };
-/* How far the terms are from adding up to the total, and the largest value that enters. */
-enum { APART, ENTERING, EXTENTS };
-
 /* The elements from `begin` to `end`, as in `add_block`. Whether all are finite. */
-static int split_block(double energies[ENERGIES], Lanes extents[EXTENTS], const double *const arrays[PARTS],
+static int split_block(double energies[ENERGIES], double extents[EXTENTS][LANES], const double *const arrays[PARTS],
                        Py_ssize_t begin, Py_ssize_t end)
 {
-    Lanes sums[ENERGIES];
-    Bits within = ALL;
-    Vector together = {0.0};
-    memset(sums, 0, sizeof sums);
+    double sums[ENERGIES][LANES] = {{0.0}};
+    int finite = 1, uncertain = 0;
     for (Py_ssize_t place = begin; place < end; place += CHUNK) {
         const Py_ssize_t number = end - place < CHUNK ? end - place : CHUNK;
         const double *from[PARTS] = {arrays[SEEN] + place, arrays[ORACLE] + place, arrays[REPLACED] + place};
@@ -499,28 +363,13 @@ static int split_block(double energies[ENERGIES], Lanes extents[EXTENTS], const 
                 from[part] = filled[part];
             }
         }
-        for (int i = 0; i < CHUNK / WIDTH; i++) {
-            const int lane = i % (LANES / WIDTH);
-            const Vector seen = at(from[SEEN], i), oracle = at(from[ORACLE], i), replaced = at(from[REPLACED], i);
-            const Vector total = seen - replaced, compute = seen - oracle, quantization = oracle - replaced;
-            const Vector largest_here = larger(absolute(seen), larger(absolute(oracle), absolute(replaced)));
-            const Vector apart = absolute(total - (compute + quantization));
-            within &= absolute(seen) < INFINITY;
-            within &= absolute(oracle) < INFINITY;
-            within &= absolute(replaced) < INFINITY;
-            sums[TOTAL_ENERGY][lane] += total * total;
-            sums[COMPUTE_ENERGY][lane] += compute * compute;
-            sums[QUANTIZATION_ENERGY][lane] += quantization * quantization;
-            extents[APART][lane] = larger(apart, extents[APART][lane]);
-            together += apart;
-            extents[ENTERING][lane] = larger(largest_here, extents[ENTERING][lane]);
-        }
+        finite &= kernels->split(sums, extents, from, &uncertain);
     }
-    if (any(together != together)) /* as in `add` */
-        extents[APART][0][0] = NAN;
+    if (uncertain) /* as in `add` */
+        extents[APART][0] = NAN;
     for (int sum = 0; sum < ENERGIES; sum++)
         energies[sum] += folded(sums[sum]);
-    return !any(~within);
+    return finite;
 }
 
 static PyObject *split_of(PyObject *module, PyObject *args)
@@ -545,8 +394,7 @@ static PyObject *split_of(PyObject *module, PyObject *args)
         goto end;
     }
     double energies[ENERGIES] = {0.0};
-    Lanes extents[EXTENTS];
-    memset(extents, 0, sizeof extents);
+    double extents[EXTENTS][LANES] = {{0.0}};
     for (Py_ssize_t begin = 0, left = size; finite && left > 0;) {
         const Py_ssize_t taken = left < block ? left : block;
         finite = split_block(energies, extents, arrays, begin, begin + taken);
@@ -562,10 +410,22 @@ end:
     return told;
 }
 
+/* Chooses the width of vectors, 2 or 4, and says which it is: the widest there is, unless a narrower one is asked for. */
+static PyObject *width_of(PyObject *module, PyObject *args)
+{
+    int most = 4;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "|i:width", &most))
+        return NULL;
+    kernels = most < 4 ? &kernels_of_two : widest();
+    return PyLong_FromLong(kernels == &kernels_of_two ? 2 : 4);
+}
+
 static PyMethodDef methods[] = {
     {"tally", tally_of, METH_VARARGS, "Sums, maxima, three histograms and the worst elements, in the order of `Tally`."},
     {"sums", sums_of, METH_VARARGS, "Of e·y, (e·y)², y², e and e² by column, then of the first three by row, float64."},
     {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},
+    {"width", width_of, METH_VARARGS, "Elements in a vector from now on: as many as the processor holds, at most those given."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -578,5 +438,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__compiled(void)
 {
+    kernels = widest();
     return PyModuleDef_Init(&definition);
 }

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accuracy import decomposition, environment, structure, tally
+from accuracy.compiled import function
 from accuracy.tally import Array, Tally
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -34,6 +35,15 @@ def of() -> Callable[..., Any]:
     """What the build made; the project's own always does (a compiler is among what CONTRIBUTING.md asks for)."""
     assert tally.compiled is not None, "accuracy/_compiled.c was not compiled: make .venv/.installed says why"
     return tally.compiled
+
+
+def widths() -> Iterator[int]:
+    """Each width of vectors that the processor has, chosen one after the other; the widest last, which is the usual."""
+    choose = function("width")
+    assert choose is not None
+    for width in sorted({choose(2), choose(4)}):
+        assert choose(width) == width
+        yield width
 
 
 def bits(told: Tally | None) -> object:
@@ -52,11 +62,12 @@ def _bits(value: Any) -> object:
 
 
 def assert_same(parts: tuple[Array, Array, Array, Array], *, below: float, dtype: torch.dtype) -> Tally | None:
-    """Compiled and in numpy the same; gives what they are."""
+    """Compiled, whatever the width, and in numpy the same; gives what they are."""
     of()
-    told = tally.of(*parts, below=below, dtype=dtype)
-    assert bits(told) == bits(tally.blockwise(*parts, below=below, dtype=dtype))
-    return told
+    defined = tally.blockwise(*parts, below=below, dtype=dtype)
+    for _ in widths():
+        assert bits(tally.of(*parts, below=below, dtype=dtype)) == bits(defined)
+    return defined
 
 
 @given(
@@ -102,6 +113,15 @@ def test_every_size_of_chunk_and_block(size: int, dtype: torch.dtype) -> None:
     assert told.errors[1].sum() == size
 
 
+@pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"), reason="two is the widest here")
+def test_a_processor_with_avx2_takes_four_at_once() -> None:
+    """And two where it is asked to; other numbers choose one of both."""
+    assert list(widths()) == [2, 4]
+    choose = function("width")
+    assert choose is not None
+    assert [choose(3), choose(0), choose(100), choose()] == [2, 2, 4, 4]
+
+
 def test_a_sum_is_taken_in_lanes() -> None:
     """Ten numbers by hand: two lanes get a second one, where 1 is lost beside 2**53 and kept beside -2**53."""
     numbers = np.array([2.0**53, 1, 1, 1, -(2.0**53), 0, 0, 0, 1, 1])
@@ -127,9 +147,10 @@ def test_sums_by_row_and_column_to_the_bit(rows: int, columns: int, seed: int, s
     with np.errstate(over="ignore", invalid="ignore"):
         defined = structure.sums_in_numpy(errors, expected)
 
-    for one, other in zip(structure.sums(errors, expected), defined, strict=True):
-        assert one.shape == other.shape
-        np.testing.assert_array_equal(one, other)  # NaN equals NaN
+    for _ in widths():
+        for one, other in zip(structure.sums(errors, expected), defined, strict=True):
+            assert one.shape == other.shape
+            np.testing.assert_array_equal(one, other)  # NaN equals NaN
 
 
 def test_sums_by_row_and_column_by_hand() -> None:
@@ -176,8 +197,9 @@ def test_a_split_to_the_bit(
         part[-1:] = special
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tally, "BLOCK", block)
-            found, defined = decomposition.of(*parts), decomposition.in_numpy(*parts)
-        assert _bits(found) == _bits(defined)
+            defined = decomposition.in_numpy(*parts)
+            for _ in widths():
+                assert _bits(decomposition.of(*parts)) == _bits(defined)
 
 
 def test_a_split_by_hand() -> None:
@@ -298,5 +320,5 @@ def test_a_wheel_is_built_with_a_compiler_and_without(compiler: str, tmp_path: P
     names = zipfile.ZipFile(wheel).namelist()
 
     assert "-cp311-abi3-" in wheel.name
-    assert {"accuracy/tally.py", "accuracy/_compiled.c"} <= {*names}
+    assert {"accuracy/tally.py", "accuracy/_compiled.c", "accuracy/_kernels.h"} <= {*names}
     assert ("accuracy/_compiled.abi3.so" in names) is (compiler == "cc")

@@ -1,0 +1,221 @@
+/* The inner loops of `_compiled.c`, in vectors of WIDTH elements, for processors that TARGET names; NAMED(x) is what x is
+ * called there. Included once for each width, without a guard. All widths give the same bits: an element is always added
+ * to the same of the LANES, in the same order.
+ */
+
+#define Vector NAMED(Vector)
+#define Bits NAMED(Bits)
+#define Powers NAMED(Powers)
+#define Unaligned NAMED(Unaligned)
+
+/* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
+typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
+typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
+typedef uint64_t Powers __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
+typedef double Unaligned __attribute__((vector_size(WIDTH * sizeof(double)), aligned(sizeof(double)), may_alias));
+
+#define LANE (i % (LANES / WIDTH)) /* of the i-th vector */
+
+TARGET static inline int NAMED(any)(Bits mask)
+{
+    int64_t bits = 0;
+    for (int i = 0; i < WIDTH; i++)
+        bits |= mask[i];
+    return bits != 0;
+}
+
+/* The i-th vector of an array. */
+TARGET static inline Vector NAMED(at)(const double *array, int64_t i)
+{
+    return ((const Unaligned *)array)[i];
+}
+
+TARGET static inline void NAMED(add_to)(double *array, int64_t i, Vector values)
+{
+    ((Unaligned *)array)[i] += values;
+}
+
+TARGET static inline Vector NAMED(absolute)(Vector values)
+{
+    return (Vector)((Bits)values & INT64_MAX);
+}
+
+/* The larger one; `other` where either is NaN. */
+TARGET static inline Vector NAMED(larger)(Vector one, Vector other)
+{
+    return LARGER(one, other);
+}
+
+TARGET static inline void NAMED(raise_to)(double *array, int64_t i, Vector values)
+{
+    ((Unaligned *)array)[i] = NAMED(larger)(values, NAMED(at)(array, i));
+}
+
+/* |e| / divisor: 0 where there is no error, whatever the divisor. */
+TARGET static inline Vector NAMED(quotient)(Vector size, Vector divisor)
+{
+    return (Vector)((size != 0.0) & (Bits)(size / divisor));
+}
+
+/* 1 / the spacing of the dtype in the binade of each value, as `accuracy.oracles.rounding.ulp` has it: a power of 2,
+ * whose exponent is the complement of the other's. */
+TARGET static inline Vector NAMED(inverse_ulp)(Vector values, const Terms *terms)
+{
+    const Vector smallest = (Vector){0.0} + terms->smallest;
+    const Bits binades = (Bits)values & (INT64_C(0x7FF) << 52);
+    const uint64_t one = (uint64_t)(0x7FE + terms->mantissa) << 52;
+    return (Vector)(one - (Powers)NAMED(larger)(smallest, (Vector)binades));
+}
+
+/* Whether any two of a chunk differ. */
+TARGET static int NAMED(differ)(const double *one, const double *other)
+{
+    Bits found = {0};
+    for (int i = 0; i < CHUNK / WIDTH; i++)
+        found |= NAMED(at)(one, i) != NAMED(at)(other, i);
+    return NAMED(any)(found);
+}
+
+/* A chunk without an error, of which only the signal grows. Whether every expected value is below the threshold. */
+TARGET static int NAMED(add_exact)(Sums *sums, const double *expected, const Terms *terms)
+{
+    Bits beyond = {0};
+    for (int i = 0; i < CHUNK / WIDTH; i++) {
+        const Vector wanted = NAMED(at)(expected, i);
+        beyond |= ~(NAMED(absolute)(wanted) < terms->below);
+        NAMED(add_to)((*sums)[SIGNAL], LANE, wanted * wanted);
+    }
+    return !NAMED(any)(beyond);
+}
+
+/* A chunk whose first `number` elements count; the others have no error and no signal. Whether every error is finite
+ * and every expected value below the threshold. */
+TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[ARRAYS], int number, Py_ssize_t begin,
+                             const Terms *terms)
+{
+    const double least = least_of(tally);
+    Bits beyond = {0}, risen = {0};
+    Vector together = {0.0};
+    double counted[HISTOGRAMS][CHUNK] __attribute__((aligned(WIDTH * sizeof(double))));
+    uint32_t bins[HISTOGRAMS][CHUNK];
+
+    Vector added[SUMS][LANES / WIDTH], highest[MAXIMA] = {{0.0}};
+    memcpy(added, *sums, sizeof added);
+    for (int i = 0; i < CHUNK / WIDTH; i++) {
+        const Vector wanted = NAMED(at)(from[1], i), bound = NAMED(at)(from[2], i), scale = NAMED(at)(from[3], i);
+        const Vector error = NAMED(at)(from[0], i) - wanted, product = error * wanted;
+        const Vector size = NAMED(absolute)(error), magnitude = NAMED(absolute)(wanted);
+        const Vector relative = NAMED(quotient)(size, NAMED(larger)(magnitude, scale));
+        const Vector ratio = NAMED(quotient)(size, bound), kappa = NAMED(quotient)(size, scale);
+        added[MAGNITUDE][LANE] += size;
+        added[TOTAL][LANE] += error;
+        added[ENERGY][LANE] += error * error;
+        added[CROSS][LANE] += product;
+        added[SIGNAL][LANE] += wanted * wanted;
+        added[SPREAD][LANE] += product * product;
+        highest[LARGEST] = NAMED(larger)(size, highest[LARGEST]);
+        highest[RELATIVE] = NAMED(larger)(relative, highest[RELATIVE]);
+        highest[RATIO] = NAMED(larger)(ratio, highest[RATIO]);
+        highest[KAPPA] = NAMED(larger)(kappa, highest[KAPPA]);
+        highest[ULPS] = NAMED(larger)(size * NAMED(inverse_ulp)(wanted, terms), highest[ULPS]);
+        beyond |= ~(size < INFINITY) | ~(magnitude < terms->below);
+        together += relative + ratio + kappa;
+        risen |= ~(ratio <= least);
+        ((Vector *)counted[ERRORS])[i] = size;
+        ((Vector *)counted[RELATIVES])[i] = relative;
+        ((Vector *)counted[RATIOS])[i] = ratio;
+    }
+    memcpy(*sums, added, sizeof added);
+    for (int maximum = 0; maximum < MAXIMA; maximum++)
+        NAMED(raise_to)(tally->maxima[maximum], 0, highest[maximum]);
+    if (NAMED(any)(beyond))
+        return 0;
+    if (NAMED(any)(together != together)) /* `larger` passes NaN over, and keeps it where it is put */
+        for (int i = 0; i < number; i++) {
+            if (isnan(counted[RELATIVES][i]))
+                tally->maxima[RELATIVE][0] = NAN;
+            if (isnan(counted[RATIOS][i]))
+                tally->maxima[RATIO][0] = NAN;
+            if (isnan(from[3][i]) && counted[ERRORS][i] != 0.0)
+                tally->maxima[KAPPA][0] = NAN;
+        }
+    for (int which = 0; which < HISTOGRAMS; which++) {
+        float values[CHUNK];
+        for (int i = 0; i < CHUNK; i++)
+            values[i] = (float)counted[which][i];
+        memcpy(bins[which], values, sizeof values);
+        for (int i = 0; i < CHUNK; i++)
+            bins[which][i] = (bins[which][i] & INT32_MAX) >> SHIFT;
+    }
+    for (int i = 0; i < number; i++) /* in turn, so that no count waits for itself */
+        for (int which = 0; which < HISTOGRAMS; which++)
+            tally->counts[which][bins[which][i]]++;
+    if (NAMED(any)(risen))
+        for (int i = 0; i < number; i++)
+            keep(tally, counted[RATIOS][i], begin + i);
+    return 1;
+}
+
+TARGET static void NAMED(add_row)(const double *error, const double *expected, int64_t columns,
+                                  double *const by_column[BY_COLUMN], double by_row[BY_ROW])
+{
+    double sums[BY_ROW][LANES] = {{0.0}};
+    for (int64_t i = 0; i < columns / WIDTH; i++) {
+        const Vector e = NAMED(at)(error, i), y = NAMED(at)(expected, i);
+        const Vector product = e * y, square = product * product, signal = y * y;
+        NAMED(add_to)(by_column[0], i, product);
+        NAMED(add_to)(by_column[1], i, square);
+        NAMED(add_to)(by_column[2], i, signal);
+        NAMED(add_to)(by_column[3], i, e);
+        NAMED(add_to)(by_column[4], i, e * e);
+        NAMED(add_to)(sums[0], LANE, product);
+        NAMED(add_to)(sums[1], LANE, square);
+        NAMED(add_to)(sums[2], LANE, signal);
+    }
+    for (int64_t i = columns / WIDTH * WIDTH; i < columns; i++) {
+        const double e = error[i], y = expected[i], product = e * y, square = product * product, signal = y * y;
+        by_column[0][i] += product;
+        by_column[1][i] += square;
+        by_column[2][i] += signal;
+        by_column[3][i] += e;
+        by_column[4][i] += e * e;
+        sums[0][i % LANES] += product;
+        sums[1][i % LANES] += square;
+        sums[2][i % LANES] += signal;
+    }
+    for (int sum = 0; sum < BY_ROW; sum++)
+        by_row[sum] = folded(sums[sum]);
+}
+
+/* A chunk of a total error. Whether all is finite, and in `uncertain` whether a term is NaN. */
+TARGET static int NAMED(split)(double sums[ENERGIES][LANES], double extents[EXTENTS][LANES],
+                               const double *const from[PARTS], int *uncertain)
+{
+    Bits beyond = {0};
+    Vector together = {0.0};
+    for (int i = 0; i < CHUNK / WIDTH; i++) {
+        const Vector seen = NAMED(at)(from[SEEN], i), oracle = NAMED(at)(from[ORACLE], i);
+        const Vector replaced = NAMED(at)(from[REPLACED], i);
+        const Vector total = seen - replaced, compute = seen - oracle, quantization = oracle - replaced;
+        const Vector sizes[PARTS] = {NAMED(absolute)(seen), NAMED(absolute)(oracle), NAMED(absolute)(replaced)};
+        const Vector apart = NAMED(absolute)(total - (compute + quantization));
+        beyond |= ~(sizes[SEEN] < INFINITY) | ~(sizes[ORACLE] < INFINITY) | ~(sizes[REPLACED] < INFINITY);
+        NAMED(add_to)(sums[TOTAL_ENERGY], LANE, total * total);
+        NAMED(add_to)(sums[COMPUTE_ENERGY], LANE, compute * compute);
+        NAMED(add_to)(sums[QUANTIZATION_ENERGY], LANE, quantization * quantization);
+        NAMED(raise_to)(extents[APART], LANE, apart);
+        NAMED(raise_to)(extents[ENTERING], LANE,
+                        NAMED(larger)(sizes[SEEN], NAMED(larger)(sizes[ORACLE], sizes[REPLACED])));
+        together += apart;
+    }
+    *uncertain |= NAMED(any)(together != together);
+    return !NAMED(any)(beyond);
+}
+
+static const Kernels NAMED(kernels) = {NAMED(differ), NAMED(add_exact), NAMED(add), NAMED(add_row), NAMED(split)};
+
+#undef Vector
+#undef Bits
+#undef Powers
+#undef Unaligned
+#undef LANE
