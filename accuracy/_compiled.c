@@ -11,6 +11,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -62,7 +63,8 @@ typedef struct {
     double maxima[MAXIMA][LANES];
     Worst worst[KEPT];
     int kept;
-    uint32_t counts[HISTOGRAMS][BINS];
+    uint32_t exact, counted;           /* elements in chunks without an error, which are all in bin 0, and in others */
+    uint32_t counts[HISTOGRAMS][BINS]; /* of the others; last, and all 0 between two tallies */
 } Tally;
 
 /* The inner loops, which `_kernels.h` has for each width. */
@@ -168,24 +170,26 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
         if (kernels->differ(from[0], from[1])) {
             if (!kernels->add(tally, &sums, from, number, place, terms))
                 return 0;
+            tally->counted += (uint32_t)number;
             continue;
         }
         if (!kernels->add_exact(&sums, from[1], terms))
             return 0;
-        for (int which = 0; which < HISTOGRAMS; which++)
-            tally->counts[which][0] += (uint32_t)number;
+        tally->exact += (uint32_t)number;
     }
     for (int sum = 0; sum < SUMS; sum++)
         tally->sums[sum] += folded(sums[sum]);
     return 1;
 }
 
-/* The bins that are occupied and how often, int64, as two bytearrays. */
-static PyObject *histogram(const uint32_t counts[BINS])
+/* The bins that are occupied and how often, int64, as two bytearrays; the counts are 0 then. */
+static PyObject *histogram(Tally *tally, int which)
 {
     static int64_t bins[BINS], numbers[BINS]; /* whoever is here holds the lock of the interpreter */
+    uint32_t *counts = tally->counts[which];
     Py_ssize_t occupied = 0;
-    for (int group = 0; group < BINS; group += GROUP) {
+    counts[0] += tally->exact;
+    for (int group = 0; group < (tally->counted ? BINS : GROUP); group += GROUP) {
         uint32_t seen = 0;
         for (int i = 0; i < GROUP; i++)
             seen |= counts[group + i];
@@ -193,6 +197,7 @@ static PyObject *histogram(const uint32_t counts[BINS])
             if (counts[i]) {
                 bins[occupied] = i;
                 numbers[occupied++] = counts[i];
+                counts[i] = 0;
             }
     }
     const Py_ssize_t size = occupied * (Py_ssize_t)sizeof(int64_t);
@@ -213,7 +218,7 @@ static double largest(const double lanes[LANES])
     return found;
 }
 
-static PyObject *answer(const Tally *tally)
+static PyObject *answer(Tally *tally)
 {
     const double *sums = tally->sums;
     double maxima[MAXIMA];
@@ -230,8 +235,7 @@ static PyObject *answer(const Tally *tally)
     /* "N" takes what it is given, and makes nothing where one of them is NULL. */
     return Py_BuildValue("((dddddd)(ddddd)NNNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS], sums[SIGNAL],
                          sums[SPREAD], maxima[LARGEST], maxima[RELATIVE], maxima[RATIO], maxima[KAPPA], maxima[ULPS],
-                         histogram(tally->counts[ERRORS]), histogram(tally->counts[RELATIVES]),
-                         histogram(tally->counts[RATIOS]), worst);
+                         histogram(tally, ERRORS), histogram(tally, RELATIVES), histogram(tally, RATIOS), worst);
 }
 
 /* The elements of a buffer, which holds one dimension of float64 without gaps; else an exception. */
@@ -256,7 +260,7 @@ static PyObject *tally_of(PyObject *module, PyObject *args)
     Terms terms;
     Py_ssize_t block;
     int held = 0;
-    Tally *tally = NULL;
+    static Tally tally; /* whoever is here holds the lock of the interpreter */
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOddin:tally", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
                           &terms.smallest, &terms.mantissa, &block))
@@ -282,21 +286,18 @@ static PyObject *tally_of(PyObject *module, PyObject *args)
                      size, block);
         goto end;
     }
-    tally = PyMem_Calloc(1, sizeof *tally);
-    if (!tally) {
-        PyErr_NoMemory();
-        goto end;
-    }
+    memset(&tally, 0, offsetof(Tally, counts));
     int ordinary = 1;
     for (Py_ssize_t begin = 0, left = size; ordinary && left > 0;) {
         const Py_ssize_t taken = left < block ? left : block;
-        ordinary = add_block(tally, arrays, begin, begin + taken, &terms);
+        ordinary = add_block(&tally, arrays, begin, begin + taken, &terms);
         begin += taken;
         left -= taken;
     }
-    told = ordinary ? answer(tally) : Py_NewRef(Py_None);
+    told = ordinary ? answer(&tally) : Py_NewRef(Py_None);
+    if (!told || !ordinary)
+        memset(tally.counts, 0, sizeof tally.counts);
 end:
-    PyMem_Free(tally);
     while (held > 0)
         PyBuffer_Release(&views[--held]);
     return told;
