@@ -122,6 +122,8 @@ def _blocks(error: Sums, factors: tuple[Tensor, Tensor], least: float) -> list[S
     reached = np.arange(count)
     if size * sum(error.shape) < error.size:  # products of the operands with themselves cost less than with each other
         reached = reached[_can_reach(error, left, right, size, least)]
+    if not reached.size:
+        return []
     cross, spread, signal = np.zeros(count), np.ones(count), np.ones(count)  # no effect at all
     lefts, rights = _cut(left, size), _cut(right, size)
     at_once = max(1, AT_ONCE // max(1, error.size))
@@ -148,20 +150,24 @@ def _can_reach(error: Sums, left: Sums, right: Sums, size: int, least: float) ->
     the block, and γ that of as many terms (Higham 2002, sections 3.1 and 3.5, and Cauchy-Schwarz); twice that is
     granted, for what is computed of these bounds. Where something is not finite, anything can be reached.
     """
+    begins = np.arange(0, left.shape[1], size)
     with np.errstate(invalid="ignore", over="ignore"):
-        grams = [np.matmul(cut.transpose(0, 2, 1), cut) for cut in (_cut(left, size), _cut(right, size))]
-        squares = np.einsum("bij,bij->b", *grams)
-        most = np.sqrt(np.multiply(*(np.einsum("bii->bi", gram) for gram in grams))).sum(axis=1)
-        # Either order of the three factors; the one with the smaller product of two.
+        grams = [tuple(cut.T @ cut for cut in (left[:, k : k + size], right[:, k : k + size])) for k in begins]
+        squares = np.array([np.vdot(one, other) for one, other in grams])
+        most = np.array([np.sqrt(one.diagonal() * other.diagonal()).sum() for one, other in grams])
+        apart = gamma(error.size + sum(error.shape) + size, DOUBLE)
+        norm, unsure = (1 + apart) * np.sqrt(np.einsum("rc,rc->", error, error)), 8 * apart * most * most
+        reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
+        # By Cauchy-Schwarz, which is enough for errors of float32; else from the sums themselves, by whichever order
+        # of the three factors has the smaller product of two.
+        if (norm * np.sqrt(squares + unsure) <= reach).all():
+            return np.zeros(begins.size, dtype=bool)
         by_inner = (
             np.einsum("kc,ck->k", left.T @ error, right)
             if left.shape[0] > right.shape[0]
             else np.einsum("rk,rk->k", error @ right, left)
         )
-        cross = np.abs(_cut(by_inner[None], size).sum(axis=(1, 2)))
-        apart = gamma(error.size + sum(error.shape) + size, DOUBLE)
-        norm = np.sqrt(np.einsum("rc,rc->", error, error))
-        within = cross + 4 * apart * norm * most <= least * (1 - apart) * (squares - 8 * apart * most * most)
+        within = np.abs(np.add.reduceat(by_inner, begins)) <= reach
     return ~within
 
 

@@ -21,7 +21,7 @@ def forward(setting: Setting, weight: Tensor) -> Model:
     A block with an infinite scale decodes to NaN and infinities; which of them a product gives depends
     on whether the kernel scales before or after it sums, and both are right.
     """
-    return either_nonfinite(expected_output(setting, weight), weight, setting.parts["output"].double())
+    return either_nonfinite(expected_output(setting, weight), weight, setting.parts["output"])
 
 
 def expected_output(setting: Setting, weight: Tensor) -> Model:
@@ -46,7 +46,7 @@ def either_nonfinite(model: Model, weight: Tensor, actual: Tensor) -> Model:
     if weight.isfinite().all() or actual.shape != model.expected.shape:
         return model
     either = ~model.expected.isfinite() & ~actual.isfinite()
-    return replace(model, expected=torch.where(either, actual, model.expected))
+    return replace(model, expected=torch.where(either, actual.double(), model.expected))
 
 
 def backward_input(setting: Setting, weight: Tensor) -> Model:

@@ -72,7 +72,7 @@ def rounded_products(setting: Setting, weight: Tensor) -> Model:
     if output != compute:
         bound = bound + rounding_error(moved, output)
     model = replace(model, expected=expected, bound=bound)
-    return dense.either_nonfinite(model, weight, setting.parts["output"].double())
+    return dense.either_nonfinite(model, weight, setting.parts["output"])
 
 
 def _rounding_of_products(row: Tensor, weight: Tensor, compute: torch.dtype) -> Tensor:
@@ -125,7 +125,7 @@ def packed_bfloat16(setting: Setting) -> Model:
     if output != compute:
         bound = bound + rounding_error(expected.abs() + bound, output)
     model = replace(model, expected=expected, bound=bound)
-    return dense.either_nonfinite(model, weight, setting.parts["output"].double())
+    return dense.either_nonfinite(model, weight, setting.parts["output"])
 
 
 def error_of_adding(bias: Tensor, product: Tensor, dtype: torch.dtype) -> Tensor:
