@@ -38,10 +38,9 @@ def positions(count: int) -> list[int]:
     return [place * (count - 1) // (kept - 1) for place in range(kept)] if kept > 1 else list(range(kept))
 
 
-def sample(values: NDArray[np.float64]) -> list[float]:
+def sample(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The elements at `positions` of an array of one dimension."""
-    numbers: list[float] = values[_places(values.size)].tolist()
-    return numbers
+    return values[_places(values.size)]
 
 
 @cache

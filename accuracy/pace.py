@@ -29,11 +29,12 @@ class Pace:
     def depth(self, waiting: int, workers: int) -> int:
         """How many tasks a worker has at once: one to do and some to follow, so that it never waits for its parent.
 
-        Two at least, and as many as take `DEPTH` pauses in the mean; fewer when so few are `waiting` for so many
-        workers that one could be left with what another had time for.
+        Two, or as many as take `DEPTH` pauses in the mean; fewer when so few are `waiting` for so many workers that
+        one could be left with what another had time for.
         """
+        least = 2 if waiting > 2 * workers else 1
         most = int(PAUSE * DEPTH * self.answered / self.seconds) if self.seconds else 0
-        return max(1, min(max(2, most), waiting // (2 * max(1, workers))))
+        return max(least, min(most, waiting // (2 * max(1, workers))))
 
     def lasts(self, tasks: int) -> bool:
         """Whether so many tasks will take their worker well beyond a pause; not before the first answer."""

@@ -43,7 +43,8 @@ _texts_of, _integers_of, _floats_of, _integer_lists_of, _float_lists_of = (
     itemgetter(*names) for names in (_TEXTS, _INTEGERS, _FLOATS, _INTEGER_LISTS, _FLOAT_LISTS)
 )
 _STATUSES: Final = frozenset(status.value for status in Status)
-_WIDTHS: Final = {"I": "<u4", "q": "<i8", "d": "<f8"}
+_WIDTHS: Final = {"H": "<u2", "I": "<u4", "q": "<i8", "d": "<f8"}
+_UNSIGNED: Final = (("H", 1 << 16), ("I", 1 << 32))
 _LONGEST: Final = 300
 _PARTS: Final = 3
 
@@ -121,9 +122,9 @@ def _joined(first: Sequence[Any], lists: Sequence[Any], dtype: type[np.generic])
 
 
 def _text_of_integers(integers: NDArray[np.int64]) -> bytes:
-    """Integers of 32 bits if all fit, else of 64."""
-    fits = integers.min() >= 0 and integers.max() < 1 << 32
-    return _text(integers, "I" if fits else "q")
+    """Integers of 16 bits if all fit, of 32 if not, else of 64."""
+    largest = integers.max() if integers.min() >= 0 else 1 << 63
+    return _text(integers, next((letter for letter, end in _UNSIGNED if largest < end), "q"))
 
 
 def _text(numbers: NDArray[Any], letter: str) -> bytes:
@@ -152,7 +153,7 @@ def unpack(text: bytes, *, task_id: str, device: str) -> Answer:
     parts = text.split(b"\t")
     if len(parts) != _PARTS:
         raise RowError(f"an answer without rows: {text[:60]!r}")
-    integers, floats = _numbers(parts[1], "Iq"), _numbers(parts[2], "d")
+    integers, floats = _numbers(parts[1], "HIq"), _numbers(parts[2], "d")
     number = int(integers[0]) if integers.size else 0
     if not 0 < number <= MOST_ROWS:
         raise RowError(f"an answer of {number} rows")

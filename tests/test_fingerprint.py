@@ -81,6 +81,6 @@ def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
 def test_the_sample_holds_values_as_they_are() -> None:
     """In row-major order, widened exactly, special values among them."""
     values = torch.tensor([[1.0, math.inf], [-0.0, 0.1]], dtype=torch.bfloat16)
-    assert sample(flat(values.double())) == [1.0, math.inf, 0.0, 0.10009765625]
-    assert sample(flat(values.double().T)) == [1.0, 0.0, math.inf, 0.10009765625]
+    assert sample(flat(values.double())).tolist() == [1.0, math.inf, 0.0, 0.10009765625]
+    assert sample(flat(values.double().T)).tolist() == [1.0, 0.0, math.inf, 0.10009765625]
     assert math.isnan(sample(flat(torch.tensor([math.nan], dtype=torch.float64)))[0])

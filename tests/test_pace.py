@@ -13,7 +13,8 @@ from accuracy.pace import DEPTH, PAUSE, Pace
         (Pace(answered=50, seconds=10 * PAUSE), 1000, 2, 5 * DEPTH),
         (Pace(answered=10, seconds=600.0), 1000, 2, 2),  # one to do and one to follow, however long they take
         (Pace(answered=50, seconds=10 * PAUSE), 20, 2, 5),  # a quarter of what waits, for each of two
-        (Pace(answered=10, seconds=600.0), 7, 2, 1),  # no longer two for each
+        (Pace(answered=10, seconds=600.0), 5, 2, 2),
+        (Pace(answered=10, seconds=600.0), 4, 2, 1),  # two for each are all
         (Pace(), 1, 2, 1),
         (Pace(), 0, 0, 1),
     ],

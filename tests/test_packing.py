@@ -87,14 +87,25 @@ def test_answers_unpacked_together_are_those_unpacked_alone(several: list[list[R
 
 
 def test_what_all_rows_share_is_sent_once() -> None:
-    """Their texts; and integers in 32 bits where they fit."""
-    packed = taken_apart(pack([row(MESSAGE, quantity=name, abs_bins=[1, 2**32 - 1]) for name in "ab"]))
+    """Their texts."""
+    packed = taken_apart(pack([row(MESSAGE, quantity=name) for name in "ab"]))
 
     assert packed.texts["id"] == [TASK.id]
     assert packed.texts["quantity"] == ["a", "b"]
     assert "reason" not in packed.texts
-    assert packed.integers[:1] == b"I"
-    assert taken_apart(pack([row(MESSAGE, count=2**32)])).integers[:1] == b"q"
+
+
+@pytest.mark.parametrize(
+    ("value", "letter"),
+    [(0, b"H"), (2**16 - 1, b"H"), (2**16, b"I"), (2**32 - 1, b"I"), (2**32, b"q"), (2**63 - 1, b"q"), (-1, b"q")],
+)
+def test_integers_take_the_fewest_bits_that_hold_all(value: int, letter: bytes) -> None:
+    """And come back as they are."""
+    packed = pack([row(MESSAGE, count=3, abs_bins=[1, value], abs_counts=[1, 1])])
+    assert taken_apart(packed).integers[:1] == letter
+    [seen] = rows_of([unpack(packed, task_id=TASK.id, device="cpu")])
+    assert seen["count"] == 3
+    assert seen["abs_bins"].tolist() == [1, value]
 
 
 @pytest.mark.parametrize(
