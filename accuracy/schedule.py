@@ -1,5 +1,6 @@
 """Who works next: hands out what lanes have to do, shares the processors, looks at the clocks, until all is done."""
 
+import gc
 import select
 import selectors
 import time
@@ -28,7 +29,12 @@ class Source(Protocol):
 def settle(
     lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None = None, draw: Draw | None = None
 ) -> None:
-    """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between."""
+    """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between.
+
+    What is there once all is drawn, the plan above all, is frozen: Python's collector need not look through it again
+    and again.
+    """
+    frozen = False
     more = [each for each in (source, draw) if each is not None]
     looked = 0.0
     while any(lane.waiting or lane.suspects or lane.busy for lane in lanes) or any(each.open for each in more):
@@ -38,6 +44,9 @@ def settle(
         _staff(lanes, expecting=any(each.open for each in more))
         drawing = draw is not None and draw.open
         if not drawing:
+            if not frozen:
+                gc.freeze()
+                frozen = True
             _rest(lanes)
         for key, _ in selector.select(0 if drawing else TICK):
             key.data()
