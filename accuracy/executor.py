@@ -10,7 +10,6 @@ task says what happened. The first word of its reason is one of
 - for `not_run`: `device unusable`, `device lost`, `interrupted`, or that the time budget was used up.
 """
 
-import gc
 import os
 import selectors
 import sys
@@ -306,7 +305,6 @@ def _work(
             lane.give_up("interrupted")
         return True
     finally:
-        gc.unfreeze()
         if search is not None:
             search.mailbox.close()
         for lane in lanes:

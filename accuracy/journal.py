@@ -18,6 +18,7 @@ from accuracy.contents import FORMAT, LARGEST, Contents, parse
 from accuracy.files import JOURNAL, StoreError
 from accuracy.packing import Answer
 from accuracy.shards import Whole
+from accuracy.wire import compact_json
 
 SYNC_SECONDS: Final = 0.5
 SYNC_LINES: Final = 64
@@ -135,7 +136,7 @@ class Journal:
         new = [dict(row) for row in rows if row["id"] not in self._planned]
         self._planned.update(row["id"] for row in new)
         for first in range(0, len(new), PLAN_LINE):
-            self._append(b"plan\t" + json.dumps(new[first : first + PLAN_LINE], separators=(",", ":")).encode())
+            self._append(b"plan\t" + compact_json(new[first : first + PLAN_LINE]).encode())
 
     def end_plan(self, whole: Whole) -> None:
         """Says that all tasks that were to be planned have been kept, and of which plan they are.

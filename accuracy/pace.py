@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 PAUSE: Final = 0.05
-"""Seconds that answers may lie."""
+"""Seconds that answers may lie. Of two workers and 1,200 cases of 7 ms the parent took 0.23 ms a case with half of it,
+0.19 with this and 0.17 with twice as much; workers answered no fewer cases a second."""
 
 DEPTH: Final = 4
-"""Pauses in which a worker is given enough to do; at half of it somebody has to look after it."""
+"""Pauses in which a worker is given enough to do: the median task of a night takes less than half of the mean, and what
+is left at half of that must last a pause."""
 
 
 @dataclass

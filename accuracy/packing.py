@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from accuracy.case import Status
 from accuracy.rows import DEFAULTS, NAMES, TYPES, Row, RowError
-from accuracy.wire import WireError, dense, json_object
+from accuracy.wire import WireError, compact_json, json_object
 
 MOST_ROWS: Final = 100_000
 """Rows after which an answer is refused: the longest there is has some thirty."""
@@ -104,7 +104,7 @@ def pack(rows: Sequence[Row]) -> bytes:
     floats = _by_field(_floats_of, whole)
     return b"\t".join(
         (
-            dense(texts).encode(),
+            compact_json(texts).encode(),
             _text_of_integers(_joined(integers, integer_lists, np.int64)),
             _text(_joined(floats, float_lists, np.float64), "d"),
         )

@@ -31,9 +31,16 @@ def settle(
 ) -> None:
     """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between.
 
-    What is there once all is drawn, the plan above all, is frozen: Python's collector need not look through it again
-    and again.
+    What is there once all is drawn, the plan above all, is frozen meanwhile: Python's collector need not look through
+    it again and again.
     """
+    try:
+        _settle(lanes, selector, source, draw)
+    finally:
+        gc.unfreeze()
+
+
+def _settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None, draw: Draw | None) -> None:
     frozen = False
     more = [each for each in (source, draw) if each is not None]
     looked = 0.0

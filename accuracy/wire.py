@@ -106,13 +106,13 @@ class Wire:
         self.socket.close()
 
 
-dense: Final = json.JSONEncoder(separators=(",", ":")).encode
+compact_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 """JSON without spaces. `json.dumps` would make an encoder for each text, which takes as long as a short one."""
 
 
 def encode(message: Mapping[str, Any], brought: bytes = b"") -> bytes:
     """A message as a line, with what it brings, which has no line break."""
-    head = dense(message).encode()
+    head = compact_json(message).encode()
     return b"%b\t%b\n" % (head, brought) if brought else head + b"\n"
 
 

@@ -98,6 +98,16 @@ def test_two_devices_have_a_rate_while_both_are_there() -> None:
     assert all(share.rows > 3 for share in shares)
 
 
+def test_cases_are_repeated_with_other_data() -> None:
+    """Seven of three: all in order, again, and the first once more; no two are one case."""
+    three = [task for _, task in layers.tasks(layers.SIZES[:1])][:3]
+    seven = several.repeated(three, 7)
+    assert seven[:3] == three
+    assert [task.config for task in seven] == [three[place % 3].config for place in range(7)]
+    assert len({task.id for task in seven}) == 7
+    assert several.repeated(three, 2) == three[:2]
+
+
 def test_the_published_loop_and_ours_have_the_same_shapes() -> None:
     """84→128 in batches of sixteen, every kind."""
     tasks = [published.task(kind, "float16", 3) for kind in kinds()]
