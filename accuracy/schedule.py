@@ -32,7 +32,8 @@ def settle(
     """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between.
 
     What is there once all is drawn, the plan above all, is frozen meanwhile: Python's collector need not look through
-    it again and again.
+    it again and again. Not where a source thinks of more in other threads: Hypothesis asks the collector who holds an
+    object, and it answers for what is not frozen alone.
     """
     try:
         _settle(lanes, selector, source, draw)
@@ -51,7 +52,7 @@ def _settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Sou
         _staff(lanes, expecting=any(each.open for each in more))
         drawing = draw is not None and draw.open
         if not drawing:
-            if not frozen:
+            if not frozen and source is None:
                 gc.freeze()
                 frozen = True
             _rest(lanes)
