@@ -134,7 +134,7 @@ def execute(
     """
     jobs = cores() if jobs is None else jobs
     arm = Arm(interpreter=interpreter, overlay=overlay, journal=journal, on_progress=on_progress)
-    parsed = [parse(name) for name in devices]
+    parsed = _parsed(devices)
     workers = _workers(parsed, jobs, accelerator_jobs)
     terms = Terms(
         jobs=jobs,
@@ -151,7 +151,7 @@ def execute(
         check=check,
         bounds=bounds,
     )
-    run = _record(tasks, devices, arm, drawing=rest is not None)
+    run = _record(tasks, parsed, arm, drawing=rest is not None)
     with selectors.DefaultSelector() as selector:
         lanes = _lanes(run, parsed, terms, refuse, selector, early=early)
         draw = None if rest is None else Draw(rest=rest, run=run, lanes=lanes, refuse=refuse)
@@ -181,9 +181,9 @@ def interleave(
         ValueError: if two tasks have the same id or a device is unknown.
     """
     jobs = max(1, cores() // len(arms)) if jobs is None else jobs
-    parsed = [parse(name) for name in devices]
+    parsed = _parsed(devices)
     workers = _workers(parsed, jobs, accelerator_jobs)
-    runs = [_record(tasks, devices, arm) for arm in arms]
+    runs = [_record(tasks, parsed, arm) for arm in arms]
     with selectors.DefaultSelector() as selector:
         sides = []
         for run, arm in zip(runs, arms, strict=True):
@@ -212,16 +212,21 @@ def interleave(
     return [run.execution(_closed(side), interrupted=interrupted) for run, side in zip(runs, sides, strict=True)]
 
 
+def _parsed(names: Sequence[str]) -> list[Device]:
+    """The devices of these names, each once: the first accelerator has two, `cuda` and `cuda:0`."""
+    return list({device.name: device for device in map(parse, names)}.values())
+
+
 def _workers(devices: Sequence[Device], jobs: int, accelerator_jobs: int | None) -> int:
     """How many there can be at once: those on the host, and those of each accelerator."""
     accelerators = [device.adapter for device in devices if not device.adapter.on_host]
     return jobs + sum(adapter.workers_for(accelerator_jobs, jobs) for adapter in accelerators)
 
 
-def _record(tasks: Sequence[Task], devices: Sequence[str], arm: Arm, *, drawing: bool = False) -> Record:
+def _record(tasks: Sequence[Task], devices: Sequence[Device], arm: Arm, *, drawing: bool = False) -> Record:
     return Record(
         tasks=tasks,
-        devices=devices,
+        devices=[device.name for device in devices],
         earlier={} if arm.journal is None else arm.journal.outcomes(),
         journal=arm.journal,
         on_progress=arm.on_progress,

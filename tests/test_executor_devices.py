@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.plans import TESTS, plan, reasons, run
+from faults.plans import TESTS, comparable, plan, reasons, run
 from faults.workloads import BOX
 
 from accuracy.attempt import Calls, Terms
@@ -30,6 +30,16 @@ def test_a_poisoned_device_costs_the_task_that_poisoned_it() -> None:
         13: "crash crash: device error: RuntimeError: xpu error: device-side assert triggered"
     }
     assert all(row["abs_max"] >= 0 for row in execution.rows if row["quantity"] != "completes")
+
+
+def test_the_first_of_several_devices_goes_by_one_name() -> None:
+    """Whoever asks for it by its number, or twice, has its answers, once, under the name that rows have."""
+    options: dict[str, Any] = {"measure": "faults.workloads:on_device", "check": "faults.workloads:check_context"}
+    once, numbered, twice = (run(plan(4), names, **options).rows for names in (["xpu"], ["xpu:0"], ["xpu:0", "xpu"]))
+
+    assert {(row["device"], row["status"]) for row in once} == {("xpu", "ok")}
+    assert comparable(numbered) == comparable(once)
+    assert comparable(twice) == comparable(once)
 
 
 def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
