@@ -91,7 +91,7 @@ def plan(
                         several.section,
                         devices,
                         count=20 * few,
-                        each=10 if tiny else 2500,
+                        each=10 if tiny else 1000,
                         turns=1 if tiny else 2,
                         jobs=jobs,
                     )

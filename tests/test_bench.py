@@ -88,10 +88,13 @@ def test_the_floor_makes_the_references_of_all_that_the_harness_compares(task: T
 
 
 def test_two_devices_have_a_rate_while_both_are_there() -> None:
-    """By hand: three answers after both have begun, in two seconds; and every task is measured by one of them."""
+    """By hand: two answers in the second and a half in which both are at work; each task is measured by one of them."""
     one = Answered(moments=[0.0, 1.0, 2.0, 4.0], own=[], rows=8)
     other = Answered(moments=[2.0, 3.0, 3.5], own=[], rows=6)
-    assert several.rate([one, other]) == 3 / 2
+    assert several.rate([one, other]) == 2 / 1.5
+    assert several.rate([one]) == 3 / 4
+    with pytest.raises(ValueError, match="at the same time"):
+        several.rate([one, Answered(moments=[5.0, 6.0], own=[], rows=4)])
 
     shares = several.dealt([task for _, task in layers.tasks(layers.SIZES[:1])], ["cpu", "cpu"], jobs=1)
     assert [len(share.moments) for share in shares] == [3, 3]
