@@ -6,7 +6,6 @@ keeps it packed: as objects of Python they would take most of its time, and be l
 garbage again and again. They are unpacked many at once, when a run is over.
 """
 
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
@@ -14,11 +13,12 @@ from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
+import orjson
+import pybase64
 from numpy.typing import NDArray
 
 from accuracy.case import Status
 from accuracy.rows import DEFAULTS, NAMES, TYPES, Row, RowError
-from accuracy.wire import WireError, compact_json, json_object
 
 MOST_ROWS: Final = 100_000
 """Rows after which an answer is refused: the longest there is has some thirty."""
@@ -104,11 +104,23 @@ def pack(rows: Sequence[Row]) -> bytes:
     floats = _by_field(_floats_of, whole)
     return b"\t".join(
         (
-            compact_json(texts).encode(),
+            _json_of(texts),
             _text_of_integers(_joined(integers, integer_lists, np.int64)),
             _text(_joined(floats, float_lists, np.float64), "d"),
         )
     )
+
+
+def _json_of(texts: dict[str, list[Any]]) -> bytes:
+    """JSON by field. What UTF-8 cannot hold, half of a surrogate pair in some message, becomes a question mark."""
+    try:
+        return orjson.dumps(texts)
+    except TypeError:
+        return orjson.dumps({name: [_whole(value) for value in values] for name, values in texts.items()})
+
+
+def _whole(value: Any) -> Any:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _by_field(fields: Callable[[Row], tuple[Any, ...]], rows: Sequence[Row]) -> list[Any]:
@@ -117,7 +129,7 @@ def _by_field(fields: Callable[[Row], tuple[Any, ...]], rows: Sequence[Row]) -> 
 
 
 def _joined(first: Sequence[Any], lists: Sequence[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate([np.asarray(values, dtype) for values in (first, *(each for each in lists if len(each)))])
+    return np.concatenate([np.asarray(first, dtype), *(each for each in lists if len(each))], dtype=dtype)
 
 
 def _text_of_integers(integers: NDArray[np.int64]) -> bytes:
@@ -129,7 +141,7 @@ def _text_of_integers(integers: NDArray[np.int64]) -> bytes:
 def _text(numbers: NDArray[Any], letter: str) -> bytes:
     """Numbers as base64 of their bytes, low byte first, after the letter of their type."""
     data = numbers.astype(_WIDTHS[letter]).tobytes()
-    return letter.encode() + binascii.b2a_base64(data, newline=False)
+    return letter.encode() + pybase64.b64encode(data)
 
 
 def _numbers(text: bytes, letters: str) -> NDArray[Any]:
@@ -138,7 +150,7 @@ def _numbers(text: bytes, letters: str) -> NDArray[Any]:
     if not letter or letter not in letters:
         raise RowError(f"numbers that are not text: {text[:40]!r}")
     try:
-        return np.frombuffer(binascii.a2b_base64(text[1:], strict_mode=True), _WIDTHS[letter])
+        return np.frombuffer(pybase64.b64decode(text[1:], validate=True), _WIDTHS[letter])
     except ValueError as error:
         raise RowError(f"numbers that are not base64: {error}") from error
 
@@ -163,9 +175,12 @@ def unpack(text: bytes, *, task_id: str, device: str) -> Answer:
 
 def _json(text: bytes) -> dict[str, Any]:
     try:
-        return json_object(text)
-    except WireError as error:
-        raise RowError(f"texts that are {error}") from error
+        found = orjson.loads(text)
+    except ValueError as error:
+        raise RowError(f"texts that are not JSON: {text[:40]!r}") from error
+    if not isinstance(found, dict):
+        raise RowError(f"texts that are not a JSON object: {text[:40]!r}")
+    return found
 
 
 def _check_texts(texts: dict[str, Any], number: int, task_id: str, device: str) -> None:

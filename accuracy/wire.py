@@ -124,21 +124,9 @@ def decode(line: bytes) -> tuple[dict[str, Any], bytes]:
     """
     head, _, brought = line.partition(b"\t")
     try:
-        return json_object(head), brought
-    except WireError as error:
-        raise WireError(f"an answer that is {error}") from error
-
-
-def json_object(text: bytes) -> dict[str, Any]:
-    """The JSON object that a text is.
-
-    Raises:
-        WireError: if it is none; the message says what it is instead.
-    """
-    try:
-        value = json.loads(text.decode())
+        value = json.loads(head.decode())
     except (ValueError, RecursionError) as error:
-        raise WireError(f"not JSON: {text[:40]!r}") from error
+        raise WireError(f"an answer that is not JSON: {head[:40]!r}") from error
     if not isinstance(value, dict):
-        raise WireError(f"not a JSON object: {text[:40]!r}")
-    return value
+        raise WireError(f"an answer that is not a JSON object: {head[:40]!r}")
+    return value, brought

@@ -182,7 +182,7 @@ def _text(integers: list[int]) -> bytes:
         (number(3), "3 rows whose quantity is"),
         (parts(integers=b"I"), "an answer of 0 rows"),
         (parts(texts=["id"]), "texts that are not a JSON object"),
-        (parts(texts=math.nan), "texts that are not a JSON object"),
+        (parts(texts=math.nan), "texts that are not JSON"),
         (texts(verdict=["pass"]), "a row with a field 'verdict'"),
         (texts(ratio=["0.5"]), "a row with a field 'ratio'"),
         (texts(stage=None), "a row without stage"),
@@ -217,6 +217,13 @@ def test_an_answer_that_is_no_rows_is_refused(change: Change, said: str) -> None
         unpack(packed.together(), task_id=TASK.id, device="cpu")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) <= 300
+
+
+def test_half_a_surrogate_pair_costs_no_answer() -> None:
+    """A message of the library may hold what no file can: it is read as a question mark."""
+    packed = pack([row(MESSAGE, observed="not \ud800 text", strata=["a"])])
+
+    assert rows_of([unpack(packed, task_id=TASK.id, device="cpu")])[0]["observed"] == "not ? text"
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"{}\tI", b"{}\tI\td\td", b"[" * 100_000 + b"\tIAQAAAA==\td"])
