@@ -9,9 +9,8 @@ wait for.
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -39,8 +38,7 @@ GROUP: Final = 64
 """Elements of which the largest is looked at first, where the worst are looked for."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tally:
+class Tally(NamedTuple):
     """Of errors e = actual - expected, with expected values y, bounds b and scales s, elementwise.
 
     Sums: `magnitude` Σ|e|, `total` Σe, `energy` Σe², `cross` Σe·y, `signal` Σy², `spread` Σ(e·y)². Maxima:
@@ -50,6 +48,10 @@ class Tally:
     first of equal ones first.
     """
 
+    errors: Counts
+    relatives: Counts
+    ratios: Counts
+    worst: tuple[tuple[float, int], ...] = ()
     magnitude: float = 0.0
     total: float = 0.0
     energy: float = 0.0
@@ -61,15 +63,11 @@ class Tally:
     ratio: float = 0.0
     kappa: float = 0.0
     ulps: float = 0.0
-    errors: Counts
-    relatives: Counts
-    ratios: Counts
-    worst: tuple[tuple[float, int], ...] = ()
 
 
+_HISTOGRAMS: Final = ("errors", "relatives", "ratios")
 _SUMS: Final = ("magnitude", "total", "energy", "cross", "signal", "spread")
 _MAXIMA: Final = ("largest", "relative", "ratio", "kappa", "ulps")
-_HISTOGRAMS: Final = ("errors", "relatives", "ratios")
 
 
 def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype) -> Tally | None:
@@ -86,13 +84,7 @@ def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: flo
     if found is None:
         return None
     sums, maxima, errors, relatives, ratios, worst = found
-    return Tally(
-        **dict(zip(_SUMS + _MAXIMA, sums + maxima, strict=True)),
-        errors=_counts(errors),
-        relatives=_counts(relatives),
-        ratios=_counts(ratios),
-        worst=worst,
-    )
+    return Tally(_counts(errors), _counts(relatives), _counts(ratios), worst, *sums, *maxima)
 
 
 def _counts(bytes_of: tuple[bytearray, bytearray]) -> Counts:

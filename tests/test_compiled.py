@@ -50,7 +50,7 @@ def bits(told: Tally | None) -> object:
     """All that a tally holds, floats as their bytes, so that equal means equal to the bit. NaN is NaN."""
     if told is None:
         return None
-    return {name: _bits(value) for name, value in vars(told).items()}
+    return {name: _bits(value) for name, value in told._asdict().items()}
 
 
 def _bits(value: Any) -> object:
