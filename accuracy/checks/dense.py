@@ -98,7 +98,8 @@ def against_reference(
         values = given.double()
         moved = seen.abs() @ error.T + ((values - seen).abs() + growth * values.abs()) @ sizes.T
     if bias is not None:
-        moved = moved + (bias.double() - linear.operand(bias, compute)).abs() + growth * bias.double().abs()
+        moved += (bias.double() - linear.operand(bias, compute)).abs()
+        moved += growth * bias.double().abs()
     actual = setting.parts[quantity]
     exact = model.expected
     expected = reference if all_finite(exact) else torch.where(exact.isinf(), exact, reference)
@@ -107,7 +108,7 @@ def against_reference(
         quantity=quantity,
         actual=actual,
         dtype=actual.dtype,
-        model=Model(expected=expected, bound=model.bound + moved, scale=model.scale, overflow=model.overflow),
+        model=Model(expected=expected, bound=moved.add_(model.bound), scale=model.scale, overflow=model.overflow),
         basis="propagated",
         oracle=exact,
     )

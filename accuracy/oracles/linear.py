@@ -49,7 +49,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
     return Product(
         product=product,
         total=product + bias,
-        magnitude=magnitude + bias.abs(),
+        magnitude=magnitude.add_(bias.abs()),
         terms=x.shape[-1] + 1,
         biased=True,
         factors=factors,
