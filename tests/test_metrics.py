@@ -369,6 +369,18 @@ def test_outliers_are_left_out_of_each_entry_of_the_first_dimension(*, outliers:
     assert metrics.describe(allowing)["ratio"] == ratio
 
 
+@given(
+    st.lists(st.lists(st.sampled_from((0.0, 1.0, -2.0, 3.0)), min_size=4, max_size=4), min_size=1, max_size=6),
+    st.integers(0, 3),
+)
+def test_the_ratio_beyond_outliers_is_the_largest_of_its_rank(errors: list[list[float]], outliers: int) -> None:
+    """Of each entry the one so far from its largest, with entries that are alike and elements that have no error."""
+    flat = tensor(*(error for entry in errors for error in entry)).reshape(-1, 4)
+    allowing = replace(comparison(flat, torch.zeros_like(flat)), outliers=outliers)
+
+    assert metrics.describe(allowing)["ratio"] == max(sorted(map(abs, entry))[-1 - outliers] for entry in errors)
+
+
 def test_no_outlier_may_be_nan() -> None:
     """A tolerance for one element far away is none for one that is no number."""
     allowing = replace(comparison(tensor(1.0, math.nan).reshape(1, 2), torch.zeros(1, 2).double()), outliers=1)
