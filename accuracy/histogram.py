@@ -7,9 +7,7 @@ infinities and NaN.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -87,9 +85,10 @@ def quantiles(counts: Counts, shares: Sequence[float]) -> list[float]:
     bins, number = counts
     if len(bins) == 0:
         return [math.nan] * len(shares)
-    reached = [*accumulate(number.tolist())]  # of so few that numpy would take longer to begin
-    needed = [max(1, math.ceil(share * reached[-1])) for share in shares]
-    return [_CENTRES.item(bins[bisect_left(reached, each)]) for each in needed]
+    reached = number.cumsum()
+    needed = [max(1, math.ceil(share * reached.item(-1))) for share in shares]
+    found: list[float] = centres(bins[reached.searchsorted(needed)]).tolist()
+    return found
 
 
 def mean(counts: Counts) -> float:
