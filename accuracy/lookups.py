@@ -11,7 +11,7 @@ from torch import Tensor
 from accuracy import subjects
 from accuracy.case import Embedding4bitRelation, Embedding8bitRelation
 from accuracy.inputs import EmbeddingInputs
-from accuracy.relations import Pair
+from accuracy.twice import Pair
 
 
 def _same_row(layer: Any, index: Tensor) -> Pair:

@@ -6,63 +6,20 @@ of the same float32 sum may differ (docs/method.md, "invariants"). A config name
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
-from accuracy import subjects
+from accuracy import isolation, subjects
 from accuracy.case import Linear4bitRelation, Linear8bitRelation
 from accuracy.checks.setting import compute_dtype, torch_dtype
 from accuracy.inputs import LinearInputs
 from accuracy.oracles.linear import operand
 from accuracy.oracles.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, rounding_error
-
-SLICE = 3
-"""Rows that are run alone: fewer than any tile, so that kernels take another path."""
+from accuracy.twice import SLICE, Bench, Pair
 
 BACKWARD_CALLS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two results that must agree. `sums` says how often an order of summation entered: 0 is exact, else bounds add."""
-
-    actual: Tensor
-    expected: Tensor
-    sums: int = 0
-    slack: Tensor | float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """One dense layer and how to make it again."""
-
-    config: Any
-    inputs: LinearInputs
-    device: torch.device
-    build: Callable[..., Any]
-    reload: Callable[..., Any]
-
-    def layer(self, inputs: LinearInputs | None = None, **changed: Any) -> Any:
-        """A fresh layer, of other tensors or of a changed config."""
-        return self.build(replace(self.config, **changed), inputs or self.inputs, self.device)
-
-    def output(self, layer: Any, x: Tensor | None = None) -> Tensor:
-        """One forward pass without gradients, on the CPU."""
-        with torch.no_grad():
-            result: Tensor = layer((self.inputs.x if x is None else x).clone().to(self.device))
-        return result.cpu()
-
-    def gradient(self, layer: Any, x: Tensor, upstream: Tensor, calls: int = 1) -> Tensor:
-        """The gradient of x after so many backward passes from `upstream`, on the CPU."""
-        leaf = x.clone().to(self.device).requires_grad_()
-        for _ in range(calls):
-            layer(leaf).backward(upstream.clone().to(self.device))
-        if leaf.grad is None:
-            raise RuntimeError("the backward pass left no gradient")
-        return leaf.grad.cpu()
 
 
 def repeat(bench: Bench) -> Pair:
@@ -267,10 +224,11 @@ Relation = Callable[[Bench], Pair]
 EVERYWHERE: Final[tuple[Relation, ...]] = (
     repeat, input_kept, row_order, rows_alone, doubled_input, doubled_weight, zero_input, zero_columns,
     save_and_load, save_after_forward, deep_copy, copy_after_forward, device_round_trip, mode_round_trip,
-    strided_input, no_rows,
+    strided_input, no_rows, *isolation.EVERYWHERE,
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Relation, ...]] = (
     doubled_gradient, accumulated_gradient, trains_after_eval, gradient_in_eval, no_rows_gradient, frozen_input,
+    *isolation.IN_TRAINING,
 )  # fmt: skip
 DENSE: Final = {
     relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight, requantized_weight)

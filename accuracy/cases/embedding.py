@@ -21,6 +21,11 @@ STRATA = (
     ),
     Stratum(name="odd dim", holds=lambda c: c.dim % 2 == 1, fixed={"dim": odd}),
     Stratum(
+        name="more rows than 15 bits count",
+        holds=lambda c: c.rows > 1 << 15,
+        fixed={"rows": just(32_800), "dim": just(8), "weight": just("normal")},
+    ),
+    Stratum(
         name="repeated rows",
         holds=lambda c: len(c.index) > 1,
         fixed={"rows": just(3), "index": sampled_from(((10, 10), (4, 5, 5)))},

@@ -25,6 +25,9 @@ CHECKS = (
     "accuracy.checks.four_bit:quantization",
 )
 
+HIDDEN_SIZES = (768, 1280, 1536, 3072)
+"""Hidden sizes of published models that are no power of two."""
+
 HAND_OVER_ROWS = tuple((rows,) for rows in (4, 5, 7, 8, 16, 17, 32, 33))
 
 # One stratum for each boundary of the format or of a kernel. `packed` names the shapes that the library's
@@ -150,6 +153,23 @@ HAND_OVER = (
         fixed={**_ALIGNED, "batch": sampled_from(((1536,), (1537,))), "out_features": just(32)},
     ),
 )
+LARGE = (
+    Stratum(
+        name="hidden size of a model",
+        holds=lambda c: c.in_features in HIDDEN_SIZES,
+        fixed={"in_features": sampled_from(HIDDEN_SIZES), "out_features": just(64), "blocksize": just(64)},
+    ),
+    Stratum(
+        name="many in_features, the last block partial",
+        holds=lambda c: c.in_features > 1024 and c.in_features % 64 != 0,
+        fixed={"in_features": sampled_from((1102, 2050, 3002)), "out_features": just(64), "blocksize": just(64)},
+    ),
+    Stratum(
+        name="200 rows",
+        holds=lambda c: c.batch == (200,),
+        fixed={"batch": just((200,)), "in_features": just(128), "out_features": just(96), "blocksize": just(64)},
+    ),
+)
 INPUTS = (
     Stratum(
         name="many rows, odd out_features",
@@ -217,7 +237,7 @@ DTYPES_AND_STORAGE = (
         fixed={"weight_dtype": sampled_from(DTYPES)},
     ),
 )
-STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *HAND_OVER, *INPUTS, *DTYPES_AND_STORAGE)
+STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *HAND_OVER, *LARGE, *INPUTS, *DTYPES_AND_STORAGE)
 
 FIELDS: dict[Mode, tuple[str, ...]] = {
     "eval": ("weight", "activation"),

@@ -40,6 +40,11 @@ SHAPES = (
     ),
     Stratum(name="one row", holds=lambda c: c.batch == (1,), fixed={"batch": just((1,))}),
     Stratum(
+        name="200 rows",
+        holds=lambda c: c.batch == (200,),
+        fixed={"batch": just((200,)), "in_features": just(128), "out_features": just(96)},
+    ),
+    Stratum(
         name="one input feature",
         holds=lambda c: c.in_features == 1,
         fixed={"in_features": just(1), "out_features": multiples_of(16, 128), "batch": just((8,))},

@@ -19,12 +19,16 @@ from accuracy.strategies import DTYPES, embedding_4bit, embedding_8bit, linear_4
 EVERYWHERE = (
     "repeat", "input_kept", "row_order", "rows_alone", "doubled_input", "doubled_weight", "zero_input",
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
-    "device_round_trip", "mode_round_trip", "strided_input", "no_rows",
+    "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "more_rows", "other_dtype",
+    "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
-    "frozen_input",
+    "frozen_input", "expanded_gradient", "two_forwards", "retained_graph",
 )  # fmt: skip
+OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients")
+"""Relations that hold with a threshold too: both results are of one batch."""
+
 LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip")
 
 # Shapes that every kernel takes, in the ranges where a power of two neither overflows nor underflows:
@@ -46,9 +50,9 @@ def _four_bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear4bitRelation
 
 
 def _int8(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear8bitRelation]:
-    """Which columns hold outliers depends on the whole batch and on its size, so relations hold without a threshold."""
+    """Which columns hold outliers depends on the whole batch, so most relations hold without a threshold."""
     return linear_8bit(config=Linear8bitRelation, **fixed).filter(
-        lambda c: not c.threshold or c.relation == "input_kept"
+        lambda c: not c.threshold or c.relation in OF_ONE_BATCH
     )
 
 
@@ -137,14 +141,17 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
         checks=("accuracy.checks.relation:invariant",),
         strata=(
             *_strata(names),
-            Stratum(
-                name="input kept with outlier columns",
-                holds=lambda c: c.threshold > 0 and c.relation == "input_kept",
-                fixed={
-                    "threshold": threshold.filter(bool),
-                    "relation": just("input_kept"),
-                    "activation": just("outlier_columns"),
-                },
+            *(
+                Stratum(
+                    name=f"{name.replace('_', ' ')} with outlier columns",
+                    holds=lambda c, name=name: c.threshold > 0 and c.relation == name,  # type: ignore[misc]  # the default binds the loop
+                    fixed={
+                        "threshold": threshold.filter(bool),
+                        "relation": just(name),
+                        "activation": just("outlier_columns"),
+                    },
+                )
+                for name in OF_ONE_BATCH
             ),
         ),
     )

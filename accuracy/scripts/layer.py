@@ -25,15 +25,18 @@ OPERATIONS: Final = 2e8
 MOST_DRAWS: Final = 200
 GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
-    "frozen_input", "updated_weight", "requantized_weight",
+    "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
 })  # fmt: skip
 """Relations that take a backward pass."""
 
 ONLY_GRADIENT: Final = GRADIENT - {"trains_after_eval", "updated_weight", "requantized_weight"}
-SUMMED: Final = frozenset({"rows_alone", "row_order", "zero_columns", "strided_input"})
+SUMMED: Final = frozenset({
+    "rows_alone", "row_order", "zero_columns", "strided_input", "with_gradients", "inference_mode", "two_threads",
+    "transposed_input",
+})  # fmt: skip
 """Relations between two orders of one sum."""
 
-COPIED: Final = frozenset({"deep_copy", "copy_after_forward"})
+COPIED: Final = frozenset({"deep_copy", "copy_after_forward", "copy_apart"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +134,8 @@ class Layer:
     @property
     def bias(self) -> bool:
         """Whether the layer has a bias."""
-        return bool(getattr(self.config, "bias", False)) or self.relation == "frozen_input"
+        biased = getattr(self.config, "bias", False) and self.relation != "other_dtype"
+        return bool(biased) or self.relation == "frozen_input"
 
     @property
     def rows(self) -> int:

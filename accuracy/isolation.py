@@ -1,0 +1,135 @@
+"""Relations between the calls, copies and modes of one layer: what one of them does, no other may see.
+
+Layers of a model share shapes, are called with few rows and with many, in and outside of autograd, by any number of
+threads: whatever is kept for the next call, or shared with another layer, shows here.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from accuracy.twice import SLICE, Bench, Pair
+
+THREADS = 2
+
+
+def kept_output(bench: Bench) -> Pair:
+    """The output of a call stays as it is when the layer is called again: no memory serves two of them."""
+    layer, x = bench.layer(), bench.inputs.x
+    with torch.no_grad():
+        first = layer(x.clone().to(bench.device))
+        before = first.clone()
+        layer(x.flip(0).to(bench.device))
+    return Pair(expected=before.cpu(), actual=first.cpu())
+
+
+def more_rows(bench: Bench) -> Pair:
+    """A batch gives the same bits after a smaller one, whose large values lie in other columns."""
+    layer = bench.layer()
+    bench.output(layer, bench.inputs.x[:SLICE].roll(1, dims=-1))
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(layer))
+
+
+def other_dtype(bench: Bench) -> Pair:
+    """A batch gives the same bits after one in another dtype. Without a bias, which takes that dtype (docs, F27)."""
+    inputs = replace(bench.inputs, bias=None)
+    other = torch.float32 if inputs.x.dtype == torch.bfloat16 else torch.bfloat16
+    fresh, layer = bench.layer(inputs, bias=False), bench.layer(inputs, bias=False)
+    bench.output(layer, inputs.x.to(other))
+    return Pair(expected=bench.output(fresh), actual=bench.output(layer))
+
+
+def copy_apart(bench: Bench) -> Pair:
+    """A deep copy keeps its weight when that of the original is overwritten."""
+    layer = bench.layer()
+    copied = copy.deepcopy(layer)
+    layer.weight.data.zero_()
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(copied))
+
+
+def with_gradients(bench: Bench) -> Pair:
+    """Outside of `torch.no_grad` the output is the same."""
+    recorded: Tensor = bench.layer()(bench.inputs.x.clone().to(bench.device))
+    return Pair(expected=bench.output(bench.layer()), actual=recorded.detach().cpu(), sums=2)
+
+
+def inference_mode(bench: Bench) -> Pair:
+    """In `torch.inference_mode` the output is the same."""
+    layer = bench.layer()
+    with torch.inference_mode():
+        inferred = layer(bench.inputs.x.clone().to(bench.device))
+    return Pair(expected=bench.output(bench.layer()), actual=inferred.clone().cpu(), sums=2)
+
+
+def two_threads(bench: Bench) -> Pair:
+    """With two threads on the host, where everything else is measured with one, the output is the same."""
+    expected = bench.output(bench.layer())
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        return Pair(expected=expected, actual=bench.output(bench.layer()), sums=2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def transposed_input(bench: Bench) -> Pair:
+    """An input whose columns lie together gives what its contiguous copy gives."""
+    x = bench.inputs.x.to(bench.device)
+    with torch.no_grad():
+        actual = bench.layer()(x.T.contiguous().T)
+    return Pair(expected=bench.output(bench.layer()), actual=actual.cpu(), sums=2)
+
+
+def expanded_gradient(bench: Bench) -> Pair:
+    """A gradient of the output that is one row expanded, as a sum leaves it, gives what its contiguous copy gives."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output[:1]
+    leaf = _leaf(bench, x)
+    out = bench.layer()(leaf)
+    out.backward(upstream.to(bench.device).expand(out.shape))
+    expected = bench.gradient(bench.layer(), x, upstream.expand(out.shape).contiguous())
+    return Pair(expected=expected, actual=_gradient_of(leaf))
+
+
+def two_forwards(bench: Bench) -> Pair:
+    """A backward pass is that of its own forward pass, though another came in between."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output.to(bench.device)
+    seen = []
+    for between in (False, True):
+        layer, leaf = bench.layer(), _leaf(bench, x)
+        out = layer(leaf)
+        if between:
+            layer(_leaf(bench, x.flip(0) * 2))
+        out.backward(upstream)
+        seen.append(_gradient_of(layer.weight if layer.weight.requires_grad else leaf))
+    return Pair(expected=seen[0], actual=seen[1])
+
+
+def retained_graph(bench: Bench) -> Pair:
+    """A second backward pass over one graph adds the same gradient again: twice the first, which is exact."""
+    leaf, upstream = _leaf(bench, bench.inputs.x), bench.inputs.grad_output.to(bench.device)
+    out = bench.layer()(leaf)
+    out.backward(upstream, retain_graph=True)
+    once = _gradient_of(leaf).clone()
+    out.backward(upstream)
+    return Pair(expected=once * 2, actual=_gradient_of(leaf))
+
+
+def _leaf(bench: Bench, x: Tensor) -> Tensor:
+    return x.clone().to(bench.device).requires_grad_()
+
+
+def _gradient_of(leaf: Any) -> Tensor:
+    if leaf.grad is None:
+        raise RuntimeError("the backward pass left no gradient")
+    gradient: Tensor = leaf.grad.cpu()
+    return gradient
+
+
+EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
+    kept_output, more_rows, other_dtype, copy_apart, with_gradients, inference_mode, two_threads, transposed_input,
+)  # fmt: skip
+IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (expanded_gradient, two_forwards, retained_graph)

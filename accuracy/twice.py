@@ -1,0 +1,53 @@
+"""How a relation is asked: one dense layer, made as often as wanted, and two results of it that must agree."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accuracy.inputs import LinearInputs
+
+SLICE = 3
+"""Rows that are run alone: fewer than any tile, so that kernels take another path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two results that must agree. `sums` says how often an order of summation entered: 0 is exact, else bounds add."""
+
+    actual: Tensor
+    expected: Tensor
+    sums: int = 0
+    slack: Tensor | float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One dense layer and how to make it again."""
+
+    config: Any
+    inputs: LinearInputs
+    device: torch.device
+    build: Callable[..., Any]
+    reload: Callable[..., Any]
+
+    def layer(self, inputs: LinearInputs | None = None, **changed: Any) -> Any:
+        """A fresh layer, of other tensors or of a changed config."""
+        return self.build(replace(self.config, **changed), inputs or self.inputs, self.device)
+
+    def output(self, layer: Any, x: Tensor | None = None) -> Tensor:
+        """One forward pass without gradients, on the CPU."""
+        with torch.no_grad():
+            result: Tensor = layer((self.inputs.x if x is None else x).clone().to(self.device))
+        return result.cpu()
+
+    def gradient(self, layer: Any, x: Tensor, upstream: Tensor, calls: int = 1) -> Tensor:
+        """The gradient of x after so many backward passes from `upstream`, on the CPU."""
+        leaf = x.clone().to(self.device).requires_grad_()
+        for _ in range(calls):
+            layer(leaf).backward(upstream.clone().to(self.device))
+        if leaf.grad is None:
+            raise RuntimeError("the backward pass left no gradient")
+        return leaf.grad.cpu()

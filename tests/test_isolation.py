@@ -1,0 +1,176 @@
+"""What one call, copy or mode of a layer must not see of another: each relation catches the layer that lets it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from layers import NF4
+from torch import Tensor, nn
+
+from accuracy import inputs, isolation
+from accuracy.case import Linear4bitConfig
+from accuracy.inputs import LinearInputs
+from accuracy.twice import Bench, Pair
+
+
+class Sound(nn.Linear):
+    """A dense layer of torch."""
+
+    def __init__(self, drawn: LinearInputs, *, bias: bool = True) -> None:
+        super().__init__(drawn.weight.shape[1], drawn.weight.shape[0], bias=bias)
+        with torch.no_grad():
+            self.weight.copy_(drawn.weight)
+            if bias and drawn.bias is not None:
+                self.bias.copy_(drawn.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In the dtype of the weight, returned in that of the input."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
+class OneBuffer(Sound):
+    """All outputs of one shape are in the same memory."""
+
+    memory: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        if self.memory is None:
+            self.memory = torch.empty_like(out)
+        return self.memory.copy_(out) if not torch.is_grad_enabled() else out
+
+
+class FirstColumns(Sound):
+    """The largest column of the first input is left out of every later one."""
+
+    column: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        left_out = self.column
+        if left_out is None:
+            self.column = x.detach().abs().amax(dim=0).argmax()
+            return super().forward(x)
+        return super().forward(torch.where(torch.arange(x.shape[-1]) == left_out, 0.0, x))
+
+
+class FirstDtype(Sound):
+    """Every input is rounded to the dtype of the first."""
+
+    first: torch.dtype | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.first = self.first or x.dtype
+        return super().forward(x.to(self.first).to(x.dtype))
+
+
+class SharedCopy(Sound):
+    """A copy has the memory of the original."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedCopy":
+        return copy.copy(self)
+
+
+class Scaled(Sound):
+    """Outputs are larger under some condition."""
+
+    def __init__(self, drawn: LinearInputs, condition: Callable[[], bool], *, bias: bool = True) -> None:
+        super().__init__(drawn, bias=bias)
+        self.condition = condition
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1.01 if self.condition() else 1)
+
+
+class Contiguous(Sound):
+    """The input is read as if its rows lay one after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.as_strided(x.shape, (x.shape[1], 1)))
+
+
+class _Doubled(torch.autograd.Function):
+    """Passes the gradient on, twice as large where `wrong` says so."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, wrong: Callable[[Tensor], bool]) -> Tensor:
+        ctx.wrong = wrong
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads[0] * (2 if ctx.wrong(grads[0]) else 1), None
+
+
+class Backward(Sound):
+    """The gradient of the input is twice as large where `wrong(calls so far, backward passes so far, gradient)`."""
+
+    def __init__(self, drawn: LinearInputs, wrong: Callable[[int, int, Tensor], bool], *, bias: bool = True) -> None:
+        super().__init__(drawn, bias=bias)
+        self.wrong, self.calls, self.passes = wrong, 0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        mine = self.calls
+
+        def wrong(gradient: Tensor) -> bool:
+            self.passes += 1
+            return self.wrong(self.calls - mine, self.passes, gradient)
+
+        doubled: Tensor = _Doubled.apply(super().forward(x), wrong)  # type: ignore[no-untyped-call]  # torch's
+        return doubled
+
+
+BROKEN: dict[str, Callable[..., Sound]] = {
+    "kept_output": OneBuffer,
+    "more_rows": FirstColumns,
+    "other_dtype": FirstDtype,
+    "copy_apart": SharedCopy,
+    "with_gradients": lambda drawn, **kw: Scaled(drawn, torch.is_grad_enabled, **kw),
+    "inference_mode": lambda drawn, **kw: Scaled(drawn, torch.is_inference_mode_enabled, **kw),
+    "two_threads": lambda drawn, **kw: Scaled(drawn, lambda: torch.get_num_threads() > 1, **kw),
+    "transposed_input": Contiguous,
+    "expanded_gradient": lambda drawn, **kw: Backward(drawn, lambda _, __, grad: 0 in grad.stride(), **kw),
+    "two_forwards": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
+    "retained_graph": lambda drawn, **kw: Backward(drawn, lambda _, passes, __: passes > 1, **kw),
+}
+RELATIONS = {relation.__name__: relation for relation in (*isolation.EVERYWHERE, *isolation.IN_TRAINING)}
+
+
+def pair(name: str, layer: Callable[..., Sound]) -> Pair:
+    """What the relation of that name sees of such a layer."""
+
+    def build(config: Linear4bitConfig, drawn: LinearInputs, _: torch.device) -> Sound:
+        return layer(drawn, bias=config.bias)
+
+    drawn = inputs.drawn(NF4, 3)
+    assert isinstance(drawn, LinearInputs)
+    bench = Bench(config=NF4, inputs=drawn, device=torch.device("cpu"), build=build, reload=build)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return RELATIONS[name](bench)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def apart(seen: Pair) -> float:
+    """The largest difference over the largest value."""
+    return float((seen.actual - seen.expected).abs().max() / seen.expected.abs().max())
+
+
+def test_every_relation_has_a_layer_that_breaks_it() -> None:
+    assert BROKEN.keys() == RELATIONS.keys()
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_a_sound_layer_keeps_the_relation(name: str) -> None:
+    """To the bit, or where another order of summation is allowed to float32."""
+    seen = pair(name, Sound)
+    assert apart(seen) <= (1e-6 if seen.sums else 0.0)
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_a_layer_that_breaks_the_relation_is_seen(name: str) -> None:
+    assert apart(pair(name, BROKEN[name])) > 1e-4
