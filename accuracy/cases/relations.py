@@ -56,6 +56,9 @@ def _int8(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear8bitRelation]:
     )
 
 
+KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
+"""Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
+
 ZERO_INPUT = Stratum(
     name="zero input",
     holds=lambda c: c.relation == "zero_input" and c.bias,  # without a bias, zero for zero shows next to nothing
@@ -113,6 +116,26 @@ LINEAR_4BIT = tuple(
                     },
                 )
                 for dtype in DTYPES
+            ),
+            *(
+                Stratum(
+                    name=f"double-quantized, {name.replace('_', ' ')}",
+                    holds=lambda c, name=name: c.nested and c.relation == name,  # type: ignore[misc]  # the default binds the loop
+                    fixed={"nested": just(True), "relation": just(name)},
+                )
+                for name in KEPT
+            ),
+            *(
+                Stratum(
+                    name=f"blocksize 128, {name.replace('_', ' ')}",
+                    holds=lambda c, name=name: c.blocksize == 128 and c.relation == name,  # type: ignore[misc]
+                    fixed={
+                        "blocksize": just(128),
+                        "in_features": multiples_of(128, 256),
+                        "relation": just(name),
+                    },
+                )
+                for name in KEPT
             ),
         ),
     )
