@@ -128,7 +128,7 @@ LINEAR_4BIT = tuple(
             *(
                 Stratum(
                     name=f"blocksize 128, {name.replace('_', ' ')}",
-                    holds=lambda c, name=name: c.blocksize == 128 and c.relation == name,  # type: ignore[misc]
+                    holds=lambda c, name=name: c.blocksize == 128 and c.relation == name,  # type: ignore[misc]  # the default binds the loop
                     fixed={
                         "blocksize": just(128),
                         "in_features": multiples_of(128, 256),
