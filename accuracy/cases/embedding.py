@@ -23,7 +23,7 @@ STRATA = (
     Stratum(
         name="more rows than 15 bits count",
         holds=lambda c: c.rows > 1 << 15,
-        fixed={"rows": just(32_800), "dim": just(8), "weight": just("normal")},
+        fixed={"rows": just(32_800), "dim": just(4), "weight": just("normal")},
     ),
     Stratum(
         name="repeated rows",
