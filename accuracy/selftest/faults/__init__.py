@@ -6,6 +6,7 @@ A fault that is added afterwards says so (`added_later`) and is scored apart.
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults import (
     bias,
+    calls,
     compute,
     decode,
     embeddings,
@@ -15,6 +16,7 @@ from accuracy.selftest.faults import (
     nested,
     nondeterminism,
     outliers,
+    sizes,
     special,
     state,
 )
@@ -32,4 +34,6 @@ FAULTS: tuple[Fault, ...] = (
     *state.FAULTS,
     *special.FAULTS,
     *nondeterminism.FAULTS,
+    *calls.FAULTS,
+    *sizes.FAULTS,
 )

@@ -7,10 +7,12 @@ from accuracy.case import Stage
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults.places import (
     FUNCTIONS,
+    on_4bit_inputs,
     on_4bit_outputs,
     on_int8_outputs,
     on_outputs,
     scaled,
+    scaled_from,
     toward_zero,
     weight_of,
 )
@@ -102,8 +104,7 @@ def square_transposed(lib: Library) -> None:
 
 def _on_inputs(lib: Library, change: Any) -> None:
     """Changes the input of every product."""
-    for op in ("op:gemm_4bit", "op:gemv_4bit"):
-        lib.around(op, lambda original, x, *rest, **options: original(change(x), *rest, **options))
+    on_4bit_inputs(lib, change)
     for name in ("MatMul8bitFp", "MatMul8bitLt"):
         lib.around(f"{FUNCTIONS}:{name}.forward", lambda original, ctx, x, *rest: original(ctx, change(x), *rest))
 
@@ -136,12 +137,7 @@ def input_in_bfloat16(lib: Library) -> None:
 
 
 def many_rows(lib: Library) -> None:
-    def change(out: Any) -> Any:
-        flat = out.clone().reshape(-1, out.shape[-1])
-        flat[ROWS:] = scaled(flat[ROWS:], lib.size)
-        return flat.reshape(out.shape)
-
-    on_outputs(lib, change)
+    on_outputs(lib, lambda out: scaled_from(out, ROWS, lib.size))
 
 
 def rows_swapped(lib: Library) -> None:

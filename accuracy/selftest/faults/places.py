@@ -8,8 +8,15 @@ from accuracy.selftest.library import Library
 Change = Callable[[Any], Any]
 
 FUNCTIONS = "autograd._functions"
+BACKWARDS = tuple(f"{FUNCTIONS}:{name}.backward" for name in ("MatMul4Bit", "MatMul8bitFp", "MatMul8bitLt"))
 GRAD_INPUT, GRAD_WEIGHT, GRAD_BIAS = 0, 1, 3
 """Positions of the gradients in what the backward passes return."""
+
+
+def on_4bit_inputs(lib: Library, change: Change) -> None:
+    """Changes the input of every 4-bit product."""
+    for op in ("op:gemm_4bit", "op:gemv_4bit"):
+        lib.around(op, lambda original, x, *rest, **options: original(change(x), *rest, **options))
 
 
 def on_4bit_outputs(lib: Library, change: Change) -> None:
@@ -39,13 +46,20 @@ def on_gradient(lib: Library, position: int, change: Callable[[Any, Any, Any], A
         mine = change(gradients[position], ctx, grad_output)
         return (*gradients[:position], mine, *gradients[position + 1 :])
 
-    for name in ("MatMul4Bit", "MatMul8bitFp", "MatMul8bitLt"):
-        lib.after(f"{FUNCTIONS}:{name}.backward", changed)
+    for target in BACKWARDS:
+        lib.after(target, changed)
 
 
 def scaled(values: Any, size: float) -> Any:
     """values·(1 + size), rounded once to the dtype of `values`."""
     return (values.double() * (1 + size)).to(values.dtype)
+
+
+def scaled_from(output: Any, row: int, size: float) -> Any:
+    """The output with `scaled` rows from this one on, rows counted over all leading dimensions."""
+    flat = output.clone().reshape(-1, output.shape[-1])
+    flat[row:] = scaled(flat[row:], size)
+    return flat.reshape(output.shape)
 
 
 def codes_of(lib: Library, packed: Any) -> Any:
