@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import cli
 from accuracy import inputs, limits
 from accuracy.case import Stage, Status, Task
-from accuracy.cases import CASES
+from accuracy.cases import CASES, relations
 from accuracy.oracles import codes
 from accuracy.scripts import failure, layer, program
 from accuracy.scripts.alone import alone
@@ -284,12 +284,23 @@ RIGHT = {
 }
 """Every script, of ordinary layers."""
 
+RELATED = {
+    f"{case} {name}": failing(case, small(case, mode="train", relation=name, **more), f"invariant/{name}")
+    for case, more in (
+        ("linear4bit-train-relations", {}),
+        ("linear8bitlt-train-relations", {}),
+        ("linear8bitlt-fp16-weights-train-relations", {"has_fp16_weights": True}),
+    )
+    for name in (*relations.EVERYWHERE, *relations.IN_TRAINING)
+}
+"""A script for each relation of dense layers."""
+
 
 @pytest.mark.skipif(bitsandbytes.__version__ != "0.50.2", reason="the findings, and the patches that mend them")
 @pytest.mark.parametrize("mended", [False, True], ids=["plain", "mended"])
 def test_scripts_tell_a_broken_library_from_a_mended_one(tmp_path: Path, *, mended: bool) -> None:
     """1 and the words on the plain library, 0 on the mended one; where the library is right all say so."""
-    made = {**BROKEN, **RIGHT} if mended else BROKEN
+    made = {**BROKEN, **RIGHT, **RELATED} if mended else BROKEN
     for number, found in enumerate(made.values()):
         text = program.text(found, BOUNDS)
         drawn_less = re.sub(r"for seed in range\(\d+\)", "for seed in range(4)", text) if mended else text
