@@ -9,7 +9,7 @@ from accuracy.case import Embedding8bitConfig, Task
 from accuracy.executor import execute
 from accuracy.record import Execution
 from bench import clock, processes
-from bench.layers import night
+from bench.nights import night
 from bench.planted import FAULTS
 from bench.runs import ROOT
 from bench.table import Section, seconds

@@ -6,10 +6,10 @@ from typing import Final
 
 import torch
 
-from accuracy.case import Task
-from accuracy.rows import Row
 from bench import clock, runs, work
-from bench.layers import night, now_for, tasks
+from bench.layers import now_for, tasks
+from bench.nights import night
+from bench.runs import completed
 from bench.table import Section, percent, seconds
 from bench.work import Work
 
@@ -25,12 +25,6 @@ def kernel_seconds(works: Sequence[Work]) -> float:
         torch.cuda.synchronize()
     microseconds: float = sum(event.self_device_time_total for event in profile.key_averages())
     return microseconds / 1e6
-
-
-def completed(tasks: Sequence[Task], rows: Sequence[Row]) -> list[Task]:
-    """The tasks that ran to their end, by the rows of workers: another might take this process' device with it."""
-    ended = {row["id"] for row in rows if row["quantity"] == "completes" and row["ratio"] == 0}
-    return [task for task in tasks if task.id in ended]
 
 
 def idle(device: str, *, sizes: Sequence[tuple[int, int]], count: int = 60, turns: int = 2) -> Section:

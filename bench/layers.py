@@ -1,18 +1,18 @@
 """The harness against its floor, by layer and size and over the mix of a night."""
 
-import random
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final
 
-from accuracy import measure, plan
+from accuracy import measure
 from accuracy.case import Embedding4bitConfig, Embedding8bitConfig, Linear4bitConfig, Linear8bitConfig, Task
-from accuracy.cases import CASES
 from bench import clock, work
 from bench.clock import Sample
+from bench.nights import night
+from bench.runs import completed, measured
 from bench.table import Section, percent, seconds, times
 from bench.table import time as told
 from bench.work import Work
@@ -113,20 +113,12 @@ WAYS: Final = (
 )
 
 
-def night(count: int) -> list[Task]:
-    """So many tasks of a night's plan, of all cases and strata; of more, the first are those of fewer."""
-    return _shuffled()[:count]
-
-
-@cache
-def _shuffled() -> list[Task]:
-    tasks = plan.make(list(CASES.values()), plan.PROFILES["nightly"], SEED)
-    return random.Random(SEED).sample(tasks, len(tasks))  # noqa: S311  no secret
-
-
 def mix(device: str, *, count: int = 150, turns: int = 5) -> Section:
     """The harness against its floor over a sample of a night's plan."""
-    works = [each for each in (work.of(task, device) for task in night(2 * count)) if _runs(each)][:count]
+    drawn = night(2 * count)
+    # By workers first: a layer that ends its process would end this one.
+    sound = completed(drawn, measured(drawn, device).rows)
+    works = [each for each in (work.of(task, device) for task in sound) if _runs(each)][:count]
     each = [turns_of(each, turns, now_for(device)) for each in works]
     seen = {way: clock.total([case[way] for case in each]) for way in ("bare", "referenced", "whole")}
     whole, floor = seen["whole"], seen["referenced"]
@@ -160,8 +152,6 @@ def mix(device: str, *, count: int = 150, turns: int = 5) -> Section:
 
 LARGE: Final = 0.010
 """Seconds of floor from which a case is a large one."""
-
-SEED: Final = 20260101
 
 
 def _runs(each: Work) -> bool:

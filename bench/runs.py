@@ -18,9 +18,10 @@ from accuracy.executor import execute
 from accuracy.files import JOURNAL
 from accuracy.journal import Journal
 from accuracy.record import Execution, Progress
+from accuracy.rows import Row
 from bench import clock
 from bench.clock import Sample
-from bench.layers import night
+from bench.nights import night
 from bench.table import Section, seconds, times
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -71,6 +72,12 @@ def measured(
         journal=journal,
         on_progress=on_progress,
     )
+
+
+def completed(tasks: Sequence[Task], rows: Sequence[Row]) -> list[Task]:
+    """The tasks that ran to their end, by the rows of workers: another might take this process' device with it."""
+    ended = {row["id"] for row in rows if row["quantity"] == "completes" and row["ratio"] == 0}
+    return [task for task in tasks if task.id in ended]
 
 
 def answered(tasks: Sequence[Task], device: str, jobs: int) -> Answered:

@@ -9,9 +9,8 @@ from dataclasses import replace
 from accuracy.case import Task
 from bench import clock
 from bench.clock import Sample
-from bench.gpu import completed
-from bench.layers import night
-from bench.runs import Answered, answered, measured
+from bench.nights import night
+from bench.runs import Answered, answered, completed, measured
 from bench.table import Section, times
 
 

@@ -14,7 +14,7 @@ from test_nightly import HERE, requested, small
 from accuracy import nightly, packing, store, storing, wire
 from accuracy.case import Task
 from accuracy.selftest.published import kinds
-from bench import clock, drawn, faults, gpu, layers, pages, published, several, table, work
+from bench import clock, drawn, faults, layers, pages, published, runs, several, table, work
 from bench.__main__ import main
 from bench.clock import Sample
 from bench.runs import Answered
@@ -171,7 +171,7 @@ def test_what_ran_to_its_end_is_known_from_rows_of_workers() -> None:
     ends: list[dict[str, object]] = [{"ratio": 0.0}, {"ratio": math.inf}, {"ratio": math.nan}]
     rows = [{"id": task.id, "quantity": "completes", **end} for task, end in zip(tasks, ends, strict=False)]
 
-    assert gpu.completed(tasks, [*rows, {"id": tasks[3].id, "quantity": "output", "ratio": 0.0}]) == tasks[:1]
+    assert runs.completed(tasks, [*rows, {"id": tasks[3].id, "quantity": "output", "ratio": 0.0}]) == tasks[:1]
 
 
 def test_faults_among_good_cases_are_named_and_change_none_of_them() -> None:
