@@ -7,14 +7,16 @@ threads: whatever is kept for the next call, or shared with another layer, shows
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from accuracy.subjects import gradient
 from accuracy.twice import SLICE, Bench, Pair
 
 THREADS = 2
+"""The fewest among which a kernel can divide its work."""
 
 
 def kept_output(bench: Bench) -> Pair:
@@ -91,7 +93,7 @@ def expanded_gradient(bench: Bench) -> Pair:
     out = bench.layer()(leaf)
     out.backward(upstream.to(bench.device).expand(out.shape))
     expected = bench.gradient(bench.layer(), x, upstream.expand(out.shape).contiguous())
-    return Pair(expected=expected, actual=_gradient_of(leaf))
+    return Pair(expected=expected, actual=gradient(leaf))
 
 
 def two_forwards(bench: Bench) -> Pair:
@@ -104,7 +106,7 @@ def two_forwards(bench: Bench) -> Pair:
         if between:
             layer(_leaf(bench, x.flip(0) * 2))
         out.backward(upstream)
-        seen.append(_gradient_of(layer.weight if layer.weight.requires_grad else leaf))
+        seen.append(gradient(layer.weight if layer.weight.requires_grad else leaf))
     return Pair(expected=seen[0], actual=seen[1])
 
 
@@ -113,20 +115,13 @@ def retained_graph(bench: Bench) -> Pair:
     leaf, upstream = _leaf(bench, bench.inputs.x), bench.inputs.grad_output.to(bench.device)
     out = bench.layer()(leaf)
     out.backward(upstream, retain_graph=True)
-    once = _gradient_of(leaf).clone()
+    once = gradient(leaf).clone()
     out.backward(upstream)
-    return Pair(expected=once * 2, actual=_gradient_of(leaf))
+    return Pair(expected=once * 2, actual=gradient(leaf))
 
 
 def _leaf(bench: Bench, x: Tensor) -> Tensor:
     return x.clone().to(bench.device).requires_grad_()
-
-
-def _gradient_of(leaf: Any) -> Tensor:
-    if leaf.grad is None:
-        raise RuntimeError("the backward pass left no gradient")
-    gradient: Tensor = leaf.grad.cpu()
-    return gradient
 
 
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (

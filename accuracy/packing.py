@@ -116,10 +116,10 @@ def _json_of(texts: dict[str, list[Any]]) -> bytes:
     try:
         return orjson.dumps(texts)
     except TypeError:
-        return orjson.dumps({name: [_whole(value) for value in values] for name, values in texts.items()})
+        return orjson.dumps({name: [_in_utf8(value) for value in values] for name, values in texts.items()})
 
 
-def _whole(value: Any) -> Any:
+def _in_utf8(value: Any) -> Any:
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 

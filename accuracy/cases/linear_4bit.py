@@ -153,6 +153,8 @@ HAND_OVER = (
         fixed={**_ALIGNED, "batch": sampled_from(((1536,), (1537,))), "out_features": just(32)},
     ),
 )
+# Larger than the tiles of kernels, with something left over: 16 divides none of 1102, 2050 and 3002, so no other
+# finding covers them; 200 rows are more than 128.
 LARGE = (
     Stratum(
         name="hidden size of a model",

@@ -1,5 +1,6 @@
 """Relations that every layer must keep: repeat, split, reorder, scale, pad, save, copy, move, switch mode."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,9 @@ IN_TRAINING = (
 OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients")
 """Relations that hold with a threshold too: both results are of one batch."""
 
+KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
+"""Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
+
 LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip")
 
 # Shapes that every kernel takes, in the ranges where a power of two neither overflows nor underflows:
@@ -56,9 +60,6 @@ def _int8(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear8bitRelation]:
     )
 
 
-KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
-"""Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
-
 ZERO_INPUT = Stratum(
     name="zero input",
     holds=lambda c: c.relation == "zero_input" and c.bias,  # without a bias, zero for zero shows next to nothing
@@ -74,6 +75,20 @@ def _strata(names: tuple[str, ...]) -> tuple[Stratum, ...]:
             name=name.replace("_", " "),
             holds=lambda c, name=name: c.relation == name,  # type: ignore[misc]  # the default binds the loop
             fixed={"relation": just(name)},
+        )
+        for name in names
+    )
+
+
+def _conditional(
+    names: tuple[str, ...], naming: str, condition: Callable[[Any], bool], **fixed: SearchStrategy[Any]
+) -> tuple[Stratum, ...]:
+    """A stratum for each of these relations where a condition holds too, which `fixed` makes true."""
+    return tuple(
+        Stratum(
+            name=naming.format(name.replace("_", " ")),
+            holds=lambda c, name=name: condition(c) and c.relation == name,  # type: ignore[misc]  # the default binds the loop
+            fixed={**fixed, "relation": just(name)},
         )
         for name in names
     )
@@ -117,25 +132,13 @@ LINEAR_4BIT = tuple(
                 )
                 for dtype in DTYPES
             ),
-            *(
-                Stratum(
-                    name=f"double-quantized, {name.replace('_', ' ')}",
-                    holds=lambda c, name=name: c.nested and c.relation == name,  # type: ignore[misc]  # the default binds the loop
-                    fixed={"nested": just(True), "relation": just(name)},
-                )
-                for name in KEPT
-            ),
-            *(
-                Stratum(
-                    name=f"blocksize 128, {name.replace('_', ' ')}",
-                    holds=lambda c, name=name: c.blocksize == 128 and c.relation == name,  # type: ignore[misc]  # the default binds the loop
-                    fixed={
-                        "blocksize": just(128),
-                        "in_features": multiples_of(128, 256),
-                        "relation": just(name),
-                    },
-                )
-                for name in KEPT
+            *_conditional(KEPT, "double-quantized, {}", lambda c: c.nested, nested=just(True)),
+            *_conditional(
+                KEPT,
+                "blocksize 128, {}",
+                lambda c: c.blocksize > 64,
+                blocksize=just(128),
+                in_features=multiples_of(128, 256),
             ),
         ),
     )
@@ -164,17 +167,12 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
         checks=("accuracy.checks.relation:invariant",),
         strata=(
             *_strata(names),
-            *(
-                Stratum(
-                    name=f"{name.replace('_', ' ')} with outlier columns",
-                    holds=lambda c, name=name: c.threshold > 0 and c.relation == name,  # type: ignore[misc]  # the default binds the loop
-                    fixed={
-                        "threshold": threshold.filter(bool),
-                        "relation": just(name),
-                        "activation": just("outlier_columns"),
-                    },
-                )
-                for name in OF_ONE_BATCH
+            *_conditional(
+                OF_ONE_BATCH,
+                "{} with outlier columns",
+                lambda c: c.threshold > 0,
+                threshold=threshold.filter(bool),
+                activation=just("outlier_columns"),
             ),
         ),
     )

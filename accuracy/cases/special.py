@@ -12,6 +12,7 @@ _PLAIN = {
     "in_features": just(128),
     "out_features": multiples_of(32, 128),
     "batch": just((16,)),
+    "bias": just(True),
     "weight": just("normal"),
     "activation": just("normal"),
 }
@@ -20,14 +21,24 @@ _PLAIN = {
 def dense(*fields: str, **fixed: SearchStrategy[Any]) -> tuple[Stratum, ...]:
     """A stratum for each special distribution in each of these fields, other fields held as `fixed` says.
 
-    With a bias, except for subnormal values, which would be lost in the bound of its addition.
+    Subnormal values have one more without a bias: the bound of its addition hides what is lost of them.
     """
-    return tuple(
-        Stratum(
-            name=f"{field} {name}",
-            holds=lambda c, field=field, name=name: getattr(c, field) == name,  # type: ignore[misc]  # defaults bind the loop
-            fixed={**_PLAIN, **fixed, field: just(name), "bias": just(name != "subnormal")},
-        )
-        for field in fields
-        for name in SPECIALS
+    return (
+        *(
+            Stratum(
+                name=f"{field} {name}",
+                holds=lambda c, field=field, name=name: getattr(c, field) == name,  # type: ignore[misc]  # defaults bind the loop
+                fixed={**_PLAIN, **fixed, field: just(name)},
+            )
+            for field in fields
+            for name in SPECIALS
+        ),
+        *(
+            Stratum(
+                name=f"{field} subnormal, no bias",
+                holds=lambda c, field=field: getattr(c, field) == "subnormal" and not c.bias,  # type: ignore[misc]  # the default binds the loop
+                fixed={**_PLAIN, **fixed, field: just("subnormal"), "bias": just(False)},
+            )
+            for field in fields
+        ),
     )

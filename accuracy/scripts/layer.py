@@ -261,7 +261,7 @@ class Layer:
 
     # Relations
 
-    use_gradient = GRADIENT
+    use_gradient = GRADIENT - {"two_forwards", "retained_graph"}  # these have a backward pass of their own
     use_gradient_alone = ONLY_GRADIENT
 
     @property
