@@ -80,13 +80,17 @@ def started(run: str, prepared: Prepared) -> Event:
 
 
 def progress(emit: Emit, show: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """`show`, and an event a second, and one at the end of the plan."""
+    """`show`, and an event a second, one at the end of the plan, and one where nothing came for long."""
     last = -EVERY_S
 
     def both(now: Progress) -> None:
         nonlocal last
         show(now)
-        if now.seconds - last >= EVERY_S or (now.done == now.total and not now.explored and not now.drawing):
+        if (
+            now.seconds - last >= EVERY_S
+            or now.waits
+            or (now.done == now.total and not now.explored and not now.drawing)
+        ):
             last = now.seconds
             emit({"event": "progress", **vars(now)})
 

@@ -155,7 +155,7 @@ def execute(
     with selectors.DefaultSelector() as selector:
         lanes = _lanes(run, parsed, terms, refuse, selector, early=early)
         draw = None if rest is None else Draw(rest=rest, run=run, lanes=lanes, refuse=refuse)
-        interrupted = _work(lanes, selector, run, search, refuse, draw=draw)
+        interrupted = _work(lanes, selector, run, search, refuse, draw=draw, on_tick=lambda: run.silence(lanes))
     return run.execution(_closed(lanes), interrupted=interrupted)
 
 
@@ -208,7 +208,12 @@ def interleave(
                 lane.twins = [twin for twin in twins if twin is not lane]
         # Device by device, so that the first free processors go to the arms of one device.
         lanes = [lane for twins in zip(*sides, strict=True) for lane in twins]
-        interrupted = _work(lanes, selector, None, None, refuse)
+
+        def silence() -> None:
+            for run, side in zip(runs, sides, strict=True):
+                run.silence(side)
+
+        interrupted = _work(lanes, selector, None, None, refuse, on_tick=silence)
     return [run.execution(_closed(side), interrupted=interrupted) for run, side in zip(runs, sides, strict=True)]
 
 
@@ -290,17 +295,18 @@ def _work(
     refuse: Callable[[Task, Device], str],
     *,
     draw: Draw | None = None,
+    on_tick: Callable[[], None],
 ) -> bool:
     """Runs the lanes until all is settled and nothing more is thought of; says whether the user stopped it."""
     try:
-        settle(lanes, selector, draw=draw)
+        settle(lanes, selector, draw=draw, on_tick=on_tick)
         if run is not None and search is not None and any(not lane.closed and not lane.late for lane in lanes):
             mailbox = search.mailbox
             for lane in lanes:
                 lane.terms = replace(lane.terms, timeout_s=search.timeout_s)
             selector.register(mailbox, selectors.EVENT_READ, lambda: run.ask(mailbox, lanes, refuse))
             search.begin(rows_of(run.answers()))
-            settle(lanes, selector, mailbox)
+            settle(lanes, selector, mailbox, on_tick=on_tick)
     except KeyboardInterrupt:
         for lane in lanes:
             lane.dismiss()

@@ -90,6 +90,24 @@ class Lane:
         return any(worker.assigned for worker in self.workers)
 
     @property
+    def waits(self) -> str:
+        """What it waits for, in words; nothing where it has nothing to do."""
+        now = time.monotonic()
+        worked = [worker.worked() for worker in self.workers if worker.assigned and worker.ready]
+        parts = []
+        if worked:
+            limit = f"of {self.terms.timeout_s:g} s"
+            parts.append(f"{len(worked)} working, the longest on one case for {max(worked):.0f} {limit}")
+        starting = sum(not worker.ready for worker in self.workers)
+        if starting:
+            parts.append(f"{starting} starting")
+        if self.crew.server is not None and not self.crew.server.ready:
+            parts.append("importing")
+        if self.starts.next_at > now:
+            parts.append(f"{self.starts.failed} starts failed, the next in {self.starts.next_at - now:.0f} s")
+        return ", ".join(parts)
+
+    @property
     def late(self) -> bool:
         """Whether no task may be begun any more."""
         return self.terms.deadline is not None and time.monotonic() >= self.terms.deadline

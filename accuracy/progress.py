@@ -35,6 +35,8 @@ def shown() -> Iterator[Show]:
 
         def show(now: Progress) -> None:
             doing = f"exploring, {now.explored} cases" if now.explored else "measuring"
+            if now.waits:
+                doing = _silent(now)
             bar.update(task, completed=now.done, total=None if now.drawing else now.total, rate=_rate(now), doing=doing)
 
         yield show
@@ -45,8 +47,12 @@ def _rate(now: Progress) -> float:
     return (now.done + now.explored - now.resumed) / now.seconds if now.seconds else 0.0
 
 
+def _silent(now: Progress) -> str:
+    return f"nothing new for {now.silent:.0f} s ({now.waits})"
+
+
 def _lines() -> Show:
-    """A plain line every ten seconds, and at the end of the plan."""
+    """A plain line every ten seconds, and at the end of the plan; and one where nothing comes for long."""
     last = -LINE_EVERY_S
 
     def show(now: Progress) -> None:
@@ -54,6 +60,9 @@ def _lines() -> Show:
         if now.seconds - last < LINE_EVERY_S and (now.done < now.total or now.explored or now.drawing):
             return
         last = now.seconds
+        if now.waits:
+            typer.echo(f"{now.done}/{now.total} cases, {_silent(now)}", err=True)
+            return
         rate = _rate(now)
         if now.explored:
             typer.echo(f"{now.explored} cases explored, {rate:.0f}/s", err=True)

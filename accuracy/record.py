@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from accuracy import plan
 from accuracy.attempt import Failure, Settled
@@ -23,7 +23,7 @@ class Progress:
     """How far a run is: `done` of the `total` planned pairs, and beside them so many that were `explored`.
 
     `resumed` of all these were taken from the journal; `seconds` since the start. While the plan is `drawing`, `total`
-    is what has been drawn of it.
+    is what has been drawn of it. After `silent` seconds without an outcome `waits` says what each device waits for.
     """
 
     done: int
@@ -32,6 +32,12 @@ class Progress:
     seconds: float
     explored: int = 0
     drawing: bool = False
+    silent: float = 0.0
+    waits: str = ""
+
+
+SILENCES: Final = 6
+"""How often a run says what it waits for in the time that one case may take, where no outcome comes meanwhile."""
 
 
 def summed(show: Callable[[Progress], None], parts: int) -> list[Callable[[Progress], None]]:
@@ -48,6 +54,10 @@ def summed(show: Callable[[Progress], None], parts: int) -> list[Callable[[Progr
                     total=sum(each.total for each in every),
                     resumed=sum(each.resumed for each in every),
                     seconds=max(each.seconds for each in every),
+                    silent=min(each.silent for each in every),
+                    waits="; ".join(dict.fromkeys(each.waits for each in every))
+                    if all(each.waits for each in every)
+                    else "",
                 )
             )
 
@@ -117,6 +127,7 @@ class Record:
         self.incidents: list[str] = []
         self._on_progress = on_progress or (lambda _: None)
         self._started, self._drawing = time.monotonic(), drawing
+        self._heard = self._told = self._started
         pairs = {(task_id, device) for task_id in self._places for device in devices}
         self._answers = {pair: answer for pair, answer in earlier.items() if pair in pairs}
         self._resumed = len(self._answers)
@@ -280,8 +291,18 @@ class Record:
         ]
         return sorted(found, key=lambda task: (task.case, task.id))
 
-    def _report(self) -> None:
-        seconds = time.monotonic() - self._started
+    def silence(self, lanes: Sequence[Lane]) -> None:
+        """Tells what the devices wait for, where nothing has come for long and nothing was said since."""
+        now = time.monotonic()
+        if now - self._told >= min(lane.terms.timeout_s for lane in lanes) / SILENCES:
+            waits = "; ".join(f"{lane.device.name}: {lane.waits}" for lane in lanes if lane.waits)
+            if waits:
+                self._report(silent=now - self._heard, waits=waits)
+
+    def _report(self, *, silent: float = 0.0, waits: str = "") -> None:
+        now = time.monotonic()
+        self._told, self._heard = now, self._heard if silent else now
+        seconds = now - self._started
         total = self._planned * len(self.devices)
         done = len(self._answers) - self._searched
         self._on_progress(
@@ -292,5 +313,7 @@ class Record:
                 seconds=seconds,
                 explored=self._searched,
                 drawing=self._drawing,
+                silent=silent,
+                waits=waits,
             )
         )

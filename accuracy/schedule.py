@@ -4,7 +4,7 @@ import gc
 import select
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from accuracy.draw import Draw
@@ -27,21 +27,33 @@ class Source(Protocol):
 
 
 def settle(
-    lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None = None, draw: Draw | None = None
+    lanes: Sequence[Lane],
+    selector: selectors.BaseSelector,
+    source: Source | None = None,
+    draw: Draw | None = None,
+    on_tick: Callable[[], None] | None = None,
 ) -> None:
     """Runs the lanes until nothing is left to do and no more can come from the source; `draw` draws between.
+
+    `on_tick` is called as often as the clocks are looked at.
 
     What is there once all is drawn, the plan above all, is frozen meanwhile: Python's collector need not look through
     it again and again. Not where a source thinks of more in other threads: Hypothesis asks the collector who holds an
     object, and it answers for what is not frozen alone.
     """
     try:
-        _settle(lanes, selector, source, draw)
+        _settle(lanes, selector, source, draw, on_tick or (lambda: None))
     finally:
         gc.unfreeze()
 
 
-def _settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Source | None, draw: Draw | None) -> None:
+def _settle(
+    lanes: Sequence[Lane],
+    selector: selectors.BaseSelector,
+    source: Source | None,
+    draw: Draw | None,
+    on_tick: Callable[[], None],
+) -> None:
     frozen = False
     more = [each for each in (source, draw) if each is not None]
     looked = 0.0
@@ -64,6 +76,7 @@ def _settle(lanes: Sequence[Lane], selector: selectors.BaseSelector, source: Sou
             looked = time.monotonic()
             for lane in lanes:
                 lane.watch()
+            on_tick()
 
 
 def _rest(lanes: Sequence[Lane]) -> None:

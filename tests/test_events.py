@@ -39,6 +39,15 @@ def test_progress_is_told_once_a_second_and_at_the_end() -> None:
     assert len(shown) == 30
 
 
+def test_a_run_that_waits_is_told_whenever_it_says_so() -> None:
+    told: list[events.Event] = []
+    show = events.progress(told.append, lambda _: None)
+    show(Progress(done=1, total=3, resumed=0, seconds=0.0))
+    show(Progress(done=1, total=3, resumed=0, seconds=0.5, silent=0.5, waits="cpu: 1 starting"))
+
+    assert [(event["silent"], event["waits"]) for event in told] == [(0.0, ""), (0.5, "cpu: 1 starting")]
+
+
 @pytest.mark.parametrize(("value", "word"), [(math.nan, "nan"), (math.inf, "inf"), (1.5, 1.5)])
 def test_a_cell_carries_what_json_cannot_as_words(value: float, word: object) -> None:
     cell = dict.fromkeys(["case", "device", "dtype", "stage", "quantity", "verdict", "worst_id", "reason"], "x")

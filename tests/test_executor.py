@@ -99,6 +99,28 @@ def test_rows_follow_the_plan_and_then_the_devices() -> None:
     assert capabilities == {"cpu": "", "cpu:avx2": "avx2"}
 
 
+def test_a_run_that_waits_says_for_what() -> None:
+    """While a case hangs: which device, how many work, and for how long of what is allowed; then no more of it."""
+    told: list[Progress] = []
+    run(plan(4, {2: "hang_in_python"}), timeout_s=1.5, on_progress=told.append)
+
+    waits = [(now.silent, now.waits) for now in told if now.waits]
+    assert len(waits) >= 2  # of the first second and a half, and of the confirmation
+    assert all(
+        silent >= 1.5 / 6 and words.startswith("cpu: 1 working, the longest on one case for ")
+        for silent, words in waits
+    )
+    assert all(words.endswith(" of 1.5 s") for _, words in waits)
+    assert (told[-1].done, told[-1].silent, told[-1].waits) == (4, 0.0, "")
+
+
+def test_a_device_that_does_not_start_is_what_a_run_waits_for() -> None:
+    told: list[Progress] = []
+    run(plan(1), modules=["faults.broken_hangs"], start_timeout_s=1.0, timeout_s=1.5, on_progress=told.append)
+
+    assert "cpu: importing" in {now.waits for now in told}
+
+
 def test_what_a_device_refuses_is_never_asked_of_a_worker() -> None:
     """One row, NOT SUPPORTED, with the reason; the same task on a device that takes it is measured."""
     tasks = plan(6, {1: "segfault", 4: "hang_in_c"})
