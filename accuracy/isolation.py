@@ -86,6 +86,24 @@ def transposed_input(bench: Bench) -> Pair:
     return Pair(expected=bench.output(bench.layer()), actual=actual.cpu(), sums=2)
 
 
+def autocast(bench: Bench) -> Pair:
+    """In `torch.autocast` to the dtype of the input the output is the same: nothing is left to be cast."""
+    x = _narrow(bench.inputs.x)
+    expected, layer = bench.output(bench.layer(), x), bench.layer()
+    with torch.autocast(bench.device.type, dtype=x.dtype):
+        return Pair(expected=expected, actual=bench.output(layer, x))
+
+
+def autocast_gradient(bench: Bench) -> Pair:
+    """A forward pass in `torch.autocast` to the dtype of the input leads to the same gradient."""
+    x = _narrow(bench.inputs.x)
+    upstream, leaf, layer = bench.inputs.grad_output.to(x.dtype), _leaf(bench, x), bench.layer()
+    with torch.autocast(bench.device.type, dtype=x.dtype):
+        out = layer(leaf)
+    out.backward(upstream.to(bench.device))
+    return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
+
+
 def expanded_gradient(bench: Bench) -> Pair:
     """A gradient of the output that is one row expanded, as a sum leaves it, gives what its contiguous copy gives."""
     x, upstream = bench.inputs.x, bench.inputs.grad_output[:1]
@@ -120,11 +138,22 @@ def retained_graph(bench: Bench) -> Pair:
     return Pair(expected=once * 2, actual=gradient(leaf))
 
 
+def _narrow(x: Tensor) -> Tensor:
+    """What `torch.autocast` can cast to: a float32 input becomes bfloat16."""
+    return x.to(torch.bfloat16) if x.dtype == torch.float32 else x
+
+
 def _leaf(bench: Bench, x: Tensor) -> Tensor:
     return x.clone().to(bench.device).requires_grad_()
 
 
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
     kept_output, more_rows, other_dtype, copy_apart, with_gradients, inference_mode, two_threads, transposed_input,
+    autocast,
 )  # fmt: skip
-IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (expanded_gradient, two_forwards, retained_graph)
+IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (
+    expanded_gradient,
+    two_forwards,
+    retained_graph,
+    autocast_gradient,
+)

@@ -42,12 +42,18 @@ def _index_device(layer: Any, index: Tensor) -> Pair:
     return Pair(expected=expected, actual=copy.deepcopy(layer).to("cpu").to(index.device)(index))
 
 
+def _narrow_index(layer: Any, index: Tensor) -> Pair:
+    """Row numbers of 32 bits give the rows of those of 64."""
+    return Pair(expected=layer(index), actual=layer(index.to(torch.int32)))
+
+
 LOOKUPS: Final[dict[str, Callable[[Any, Tensor], Pair]]] = {
     "same_row": _same_row,
     "index_order": _index_order,
     "repeat": _index_repeat,
     "deep_copy": _index_copy,
     "device_round_trip": _index_device,
+    "narrow_index": _narrow_index,
 }
 
 

@@ -26,8 +26,9 @@ class Sound(nn.Linear):
                 self.bias.copy_(drawn.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """In the dtype of the weight, returned in that of the input."""
-        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+        """In the dtype of the weight whatever autocast says, returned in that of the input."""
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
 
 class OneBuffer(Sound):
@@ -122,6 +123,15 @@ class Backward(Sound):
         return doubled
 
 
+class InAutocast(Sound):
+    """The gradient of the input is twice as large after a forward pass in autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = torch.is_autocast_enabled("cpu")
+        doubled: Tensor = _Doubled.apply(super().forward(x), lambda _: inside)  # type: ignore[no-untyped-call]  # torch's
+        return doubled
+
+
 BROKEN: dict[str, Callable[..., Sound]] = {
     "kept_output": OneBuffer,
     "more_rows": FirstColumns,
@@ -131,6 +141,8 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "inference_mode": lambda drawn, **kw: Scaled(drawn, torch.is_inference_mode_enabled, **kw),
     "two_threads": lambda drawn, **kw: Scaled(drawn, lambda: torch.get_num_threads() > 1, **kw),
     "transposed_input": Contiguous,
+    "autocast": lambda drawn, **kw: Scaled(drawn, lambda: torch.is_autocast_enabled("cpu"), **kw),
+    "autocast_gradient": InAutocast,
     "expanded_gradient": lambda drawn, **kw: Backward(drawn, lambda _, __, grad: 0 in grad.stride(), **kw),
     "two_forwards": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "retained_graph": lambda drawn, **kw: Backward(drawn, lambda _, passes, __: passes > 1, **kw),

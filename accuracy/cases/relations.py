@@ -21,11 +21,12 @@ EVERYWHERE = (
     "repeat", "input_kept", "row_order", "rows_alone", "doubled_input", "doubled_weight", "zero_input",
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
     "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "more_rows", "other_dtype",
-    "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input",
+    "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "expanded_gradient", "two_forwards", "retained_graph",
+    "autocast_gradient",
 )  # fmt: skip
 OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients")
 """Relations that hold with a threshold too: both results are of one batch."""
@@ -33,7 +34,7 @@ OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients")
 KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
 """Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
 
-LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip")
+LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip", "narrow_index")
 
 # Shapes that every kernel takes, in the ranges where a power of two neither overflows nor underflows:
 # what breaks here is the relation.

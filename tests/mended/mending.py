@@ -80,7 +80,7 @@ def quantize_blockwise(values: Tensor, code: Tensor, blocksize: int) -> tuple[Te
 
 
 def int8_linear_matmul(left: Tensor, right: Tensor) -> Tensor:
-    """F15: the product of codes; float64 holds it exactly for any number of input features."""
+    """F15, F37: the product of codes; float64 holds it exactly for any number of input features, in autocast too."""
     return (left.double() @ right.double().T).to(torch.int32)
 
 

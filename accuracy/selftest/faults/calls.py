@@ -83,6 +83,18 @@ def other_dtype(lib: Library) -> None:
     _larger_where(lib, holds)
 
 
+def autocast(lib: Library) -> None:
+    _larger_where(lib, lambda _, x: lib.torch.is_autocast_enabled(x.device.type))
+
+
+def narrow_index(lib: Library) -> None:
+    def change(output: Any, _: Any, index: Any) -> Any:
+        return output.roll(1, dims=0) if index.dtype == lib.torch.int32 else output
+
+    for name in ("Embedding8bit", "Embedding4bit"):
+        lib.after(f"nn.modules:{name}.forward", change)
+
+
 def stale_outliers(lib: Library) -> None:
     running: Any = None
 
@@ -189,6 +201,20 @@ FAULTS = (
         plant=two_threads,
         sizes=(1e-1, 1e-2),
         where=lambda c: c.relation == "two_threads",
+    ),
+    fault(
+        name="autocast",
+        what="In autocast, outputs are larger by the relative size.",
+        plant=autocast,
+        sizes=(1e-1, 1e-2),
+        where=lambda c: c.relation == "autocast",
+    ),
+    fault(
+        name="narrow-index",
+        what="Of row numbers of 32 bits, each gives the row of the one before.",
+        plant=narrow_index,
+        cases="embedding*-relations",
+        where=lambda c: c.relation == "narrow_index",
     ),
     fault(
         name="other-dtype",
