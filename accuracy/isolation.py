@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from accuracy.subjects import gradient
 from accuracy.twice import SLICE, Bench, Pair
@@ -138,6 +139,15 @@ def retained_graph(bench: Bench) -> Pair:
     return Pair(expected=once * 2, actual=gradient(leaf))
 
 
+def checkpointed(bench: Bench) -> Pair:
+    """A layer whose forward pass is run again in the backward pass, as checkpoints do, leads to the same gradient."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    leaf = _leaf(bench, x)
+    out = checkpoint(bench.layer(), leaf, use_reentrant=True, preserve_rng_state=False)
+    out.backward(upstream.to(bench.device))
+    return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
+
+
 def _narrow(x: Tensor) -> Tensor:
     """What `torch.autocast` can cast to: a float32 input becomes bfloat16."""
     return x.to(torch.bfloat16) if x.dtype == torch.float32 else x
@@ -156,4 +166,5 @@ IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (
     two_forwards,
     retained_graph,
     autocast_gradient,
+    checkpointed,
 )

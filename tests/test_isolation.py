@@ -132,6 +132,17 @@ class InAutocast(Sound):
         return doubled
 
 
+class Forgetful(Sound):
+    """The gradient of the input is twice as large after a forward pass without gradients."""
+
+    passed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passed |= not torch.is_grad_enabled()
+        doubled: Tensor = _Doubled.apply(super().forward(x), lambda _: self.passed)  # type: ignore[no-untyped-call]  # torch's
+        return doubled
+
+
 BROKEN: dict[str, Callable[..., Sound]] = {
     "kept_output": OneBuffer,
     "more_rows": FirstColumns,
@@ -143,6 +154,7 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "transposed_input": Contiguous,
     "autocast": lambda drawn, **kw: Scaled(drawn, lambda: torch.is_autocast_enabled("cpu"), **kw),
     "autocast_gradient": InAutocast,
+    "checkpointed": Forgetful,
     "expanded_gradient": lambda drawn, **kw: Backward(drawn, lambda _, __, grad: 0 in grad.stride(), **kw),
     "two_forwards": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "retained_graph": lambda drawn, **kw: Backward(drawn, lambda _, passes, __: passes > 1, **kw),

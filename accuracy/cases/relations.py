@@ -26,7 +26,7 @@ EVERYWHERE = (
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "expanded_gradient", "two_forwards", "retained_graph",
-    "autocast_gradient",
+    "autocast_gradient", "checkpointed",
 )  # fmt: skip
 OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients")
 """Relations that hold with a threshold too: both results are of one batch."""

@@ -26,7 +26,7 @@ MOST_DRAWS: Final = 200
 GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
-    "autocast_gradient",
+    "autocast_gradient", "checkpointed",
 })  # fmt: skip
 """Relations that take a backward pass."""
 

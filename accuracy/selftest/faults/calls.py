@@ -87,6 +87,15 @@ def autocast(lib: Library) -> None:
     _larger_where(lib, lambda _, x: lib.torch.is_autocast_enabled(x.device.type))
 
 
+def checkpoint(lib: Library) -> None:
+    def holds(layer: Any, _: Any) -> bool:
+        recorded = lib.torch.is_grad_enabled()
+        layer._unrecorded = before = getattr(layer, "_unrecorded", False) or not recorded  # noqa: SLF001 - our own mark
+        return before and recorded and layer.training
+
+    _larger_where(lib, holds)
+
+
 def narrow_index(lib: Library) -> None:
     def change(output: Any, _: Any, index: Any) -> Any:
         return output.roll(1, dims=0) if index.dtype == lib.torch.int32 else output
@@ -208,6 +217,14 @@ FAULTS = (
         plant=autocast,
         sizes=(1e-1, 1e-2),
         where=lambda c: c.relation == "autocast",
+    ),
+    fault(
+        name="checkpoint",
+        what="In training, once a layer was called without gradients, outputs with them are larger by the size.",
+        plant=checkpoint,
+        sizes=(1e-1, 1e-2),
+        cases="linear*-train-relations",
+        where=lambda c: c.relation == "checkpointed",
     ),
     fault(
         name="narrow-index",
