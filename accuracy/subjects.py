@@ -189,6 +189,7 @@ def stored_4bit(weight: Any) -> Stored4bit:
             codes=state.absmax.clone().cpu(),
             scales=state.state2.absmax.clone().cpu(),
             offset=state.offset.clone().cpu(),
+            table=state.state2.code.clone().cpu(),
         )
     return Stored4bit(
         packed=weight.data.contiguous().cpu().view(torch.uint8).reshape(-1).clone(),

@@ -48,6 +48,7 @@ QUANTITIES = {
     ("quantization", "grad_input"): "Quantization error of the input gradient",
     ("encode", "nested_codes"): "Stored codes of the scales",
     ("encode", "nested_scales"): "Stored scales of the scales",
+    ("encode", "nested_table"): "Stored table of the scales' codes",
     ("encode", "offset"): "Stored offset of the scales",
     ("decode", "weight_in_compute_dtype"): "Decoded weight in the compute dtype",
 }

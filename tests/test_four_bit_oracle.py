@@ -90,6 +90,16 @@ def test_double_quantized_scales_by_hand() -> None:
     assert four_bit.block_scales(stored([0, 0], nested, blocksize=1)).tolist() == [7, 5]
 
 
+def test_codes_of_scales_mean_what_their_table_says() -> None:
+    """Twice the values, twice the part above the offset; what is no table of 256 values is not read."""
+    codes_of = {"codes": torch.tensor([255, 127], dtype=torch.uint8), "scales": torch.tensor([2.0])}
+    doubled = NestedScales(**codes_of, offset=torch.tensor(5.0), table=codes.dynamic_8bit() * 2)
+    broken = NestedScales(**codes_of, offset=torch.tensor(5.0), table=torch.zeros(16))
+
+    assert four_bit.block_scales(stored([0, 0], doubled, blocksize=1)).tolist() == [9, 5]
+    assert four_bit.block_scales(stored([0, 0], broken, blocksize=1)).tolist() == [7, 5]
+
+
 def test_the_257th_block_has_the_second_scale() -> None:
     """Second-level blocks hold 256 scales."""
     nested = NestedScales(

@@ -1,5 +1,6 @@
 """Codes of double-quantized scales: the guard that a block of zeros may carry leaves them open, nothing else does."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -17,13 +18,18 @@ from accuracy.oracles.four_bit import NestedScales, Stored4bit
 GUARD = 1.0e-38
 
 
-def nested_codes(maxima: list[float], code: list[int], second: float, offset: float) -> dict[str, object]:
-    """The row of the second-level codes of a weight whose blocks of 64 hold one value each."""
+def nested(  # noqa: PLR0917 - what a layer stores of its scales
+    quantity: str, maxima: list[float], code: list[int], second: float, offset: float, table: torch.Tensor
+) -> dict[str, object]:
+    """One row of the second-level codes of a weight whose blocks of 64 hold one value each."""
     weight = torch.tensor(maxima).repeat_interleave(64).reshape(len(maxima), 64)
     stored = Stored4bit(
         packed=torch.zeros(32 * len(maxima), dtype=torch.uint8),
         scales=NestedScales(
-            codes=torch.tensor(code, dtype=torch.uint8), scales=torch.tensor([second]), offset=torch.tensor(offset)
+            codes=torch.tensor(code, dtype=torch.uint8),
+            scales=torch.tensor([second]),
+            offset=torch.tensor(offset),
+            table=table,
         ),
         blocksize=64,
         quant_type="nf4",
@@ -41,7 +47,12 @@ def nested_codes(maxima: list[float], code: list[int], second: float, offset: fl
         bounds=LIMITS.bounds,
     )
     found = {comparison.quantity: comparison for comparison in checks.encode(setting)}
-    return metrics.describe(found["nested_codes"])
+    return metrics.describe(found[quantity])
+
+
+def nested_codes(maxima: list[float], code: list[int], second: float, offset: float) -> dict[str, object]:
+    """The row of the codes themselves, by the pinned table."""
+    return nested("nested_codes", maxima, code, second, offset, codes.dynamic_8bit())
 
 
 def nearest(value: float) -> int:
@@ -60,3 +71,22 @@ def test_beside_other_blocks_a_zero_one_has_one_right_code() -> None:
     wrong = nested_codes([0.0, 2.0], [nearest(0.0), nearest(1.0)], 1.0, 1.0)
 
     assert right["ratio"] <= 1 < wrong["ratio"]  # type: ignore[operator]  # numbers
+
+
+@pytest.mark.parametrize(
+    ("relative", "verdict"), [(0.0, "right"), (6e-8, "right"), (1e-5, "wrong"), (math.nan, "wrong")]
+)
+def test_the_stored_table_is_held_to_the_pinned_one(relative: float, verdict: str) -> None:
+    """An ulp is what another order of its operations does; more, or NaN, is another table."""
+    table = codes.dynamic_8bit().clone()
+    table[200] *= 1 + relative
+    row = nested("nested_table", [0.0, 2.0], [nearest(-1.0), nearest(1.0)], 1.0, 1.0, table)
+
+    assert ("right" if row["ratio"] <= 1 else "wrong") == verdict  # type: ignore[operator]  # a number
+
+
+def test_a_table_that_is_none_fails() -> None:
+    row = nested("nested_table", [0.0, 2.0], [nearest(-1.0), nearest(1.0)], 1.0, 1.0, torch.zeros(16))
+
+    assert row["ratio"] == math.inf
+    assert row["observed"] == "shape (16,), expected (256,)"

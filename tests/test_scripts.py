@@ -102,7 +102,7 @@ def test_the_code_tables_are_the_oracles(table: tuple[str, str, str], quant_type
 def test_the_map_of_scales_is_the_oracles() -> None:
     """It is short enough to be derived, to the last bit."""
     config = next(each for each in CASES["linear4bit-nf4-eval"].published if getattr(each, "nested", False))
-    text = program.text(failing("linear4bit-nf4-eval", config, "encode/nested_codes"), BOUNDS)
+    text = program.text(failing("linear4bit-nf4-eval", config, "encode/nested_table"), BOUNDS)
     names: dict[str, Any] = {"torch": torch}
     exec("\n".join(line for line in text.splitlines() if line.startswith(("middles", "MAP"))), names)  # noqa: S102  our own text
 

@@ -198,6 +198,15 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         ),
         basis="mean",
     )
+    expected = codes.dynamic_8bit().double()
+    yield Comparison(
+        stage=Stage.ENCODE,
+        quantity="nested_table",
+        actual=stored.table,
+        dtype=FLOAT32,
+        model=Model(expected=expected, bound=codes.dynamic_8bit_bound(), scale=expected.abs()),
+        basis="code-table",
+    )
     if not stored.offset.isfinite():
         return  # every decoded scale is then NaN or infinite, whatever else is stored
     centred = scales - stored.offset
@@ -211,7 +220,7 @@ def _nested_scales(stored: NestedScales, scales: Tensor, setting: Setting) -> It
         basis="exact",
     )
     per_block = four_bit.per_element(second, NESTED_BLOCKSIZE, centred.numel()).double()
-    table = codes.dynamic_8bit()
+    table = four_bit.nested_table(stored)
     yield from _codes("nested_codes", centred.double(), per_block, stored.codes.long(), table, setting, guard)
 
 

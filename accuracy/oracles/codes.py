@@ -3,11 +3,14 @@
 NF4: QLoRA (Dettmers et al. 2023), appendix E. FP4: one sign, two exponent, one mantissa bit, normalized
 by 12 (bitsandbytes `functional.get_4bit_type`). Dynamic 8 bit: 8-Bit Approximations for Parallelism
 in Deep Learning (Dettmers 2016); the float32 values are those of `functional.create_dynamic_map`,
-whose last bits depend on the order of its float32 operations, so they are pinned and not derived.
+whose last bits depend on the order of its float32 operations, and so on the processor; they are pinned
+and not derived, and a table that a layer stores is held to them within what that order can do.
 """
 
 import torch
 from torch import Tensor
+
+from accuracy.oracles.rounding import UNIT_ROUNDOFF
 
 _NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
@@ -49,6 +52,19 @@ def four_bit(quant_type: str) -> Tensor:
 def dynamic_8bit() -> Tensor:
     """The 256 values of the dynamic 8-bit map in ascending order, float32: ± magnitudes, 0 and 1."""
     return _DYNAMIC
+
+
+def dynamic_8bit_bound() -> Tensor:
+    """How far the entries of two evaluations of the dynamic map may be apart in float32, elementwise, float64 [256].
+
+    An entry is 10^k·m, where m is the mean of two edges of `linspace(0.1, 1)`. A step, its product and a sum put an
+    edge at most 3u off, since it is at most 1; the mean, half of a sum, adds u·m, and the power of ten, rounded, with
+    its product another 2u·m. Each of two evaluations may be so far off. 0 and 1 are stored as they are.
+    """
+    entries = _DYNAMIC.double().abs()
+    decade = 10.0 ** entries.clamp(min=1e-7).log10().ceil()
+    bound = 2 * UNIT_ROUNDOFF[torch.float32] * (3 * decade + 3 * entries)
+    return torch.where((entries == 0) | (entries == 1), 0.0, bound)
 
 
 def _dynamic() -> Tensor:

@@ -6,7 +6,7 @@ stored in float32, or, double-quantized ("nested"), as an 8-bit code in blocks o
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -18,13 +18,21 @@ from accuracy.oracles.rounding import rounded
 NESTED_BLOCKSIZE = 256
 
 
+def _pinned() -> Tensor:
+    return codes.dynamic_8bit()
+
+
 @dataclass(frozen=True, kw_only=True)
 class NestedScales:
-    """Double-quantized scales: `codes` uint8 per block, `scales` float32 per 256 blocks, `offset` float32 scalar."""
+    """Double-quantized scales: `codes` uint8 per block, `scales` float32 per 256 blocks, `offset` float32 scalar.
+
+    `table` is what the 256 codes mean, float32: it is stored with them.
+    """
 
     codes: Tensor
     scales: Tensor
     offset: Tensor
+    table: Tensor = field(default_factory=_pinned)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +69,19 @@ def block_scales(stored: Stored4bit) -> Tensor:
     if isinstance(stored.scales, Tensor):
         return stored.scales
     nested = stored.scales
-    table = codes.dynamic_8bit()
-    return (
-        table[nested.codes.long()] * per_element(nested.scales, NESTED_BLOCKSIZE, nested.codes.numel()) + nested.offset
-    )
+    scales = per_element(nested.scales, NESTED_BLOCKSIZE, nested.codes.numel())
+    return nested_table(nested)[nested.codes.long()] * scales + nested.offset
+
+
+def nested_table(nested: NestedScales) -> Tensor:
+    """What the codes of the scales mean: the stored table, if it is one of 256 finite float32 values.
+
+    The pinned table itself where both are equal, so that what is derived from it is derived once.
+    """
+    pinned, table = codes.dynamic_8bit(), nested.table
+    if torch.equal(table, pinned) or table.shape != pinned.shape or table.dtype != pinned.dtype:
+        return pinned
+    return table if table.isfinite().all() else pinned
 
 
 def per_element(scales: Tensor, blocksize: int, count: int) -> Tensor:

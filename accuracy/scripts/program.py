@@ -29,8 +29,10 @@ PARAGRAPHS: Final = ("import os", "import copy", "TABLE", "middles", "def ", "fo
 STRUCTURE: Final = "structure"
 """The limit of structured residuals."""
 
+ENCODED: Final = ("codes", "scales", "offset", "nested_table", "nested_scales", "nested_codes")
+
 FOUR_BIT: Final[Mapping[tuple[str, str], str]] = {
-    **{("encode", name): "encode_4bit" for name in ("codes", "scales", "offset", "nested_scales", "nested_codes")},
+    **{("encode", name): "encode_4bit" for name in ENCODED},
     **{("decode", name): "decode_4bit" for name in ("weight", "weight_in_compute_dtype")},
     **{("compute", name): "compute_4bit" for name in ("output", "grad_input", "grad_bias")},
     ("quantization", "weight"): "quantization_weight",

@@ -89,6 +89,17 @@ def code_entry(lib: Library) -> None:
     lib.after(DECODE, change)
 
 
+def table_entry(lib: Library) -> None:
+    def change(quantized: Any, *_: Any, **__: Any) -> Any:
+        state = quantized[1]
+        state.code = state.code.clone()
+        state.code[64:80] = scaled(state.code[64:80], lib.size)
+        lib.acted()
+        return quantized
+
+    lib.after("functional:quantize_blockwise", change)
+
+
 def scale_factor(lib: Library) -> None:
     lib.after(DECODE, lambda decoded, *_: scaled(decoded, lib.size))
 
@@ -153,6 +164,13 @@ FAULTS = (
         plant=code_entry,
         sizes=(1e-1, 1e-3, 1e-5),
         stage=Stage.DECODE,
+    ),
+    fault(
+        name="nested-table-entry",
+        what="One row of the 8-bit code table is stored larger by the relative size.",
+        plant=table_entry,
+        sizes=(1e-1, 1e-3, 1e-5),
+        added_later=True,
     ),
     fault(
         name="nested-decoded-factor",
