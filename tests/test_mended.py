@@ -16,14 +16,14 @@ import bitsandbytes
 import pandas as pd
 import pytest
 
-from accuracy.case import Status
+from accuracy.case import CELL, Status
 from accuracy.cases import CASES
 
 MENDED = Path(__file__).parent / "mended"
 FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
 SHOWING = (
     "embedding4bit-nf4", "linear4bit-nf4-eval", "linear4bit-nf4-train", "linear4bit-eval-relations",
-    "linear4bit-train-relations", "linear8bitlt-eval", "linear8bitlt-fp16-weights-eval",
+    "linear4bit-train-relations", "linear8bitlt-eval", "linear8bitlt-eval-relations", "linear8bitlt-fp16-weights-eval",
     "linear8bitlt-fp16-weights-train", "linear8bitlt-fp16-weights-train-relations", "upstream-*",
 )  # fmt: skip
 BAD = {Status.FAIL, Status.CRASH, Status.TIMEOUT, Status.NOT_SUPPORTED}
@@ -78,7 +78,8 @@ class Night:
 def night(folder: Path, path: str) -> Night:
     """A smoke run of the cases that show a finding, with `path` as the workers' PYTHONPATH."""
     cases = [word for name in SHOWING for word in ("--cases", name)]
-    arguments = ("--profile", "smoke", "--device", "cpu", "--seed", "3", "--out", str(folder))
+    devices = ("--device", "cpu", "--device", "cpu:default")  # with torch's vectors and without
+    arguments = ("--profile", "smoke", *devices, "--seed", "3", "--out", str(folder))
     ended = subprocess.run(
         [sys.executable, "-m", "accuracy", "nightly", *arguments, *cases],
         cwd=FINDINGS.parents[1],
@@ -106,7 +107,7 @@ def test_the_mended_library_is_green(mended: Night) -> None:
     """No cell fails, warns or is missing; whatever failed here would be a false alarm."""
     others = mended.verdicts[mended.verdicts["verdict"] != "pass"]
 
-    assert others[["case", "dtype", "stage", "quantity", "reason"]].to_dict("records") == []
+    assert others[[*CELL, "reason"]].to_dict("records") == []
     assert mended.exit_code == 0
 
 
@@ -132,10 +133,10 @@ def test_every_failing_row_is_a_finding(plain: Night) -> None:
 def test_every_cell_that_does_not_pass_has_such_a_row(plain: Night) -> None:
     """A warning or a gap that no failing row explains would not be found in the table."""
     rows = plain.observations[plain.observations["status"].isin(BAD)]
-    explained = set(zip(rows["case"], rows["dtype"], rows["stage"], rows["quantity"], strict=True))
+    explained = set(rows[list(CELL)].itertuples(index=False, name=None))
     cells = plain.verdicts[plain.verdicts["verdict"] != "pass"]
 
-    assert set(zip(cells["case"], cells["dtype"], cells["stage"], cells["quantity"], strict=True)) <= explained
+    assert set(cells[list(CELL)].itertuples(index=False, name=None)) <= explained
 
 
 def test_the_table_names_cases_and_findings_that_exist() -> None:
