@@ -294,7 +294,7 @@ class Record:
     def silence(self, lanes: Sequence[Lane]) -> None:
         """Tells what the devices wait for, where nothing has come for long and nothing was said since."""
         now = time.monotonic()
-        if now - self._told >= min(lane.terms.timeout_s for lane in lanes) / SILENCES:
+        if lanes and now - self._told >= min(lane.terms.timeout_s for lane in lanes) / SILENCES:
             waits = "; ".join(f"{lane.device.name}: {lane.waits}" for lane in lanes if lane.waits)
             if waits:
                 self._report(silent=now - self._heard, waits=waits)
