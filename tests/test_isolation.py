@@ -104,6 +104,12 @@ class _Doubled(torch.autograd.Function):
         return grads[0] * (2 if ctx.wrong(grads[0]) else 1), None
 
 
+def doubled(out: Tensor, wrong: Callable[[Tensor], bool]) -> Tensor:
+    """`out`, whose gradient comes back twice as large where `wrong` says so of it."""
+    passed: Tensor = _Doubled.apply(out, wrong)  # type: ignore[no-untyped-call]  # torch's
+    return passed
+
+
 class Backward(Sound):
     """The gradient of the input is twice as large where `wrong(calls so far, backward passes so far, gradient)`."""
 
@@ -119,8 +125,7 @@ class Backward(Sound):
             self.passes += 1
             return self.wrong(self.calls - mine, self.passes, gradient)
 
-        doubled: Tensor = _Doubled.apply(super().forward(x), wrong)  # type: ignore[no-untyped-call]  # torch's
-        return doubled
+        return doubled(super().forward(x), wrong)
 
 
 class InAutocast(Sound):
@@ -128,8 +133,7 @@ class InAutocast(Sound):
 
     def forward(self, x: Tensor) -> Tensor:
         inside = torch.is_autocast_enabled("cpu")
-        doubled: Tensor = _Doubled.apply(super().forward(x), lambda _: inside)  # type: ignore[no-untyped-call]  # torch's
-        return doubled
+        return doubled(super().forward(x), lambda _: inside)
 
 
 class Forgetful(Sound):
@@ -139,8 +143,7 @@ class Forgetful(Sound):
 
     def forward(self, x: Tensor) -> Tensor:
         self.passed |= not torch.is_grad_enabled()
-        doubled: Tensor = _Doubled.apply(super().forward(x), lambda _: self.passed)  # type: ignore[no-untyped-call]  # torch's
-        return doubled
+        return doubled(super().forward(x), lambda _: self.passed)
 
 
 BROKEN: dict[str, Callable[..., Sound]] = {

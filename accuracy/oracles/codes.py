@@ -7,6 +7,8 @@ whose last bits depend on the order of its float32 operations, and so on the pro
 and not derived, and a table that a layer stores is held to them within what that order can do.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -54,12 +56,14 @@ def dynamic_8bit() -> Tensor:
     return _DYNAMIC
 
 
+@cache
 def dynamic_8bit_bound() -> Tensor:
     """How far the entries of two evaluations of the dynamic map may be apart in float32, elementwise, float64 [256].
 
     An entry is 10^k·m, where m is the mean of two edges of `linspace(0.1, 1)`. A step, its product and a sum put an
-    edge at most 3u off, since it is at most 1; the mean, half of a sum, adds u·m, and the power of ten, rounded, with
-    its product another 2u·m. Each of two evaluations may be so far off. 0 and 1 are stored as they are.
+    edge at most 3u off, since it is at most 1 (1 - 0.1 is rounded, and divided by a power of two without error); the
+    mean, half of a sum, adds u·m, and the power of ten, rounded, with its product another 2u·m. Each of two
+    evaluations may be so far off. 0 and 1 are stored as they are.
     """
     entries = _DYNAMIC.double().abs()
     decade = 10.0 ** entries.clamp(min=1e-7).log10().ceil()
