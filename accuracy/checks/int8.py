@@ -74,7 +74,9 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=dtype,
             model=_output(setting),
             basis="int8-product" if _quantizes_activations(setting) else "accumulation",
-            lower=(lambda: [("a result in float16", _through_float16(setting))]) if _ends_in_float16(setting) else None,
+            lower=(lambda: [("a result in float16", _int8_product(setting, kernel=FLOAT16))])
+            if _ends_in_float16(setting)
+            else None,
             least_effect=setting.least_effect,
         )
     if setting.has("grad_input"):
@@ -176,27 +178,20 @@ def _output(setting: Setting) -> Model:
     dtype = torch_dtype(setting.config.dtype)
     if not _quantizes_activations(setting):
         return dense.forward(setting, _decoded(setting))
-    return _int8_product(setting, dtype)[0]
+    return _int8_product(setting, kernel=dtype)
 
 
-def _through_float16(setting: Setting) -> Model:
-    """The int8 product when it passes through float16 before the output dtype (`cdequant_mm_int32_fp16`)."""
-    model, inner = _int8_product(setting, torch_dtype(setting.config.dtype))
-    extra = rounding_error(inner, FLOAT16)
-    if setting.inputs.bias is not None:
-        extra = extra + rounding_error(inner + setting.inputs.bias.double().abs(), FLOAT16)
-    return replace(model, bound=model.bound + extra, overflow=overflow_threshold(FLOAT16))
+def _int8_product(setting: Setting, *, kernel: torch.dtype) -> Model:
+    """y* = acc·s·S/127² + b + Σ_o x_o·Ŵ_o and its bound, where the int8 part is written in the dtype `kernel`.
 
-
-def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
-    """y* = acc·s·S/127² + b + Σ_o x_o·Ŵ_o and its bound; also |acc·s·S/127²|, what is rounded first.
-
-    |y - y*| ≤ u|y1*| + u|y*| + 5u32(|y1* - b| + |b|) + γ~(λ)|x_o||Ŵ_o| + ties + half subnormals
-    + [u|Σ_o x_o·Ŵ_o| where an accelerator rounds the product of the outlier columns before it adds it]
-    (docs/method.md, "int8 product"), where y1* = acc·s·S/127² + b is stored before the outlier columns are
-    added, as an infinity if it overflows; the sums of codes are exact in int32, so K does not enter.
+    Each rounding is one of a value that is known up to the error E so far: of what it rounds it may err by u(|y| + E).
+    E begins with 5u32(|y1* - b| + |b|) and what codes near a tie may move. Then y1* = acc·s·S/127² + b is stored, as
+    an infinity if it overflows; then γ~(λ)|x_o||Ŵ_o| comes on top, where an accelerator may round the product of the
+    outlier columns first, and the sum is rounded (docs/method.md, "int8 product"). The sums of codes are exact in
+    int32, so K does not enter.
     """
     config, inputs, bounds = setting.config, setting.inputs, setting.bounds
+    dtype = torch_dtype(config.dtype)
     stored: Stored8bit = setting.parts["stored"]
     x = inputs.x.reshape(-1, config.in_features)
     rows = int8.quantize_rows(x, config.threshold, _tie_slack(setting))
@@ -205,20 +200,25 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
     ambiguous = (rows.ties.double() @ stored.codes.double().abs().T) * scale
     bias = torch.zeros(1, dtype=torch.float64) if inputs.bias is None else inputs.bias.double()
     u = UNIT_ROUNDOFF[FLOAT32]
-    scaling = 5 * u * (inner.abs() + bias.abs()) + ambiguous
-    first = _as_stored(inner + bias, scaling, dtype, setting.parts["output"])
+    error = 5 * u * (inner.abs() + bias.abs()) + ambiguous
+    if kernel != dtype and inputs.bias is not None:
+        error = _rounded(inner, error, kernel)
+    first = _as_stored(inner + bias, error, kernel, setting.parts["output"])
+    error = _rounded(first, error, kernel)
+    if kernel != dtype:
+        error = _rounded(first, error, dtype)
     outliers = linear.affine(
         x[:, rows.outliers].double(), rounded(_decoded_float32(setting)[:, rows.outliers], dtype), None
     )
     expected = first + outliers.total
-    growth = probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
-    bound = rounding_error(first, dtype) + rounding_error(expected, dtype) + scaling + growth * outliers.magnitude
+    apart = outliers.magnitude * probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
     if not setting.arithmetic.fused_outliers:
-        bound = bound + rounding_error(outliers.total, dtype)
+        apart = _rounded(outliers.total, apart, dtype)
+    error = _rounded(expected, error + apart, dtype)
     shape = (*config.batch, config.out_features)
-    model = Model(
+    return Model(
         expected=expected.reshape(shape),
-        bound=bound.reshape(shape),
+        bound=error.reshape(shape),
         scale=(inner.abs() + bias.abs() + outliers.magnitude).reshape(shape) * u,
         factors=(
             rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE,
@@ -226,7 +226,11 @@ def _int8_product(setting: Setting, dtype: torch.dtype) -> tuple[Model, Tensor]:
         ),
         certain=(ambiguous == 0).reshape(shape),
     )
-    return model, (inner.abs() + ambiguous).reshape(shape)
+
+
+def _rounded(value: Tensor, error: Tensor, dtype: torch.dtype) -> Tensor:
+    """How far what is known as `value` up to `error` is from `value` once it is rounded to `dtype`."""
+    return error + rounding_error(value.abs() + error, dtype)
 
 
 def _as_stored(first: Tensor, error: Tensor, dtype: torch.dtype, output: Tensor) -> Tensor:
