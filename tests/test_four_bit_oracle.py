@@ -100,6 +100,24 @@ def test_codes_of_scales_mean_what_their_table_says() -> None:
     assert four_bit.block_scales(stored([0, 0], broken, blocksize=1)).tolist() == [7, 5]
 
 
+def test_a_scale_that_is_multiplied_and_added_at_once_by_hand() -> None:
+    """(1 + 2^-12)² = 1 + 2^-11 + 2^-24, which float32 rounds to 1 + 2^-11, a tie of float16; 2^-25 more is above it."""
+    nested = NestedScales(
+        codes=torch.tensor([0], dtype=torch.uint8),
+        scales=torch.tensor([1 + 2.0**-12]),
+        offset=torch.tensor(2.0**-25),
+        table=torch.full((256,), 1 + 2.0**-12),
+    )
+    twice, once = (
+        form(stored([0], nested, blocksize=1)) for form in (four_bit.block_scales, four_bit.block_scales_at_once)
+    )
+
+    assert (twice.item(), once.item()) == (1 + 2.0**-11, 1 + 2.0**-11 + 2.0**-23)
+    assert (twice.half().item(), once.half().item()) == (1, 1 + 2.0**-10)
+    plain = stored([0], torch.tensor([3.0]), blocksize=1)
+    assert four_bit.block_scales_at_once(plain).tolist() == [3]
+
+
 def test_the_257th_block_has_the_second_scale() -> None:
     """Second-level blocks hold 256 scales."""
     nested = NestedScales(

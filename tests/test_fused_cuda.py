@@ -12,6 +12,7 @@ from accuracy.adapters import cuda
 from accuracy.checks import dense, four_bit, fused
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
+from accuracy.oracles.four_bit import NestedScales
 
 POSITIVE = replace(
     NF4,
@@ -94,3 +95,18 @@ def test_a_product_that_overflows_is_no_matter_of_precision() -> None:
     model = fused.rounded_products(replace(setting, inputs=replace(setting.inputs, x=x)), weight)
 
     assert (model.expected - (90000 + setting.inputs.bias.double())).abs().max() <= 64
+
+
+def test_double_quantized_scales_are_multiplied_and_added_at_once() -> None:
+    """(1 + 2^-12)² + 2^-25 is rounded to 1 + 2^-10 in float16, and to 1 if the square is rounded to float32 first."""
+    nested = NestedScales(
+        codes=torch.tensor([0], dtype=torch.uint8),
+        scales=torch.tensor([1 + 2.0**-12]),
+        offset=torch.tensor(2.0**-25),
+        table=torch.full((256,), 1 + 2.0**-12),
+    )
+    setting = simulated(1, config=replace(POSITIVE, dtype="float16"), products=False)
+    ones = torch.full((32,), 0x33, dtype=torch.uint8)  # in FP4
+    stored = replace(setting.parts["stored"], packed=ones, scales=nested, shape=(1, 64))
+
+    assert set(fused.rounded_weight(replace(setting, parts={"stored": stored})).tolist()[0]) == {1 + 2.0**-10}

@@ -43,11 +43,15 @@ def _on_cuda(setting: Setting) -> Iterator[tuple[str, Model]]:
 
 
 def rounded_weight(setting: Setting) -> Tensor:
-    """Ŵ = fl_c(fl_c(code)·fl_c(s)), float64 [N, K]: how the fused CUDA kernels decode in a compute dtype of 16 bits."""
+    """Ŵ = fl_c(fl_c(code)·fl_c(s)), float64 [N, K]: how the fused CUDA kernels decode in a compute dtype of 16 bits.
+
+    A double-quantized s is multiplied and added at once there. Where that moves it across a tie of c, its whole block
+    is an ulp of c away.
+    """
     stored: Stored4bit = setting.parts["stored"]
     compute = compute_dtype(setting.config)
     table = linear.operand(codes.four_bit(stored.quant_type), compute)
-    scales = linear.operand(four_bit.block_scales(stored), compute)
+    scales = linear.operand(four_bit.block_scales_at_once(stored), compute)
     scale = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape))
     return rounded(table[four_bit.unpack(stored)] * scale, compute).reshape(stored.shape)
 
