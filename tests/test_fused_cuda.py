@@ -97,16 +97,43 @@ def test_a_product_that_overflows_is_no_matter_of_precision() -> None:
     assert (model.expected - (90000 + setting.inputs.bias.double())).abs().max() <= 64
 
 
-def test_double_quantized_scales_are_multiplied_and_added_at_once() -> None:
-    """(1 + 2^-12)² + 2^-25 is rounded to 1 + 2^-10 in float16, and to 1 if the square is rounded to float32 first."""
-    nested = NestedScales(
-        codes=torch.tensor([0], dtype=torch.uint8),
-        scales=torch.tensor([1 + 2.0**-12]),
-        offset=torch.tensor(2.0**-25),
-        table=torch.full((256,), 1 + 2.0**-12),
-    )
-    setting = simulated(1, config=replace(POSITIVE, dtype="float16"), products=False)
-    ones = torch.full((32,), 0x33, dtype=torch.uint8)  # in FP4
-    stored = replace(setting.parts["stored"], packed=ones, scales=nested, shape=(1, 64))
+TIED = NestedScales(
+    codes=torch.tensor([0], dtype=torch.uint8),
+    scales=torch.tensor([1 + 2.0**-12]),
+    offset=torch.tensor(2.0**-25),
+    table=torch.full((256,), 1 + 2.0**-12),
+)
+"""(1 + 2^-12)² + 2^-25 is rounded to 1 + 2^-10 in float16, and to 1 if the square is rounded to float32 first."""
 
-    assert set(fused.rounded_weight(replace(setting, parts={"stored": stored})).tolist()[0]) == {1 + 2.0**-10}
+
+def tied(output: float) -> Setting:
+    """Four rows of one and 64 weights of one, at a tie, in FP4, in float16, without a bias."""
+    config = replace(POSITIVE, dtype="float16", batch=(4,), bias=False, out_features=8)
+    setting = simulated(1, config=config, products=False)
+    ones = torch.full((32,), 0x33, dtype=torch.uint8)
+    stored = replace(setting.parts["stored"], packed=ones, scales=TIED, shape=(1, 64))
+    seen = torch.full((4, 1), output, dtype=torch.float16)
+    drawn = replace(setting.inputs, x=torch.ones(4, 64, dtype=torch.float16))
+    return replace(setting, inputs=drawn, parts={"stored": stored, "output": seen})
+
+
+def test_double_quantized_scales_are_multiplied_and_added_at_once() -> None:
+    assert set(fused.rounded_weight(tied(64.0)).tolist()[0]) == {1 + 2.0**-10}
+
+
+def test_a_scale_at_a_tie_may_be_multiplied_and_added_at_once_or_not() -> None:
+    """64, or 64 + 2^-4, an ulp more; not 64 + 2^-3 or an ulp less."""
+    assert row(tied(64.0))["ratio"] == 0
+    assert row(tied(64.0625))["ratio"] <= 1  # type: ignore[operator]  # a number
+    assert row(tied(64.1875))["ratio"] > 1  # type: ignore[operator]  # a number
+    assert row(tied(63.8125))["ratio"] > 1  # type: ignore[operator]  # a number
+
+
+def test_a_scale_away_from_ties_leaves_the_bound_alone() -> None:
+    """64 is known to an ulp then."""
+    setting = tied(64.0625)
+    away = replace(TIED, table=torch.full((256,), 1.0), offset=torch.tensor(-(2.0**-12)))
+    stored = replace(setting.parts["stored"], scales=away)
+    described = row(replace(setting, parts={**setting.parts, "stored": stored}))
+
+    assert described["ratio"] > 1  # type: ignore[operator]  # a number

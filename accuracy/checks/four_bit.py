@@ -166,7 +166,8 @@ def _decoded(setting: Setting, dtype: torch.dtype) -> Tensor:
 
 @once
 def _forward(setting: Setting) -> Model:
-    return dense.forward(setting, _decoded(setting, compute_dtype(setting.config)))
+    weight = _decoded(setting, compute_dtype(setting.config))
+    return fused.either_scale(setting, dense.forward(setting, weight), weight)
 
 
 @once

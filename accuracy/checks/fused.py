@@ -32,6 +32,26 @@ def in_16_bits_on_cuda(setting: Setting) -> bool:
     return setting.arithmetic.fused_in_16_bits and compute_dtype(setting.config) != torch.float32
 
 
+def either_scale(setting: Setting, model: Model, weight: Tensor) -> Model:
+    """The `model` of the product with `weight` where a double-quantized scale may be multiplied and added at once.
+
+    A fused CUDA kernel does, one that decodes first does not, and both compute in the precision asked for. Where it
+    moves a decoded weight across a tie of the compute dtype, either value is right: |x|·|Ŵ - Ŵ'| more.
+    """
+    stored: Stored4bit = setting.parts["stored"]
+    if isinstance(stored.scales, Tensor) or not in_16_bits_on_cuda(setting):
+        return model
+    other = four_bit.decode_at_once(stored, compute_dtype(setting.config))
+    apart = (other - weight).abs().nan_to_num(0.0, 0.0, 0.0)
+    columns = apart.any(dim=1)
+    if not columns.any():
+        return model
+    u = max(UNIT_ROUNDOFF[compute_dtype(setting.config)], UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
+    moved = (dense.operand(setting, "x").abs() @ apart.T) * (1 + 4 * u)  # and what is moved is rounded, twice at most
+    certain = ~columns if model.certain is None else model.certain & ~columns
+    return replace(model, bound=model.bound + moved, certain=certain.expand(model.expected.shape))
+
+
 def _on_cuda(setting: Setting) -> Iterator[tuple[str, Model]]:
     """The tiled kernel, then the one for few rows, whose model costs more; both may hold within their bounds.
 

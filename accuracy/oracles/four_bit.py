@@ -109,8 +109,17 @@ def decode(stored: Stored4bit, dtype: torch.dtype) -> Tensor:
 
 def decode_float32(stored: Stored4bit) -> Tensor:
     """fl32(code·scale) in float64, of shape `stored.shape`: the decoded weight before the last rounding."""
+    return _scaled(stored, block_scales(stored))
+
+
+def decode_at_once(stored: Stored4bit, dtype: torch.dtype) -> Tensor:
+    """`decode` with `block_scales_at_once`."""
+    return rounded(_scaled(stored, block_scales_at_once(stored)), dtype)
+
+
+def _scaled(stored: Stored4bit, scales: Tensor) -> Tensor:
     table = codes.four_bit(stored.quant_type)
-    scale = per_element(block_scales(stored), stored.blocksize, math.prod(stored.shape))
+    scale = per_element(scales, stored.blocksize, math.prod(stored.shape))
     return (table[unpack(stored)] * scale).double().reshape(stored.shape)
 
 
