@@ -1,6 +1,7 @@
 """The CUDA kernels for few rows, simulated step by step: what they round is explained, what they break is not."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -137,3 +138,21 @@ def test_a_scale_away_from_ties_leaves_the_bound_alone() -> None:
     described = row(replace(setting, parts={**setting.parts, "stored": stored}))
 
     assert described["ratio"] > 1  # type: ignore[operator]  # a number
+
+
+def test_a_block_far_smaller_than_the_offset_is_less_certain_in_float32() -> None:
+    """1 + 2^-11 + 2^-24 less 1 + 2^-11 is 0 if the square is rounded first, and 2^-24 at once: 64 of them are 2^-18."""
+    setting = tied(0.0)
+    scales = replace(TIED, offset=torch.tensor(-(1 + 2.0**-11)))
+    stored = replace(setting.parts["stored"], scales=scales)
+
+    def ratio(output: float) -> Any:
+        seen = torch.full((4, 1), output)
+        parts = {"stored": stored, "output": seen}
+        config = replace(setting.config, dtype="float32", compute_dtype="float32")
+        drawn = replace(setting.inputs, x=torch.ones(4, 64))
+        return row(replace(setting, config=config, inputs=drawn, parts=parts))["ratio"]
+
+    assert ratio(0.0) == 0
+    assert 0.9 < ratio(2.0**-18) <= 1
+    assert ratio(-(2.0**-17)) > 1.9

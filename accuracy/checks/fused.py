@@ -35,21 +35,33 @@ def in_16_bits_on_cuda(setting: Setting) -> bool:
 def either_scale(setting: Setting, model: Model, weight: Tensor) -> Model:
     """The `model` of the product with `weight` where a double-quantized scale may be multiplied and added at once.
 
-    A fused CUDA kernel does, one that decodes first does not, and both compute in the precision asked for. Where it
-    moves a decoded weight across a tie of the compute dtype, either value is right: |x|·|Ŵ - Ŵ'| more.
+    Elements that this may move by more than an effect that counts say nothing of the structure of errors.
     """
-    stored: Stored4bit = setting.parts["stored"]
-    if isinstance(stored.scales, Tensor) or not in_16_bits_on_cuda(setting):
+    moved = moved_by_scales(setting, weight)
+    if moved is None:
         return model
-    other = four_bit.decode_at_once(stored, compute_dtype(setting.config))
-    apart = (other - weight).abs().nan_to_num(0.0, 0.0, 0.0)
-    columns = apart.any(dim=1)
-    if not columns.any():
-        return model
-    u = max(UNIT_ROUNDOFF[compute_dtype(setting.config)], UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
-    moved = (dense.operand(setting, "x").abs() @ apart.T) * (1 + 4 * u)  # and what is moved is rounded, twice at most
-    certain = ~columns if model.certain is None else model.certain & ~columns
-    return replace(model, bound=model.bound + moved, certain=certain.expand(model.expected.shape))
+    certain = moved <= (setting.least_effect or 0.0) * model.expected.abs()
+    certain = certain if model.certain is None else certain & model.certain
+    return replace(model, bound=model.bound + moved, certain=certain)
+
+
+def moved_by_scales(setting: Setting, weight: Tensor) -> Tensor | None:
+    """How far the output is from that of `weight` if double-quantized scales are multiplied and added at once.
+
+    Float64 of the output's shape; None where no weight is moved. A fused CUDA kernel does so, one that decodes first
+    does not, and both compute in the precision asked for: |x|·|Ŵ - Ŵ'|. In 16 bits that is an ulp where a scale lies at
+    a tie; in float32 it is more than that where the scale is far smaller than the offset, which then cancels.
+    """
+    stored = setting.parts["stored"]
+    if not setting.arithmetic.fused_in_16_bits or isinstance(stored.scales, Tensor):
+        return None
+    compute = compute_dtype(setting.config)
+    apart = (four_bit.decode_at_once(stored, compute) - weight).abs().nan_to_num(0.0, 0.0, 0.0)
+    if not apart.any():
+        return None
+    u = max(UNIT_ROUNDOFF[compute], UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
+    moved: Tensor = dense.operand(setting, "x").abs() @ apart.T
+    return moved * (1 + 4 * u)  # what is moved is rounded, twice at most
 
 
 def _on_cuda(setting: Setting) -> Iterator[tuple[str, Model]]:

@@ -66,7 +66,12 @@ def _sum_bound(setting: Setting, expected: Tensor) -> Tensor:
     The relation may have taken some rows or all of them in another order, so each element gets the
     largest bound of its column.
     """
-    return _largest_in_column(dense.expected_output(setting, _decoded(setting)).bound).expand(expected.shape)
+    weight = _decoded(setting)
+    bound = dense.expected_output(setting, weight).bound
+    if isinstance(setting.parts.get("stored"), Stored4bit):
+        moved = fused.moved_by_scales(setting, weight)
+        bound = bound if moved is None else bound + moved
+    return _largest_in_column(bound).expand(expected.shape)
 
 
 def _largest_in_column(bound: Tensor) -> Tensor:
