@@ -6,7 +6,7 @@ from hypothesis.strategies import just, none, sampled_from
 
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
 from accuracy.cases import special
-from accuracy.strategies import BLOCKSIZES, DTYPES, linear_4bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import BLOCKSIZES, DTYPES, MANY, linear_4bit, multiples_of, non_multiples_of, odd
 
 
 def _packed(config: Linear4bitConfig, blocksize: int) -> bool:
@@ -172,6 +172,11 @@ LARGE = (
         fixed={"batch": just((200,)), "in_features": just(128), "out_features": just(96), "blocksize": just(64)},
     ),
 )
+MANY_ROWS = Stratum(
+    name="65,600 rows",
+    holds=lambda c: c.batch == (MANY,),
+    fixed={"batch": just((MANY,)), "in_features": just(64), "out_features": just(32), "blocksize": just(64)},
+)
 INPUTS = (
     Stratum(
         name="many rows, odd out_features",
@@ -241,6 +246,9 @@ DTYPES_AND_STORAGE = (
 )
 STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *HAND_OVER, *LARGE, *INPUTS, *DTYPES_AND_STORAGE)
 
+# Of so many rows the kernel of inference alone has a say; where training has one of the library's, it is the same.
+STRATA_OF: dict[Mode, tuple[Stratum, ...]] = {"eval": (*STRATA, MANY_ROWS), "train": STRATA}
+
 FIELDS: dict[Mode, tuple[str, ...]] = {
     "eval": ("weight", "activation"),
     "train": ("weight", "activation", "gradient"),
@@ -260,7 +268,8 @@ CASES = tuple(
         draw=partial(linear_4bit, quant_type=just(quant_type), mode=just(mode)),
         subject="accuracy.subjects:linear_4bit",
         checks=CHECKS,
-        strata=STRATA + special.dense(*FIELDS[mode], blocksize=just(64), nested=just(False), compute_dtype=none()),
+        strata=STRATA_OF[mode]
+        + special.dense(*FIELDS[mode], blocksize=just(64), nested=just(False), compute_dtype=none()),
         published=tuple(
             Linear4bitConfig(
                 mode=mode,

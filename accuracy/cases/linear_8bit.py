@@ -6,7 +6,7 @@ from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Linear8bitConfig, Mode, Stratum
 from accuracy.cases import special
-from accuracy.strategies import linear_8bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import MANY, linear_8bit, multiples_of, non_multiples_of, odd
 
 CHECKS = (
     "accuracy.checks.int8:encode",
@@ -43,6 +43,11 @@ SHAPES = (
         name="200 rows",
         holds=lambda c: c.batch == (200,),
         fixed={"batch": just((200,)), "in_features": just(128), "out_features": just(96)},
+    ),
+    Stratum(
+        name="65,600 rows",
+        holds=lambda c: c.batch == (MANY,),
+        fixed={"batch": just((MANY,)), "in_features": just(16), "out_features": just(16)},
     ),
     Stratum(
         name="one input feature",

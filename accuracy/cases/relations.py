@@ -28,7 +28,7 @@ IN_TRAINING = (
     "frozen_input", "expanded_gradient", "two_forwards", "retained_graph",
     "autocast_gradient", "checkpointed",
 )  # fmt: skip
-OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients")
+OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients", "autocast")
 """Relations that hold with a threshold too: both results are of one batch."""
 
 KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
