@@ -162,12 +162,14 @@ Config: TypeAlias = Linear4bitConfig | Linear8bitConfig | Embedding8bitConfig | 
 class Stratum:
     """A boundary of the format that every plan must touch.
 
-    `holds` says whether a config lies in the stratum; `fixed` narrows the draw so that it does.
+    `holds` says whether a config lies in the stratum; `fixed` narrows the draw so that it does. One that stands
+    `alone` is not combined with others when corners are explored: its layers are too large to draw many of them.
     """
 
     name: str
     holds: Callable[[Any], bool]
     fixed: "Mapping[str, SearchStrategy[Any]]"
+    alone: bool = False
 
 
 Wanted: TypeAlias = str | tuple[str, ...]

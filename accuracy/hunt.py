@@ -87,7 +87,8 @@ class Hunt:
     @property
     def strata(self) -> Sequence[Stratum]:
         """Those to combine. Where the layer never ran to its end in the plan, nothing else would be seen."""
-        return [each for each in self.case.strata if f"stratum:{each.name}" in self.standing.completed]
+        whole = self.standing.completed
+        return [each for each in self.case.strata if f"stratum:{each.name}" in whole and not each.alone]
 
     def run(self) -> None:
         """Explores until the budget is used up, or nothing new is thought of."""

@@ -161,6 +161,17 @@ def test_hypothesis_climbs_from_what_went_beyond_the_plan(seed: int) -> None:
     assert steps > 0
 
 
+def test_a_stratum_that_stands_alone_is_not_combined_with_others() -> None:
+    """Layers of 65,600 rows are met by the plan; a corner of them would be as large."""
+    (alone,) = [stratum for stratum in CASE.strata if stratum.alone]
+    planned = plan.make([CASE], plan.PROFILES["smoke"], 1)
+    _, asked = hunt(good, most=200)
+
+    assert sum(alone.holds(task.config) for task in planned) == 3
+    assert len(asked) == 200
+    assert not any(alone.holds(task.config) for task in asked)
+
+
 def test_a_finding_is_replayed_first_the_next_night() -> None:
     """Before anything else, whatever the seed, as long as it is there to be replayed."""
     database = InMemoryExampleDatabase()

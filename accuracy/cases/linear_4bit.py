@@ -176,6 +176,7 @@ MANY_ROWS = Stratum(
     name="65,600 rows",
     holds=lambda c: c.batch == (MANY,),
     fixed={"batch": just((MANY,)), "in_features": just(64), "out_features": just(32), "blocksize": just(64)},
+    alone=True,
 )
 INPUTS = (
     Stratum(

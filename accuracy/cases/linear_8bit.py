@@ -48,6 +48,7 @@ SHAPES = (
         name="65,600 rows",
         holds=lambda c: c.batch == (MANY,),
         fixed={"batch": just((MANY,)), "in_features": just(16), "out_features": just(16)},
+        alone=True,
     ),
     Stratum(
         name="one input feature",

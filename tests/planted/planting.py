@@ -73,11 +73,12 @@ def _summed_in_16_bits(bnb: ModuleType) -> Callable[[Any, Tensor], Tensor]:
 
 
 def _one_call_in_twenty() -> Callable[[Any, Tensor], Tensor]:
+    """Of those that have a number to be wrong by: what is NaN and infinite throughout stays so."""
     calls = 0
 
     def change(_: Any, output: Tensor) -> Tensor:
         nonlocal calls
-        calls += 1
+        calls += bool(output.isfinite().any())
         return output * (1 + 1e-2) if calls % 20 == 0 else output
 
     return change

@@ -16,6 +16,7 @@ STEP = 64
 LARGE = 1024
 ROWS = 128
 COLUMNS = 64
+GRID = 2**16 - 1
 VOCABULARY = 2**15
 
 
@@ -55,6 +56,11 @@ def int8_many_rows(lib: Library) -> None:
 
 def four_bit_many_rows(lib: Library) -> None:
     on_4bit_outputs(lib, lambda out: scaled_from(out, ROWS, lib.size) if out.shape[-1] >= COLUMNS else out)
+
+
+def rows_beyond_grid(lib: Library) -> None:
+    for on_outputs in (on_int8_outputs, on_4bit_outputs):
+        on_outputs(lib, lambda out: scaled_from(out, GRID, -1.0))
 
 
 def large_vocabulary(lib: Library) -> None:
@@ -98,6 +104,13 @@ FAULTS = (
         sizes=(1e-1, 1e-2),
         cases="linear4bit-*",
         where=lambda c: math.prod(c.batch) > ROWS and c.out_features >= COLUMNS,
+    ),
+    fault(
+        name="rows-beyond-grid",
+        what="Rows behind the first 65535, more blocks than a CUDA grid has in its second dimension, are zeros.",
+        plant=rows_beyond_grid,
+        cases="linear*",
+        where=lambda c: math.prod(c.batch) > GRID,
     ),
     fault(
         name="large-vocabulary",
