@@ -163,7 +163,8 @@ class Stratum:
     """A boundary of the format that every plan must touch.
 
     `holds` says whether a config lies in the stratum; `fixed` narrows the draw so that it does. One that stands
-    `alone` is not combined with others when corners are explored: its layers are too large to draw many of them.
+    `alone` is drawn once in each dtype and not combined with others when corners are explored: its layers are too
+    large to measure many of them.
     """
 
     name: str

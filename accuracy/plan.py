@@ -36,7 +36,8 @@ class PlanError(ValueError):
 class Profile:
     """How long a plan is: draws of each case at large, and in each of its strata for each dtype.
 
-    `explore_s` is how many seconds are spent on exploring after it, unless one asks for something else.
+    A stratum that stands alone has one draw of a dtype, however long the plan is. `explore_s` is how many seconds are
+    spent on exploring after it, unless one asks for something else.
     """
 
     samples: int
@@ -220,9 +221,10 @@ def _tasks(case: Case, profile: Profile, seed: int) -> Iterator[Task]:
         yield Task(case=case.name, config=config, seed=int(name, 16), origin="published")
     for stratum in case.strata:
         origin = f"stratum:{stratum.name}"
+        number = min(1, profile.per_stratum) if stratum.alone else profile.per_stratum
         for dtype in DTYPES:
             strategy = case.draw(**{"dtype": just(dtype), **stratum.fixed}).filter(stratum.holds)
-            for config, data_seed in _draws(strategy, f"{seed}/{case.name}/{origin}/{dtype}", profile.per_stratum):
+            for config, data_seed in _draws(strategy, f"{seed}/{case.name}/{origin}/{dtype}", number):
                 yield Task(case=case.name, config=config, seed=data_seed, origin=origin)
     for config, data_seed in _draws(case.draw(), f"{seed}/{case.name}/sample", profile.samples):
         yield Task(case=case.name, config=config, seed=data_seed, origin="sample")
