@@ -115,15 +115,45 @@ def expanded_gradient(bench: Bench) -> Pair:
     return Pair(expected=expected, actual=gradient(leaf))
 
 
+def transposed_gradient(bench: Bench) -> Pair:
+    """A gradient of the output whose columns lie together gives what its contiguous copy gives.
+
+    Each row has one element that is not zero, so that no order of a sum enters.
+    """
+    x, upstream = bench.inputs.x, torch.zeros_like(bench.inputs.grad_output)
+    rows = torch.arange(upstream.shape[0])
+    places = rows, rows % upstream.shape[1]
+    upstream[places] = bench.inputs.grad_output[places]
+    leaf = _leaf(bench, x)
+    bench.layer()(leaf).backward(upstream.to(bench.device).T.contiguous().T)
+    return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
+
+
+def gradient_kept(bench: Bench) -> Pair:
+    """A backward pass leaves the gradient that it is given as it was."""
+    upstream = bench.inputs.grad_output.clone().to(bench.device)
+    bench.layer()(_leaf(bench, bench.inputs.x)).backward(upstream)
+    return Pair(expected=bench.inputs.grad_output, actual=upstream.cpu())
+
+
 def two_forwards(bench: Bench) -> Pair:
     """A backward pass is that of its own forward pass, though another came in between."""
-    x, upstream = bench.inputs.x, bench.inputs.grad_output.to(bench.device)
-    seen = []
+    return _between(bench, bench.inputs.x.flip(0) * 2)
+
+
+def smaller_between(bench: Bench) -> Pair:
+    """And so it is though the one in between had fewer rows."""
+    return _between(bench, bench.inputs.x[:SLICE])
+
+
+def _between(bench: Bench, other: Tensor) -> Pair:
+    """The gradient of the weight, or of the input where that has none, with and without another forward pass before."""
+    upstream, seen = bench.inputs.grad_output.to(bench.device), []
     for between in (False, True):
-        layer, leaf = bench.layer(), _leaf(bench, x)
+        layer, leaf = bench.layer(), _leaf(bench, bench.inputs.x)
         out = layer(leaf)
         if between:
-            layer(_leaf(bench, x.flip(0) * 2))
+            layer(_leaf(bench, other))
         out.backward(upstream)
         seen.append(gradient(layer.weight if layer.weight.requires_grad else leaf))
     return Pair(expected=seen[0], actual=seen[1])
@@ -163,7 +193,10 @@ EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (
     expanded_gradient,
+    transposed_gradient,
+    gradient_kept,
     two_forwards,
+    smaller_between,
     retained_graph,
     autocast_gradient,
     checkpointed,

@@ -47,6 +47,33 @@ def _narrow_index(layer: Any, index: Tensor) -> Pair:
     return Pair(expected=layer(index), actual=layer(index.to(torch.int32)))
 
 
+def _transposed_index(layer: Any, index: Tensor) -> Pair:
+    """Row numbers whose columns lie together give what their contiguous copy gives."""
+    both = torch.stack([index.reshape(-1), index.reshape(-1).flip(0)])
+    return Pair(expected=layer(both), actual=layer(both.T.contiguous().T))
+
+
+def _no_rows(layer: Any, index: Tensor) -> Pair:
+    """No row number gives no row, and changes nothing."""
+    expected, flat = layer(index).flatten(0, -2), index.reshape(-1)
+    return Pair(expected=expected, actual=torch.cat([layer(flat[:0]), layer(flat)]))
+
+
+def _index_kept(layer: Any, index: Tensor) -> Pair:
+    """A lookup leaves the row numbers as they were."""
+    given = index.clone()
+    layer(given)
+    return Pair(expected=index, actual=given)
+
+
+def _kept_output(layer: Any, index: Tensor) -> Pair:
+    """The rows of a lookup stay as they are when the table is used again: no memory serves two of them."""
+    first = layer(index)
+    before = first.clone()
+    layer(index.flip(0))
+    return Pair(expected=before, actual=first)
+
+
 LOOKUPS: Final[dict[str, Callable[[Any, Tensor], Pair]]] = {
     "same_row": _same_row,
     "index_order": _index_order,
@@ -54,6 +81,10 @@ LOOKUPS: Final[dict[str, Callable[[Any, Tensor], Pair]]] = {
     "deep_copy": _index_copy,
     "device_round_trip": _index_device,
     "narrow_index": _narrow_index,
+    "transposed_index": _transposed_index,
+    "no_rows": _no_rows,
+    "index_kept": _index_kept,
+    "kept_output": _kept_output,
 }
 
 

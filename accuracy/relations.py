@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from accuracy import isolation, subjects
+from accuracy import isolation, keeping, subjects
 from accuracy.case import Linear4bitRelation, Linear8bitRelation
 from accuracy.checks.setting import compute_dtype, torch_dtype
 from accuracy.inputs import LinearInputs
@@ -159,14 +159,15 @@ def no_rows_gradient(bench: Bench) -> Pair:
 
 
 def frozen_input(bench: Bench) -> Pair:
-    """The bias has the same gradient when the input needs none, as in a model's first layer."""
+    """Weight, where it has one, or bias have the same gradient when the input needs none, as in a first layer."""
     x, upstream = bench.inputs.x, bench.inputs.grad_output
     bias = torch.zeros(bench.config.out_features, dtype=x.dtype) if bench.inputs.bias is None else bench.inputs.bias
     inputs = replace(bench.inputs, bias=bias)
     whole, frozen = bench.layer(inputs, bias=True), bench.layer(inputs, bias=True)
     bench.gradient(whole, x, upstream)
     frozen(x.clone().to(bench.device)).backward(upstream.clone().to(bench.device))
-    return Pair(expected=whole.bias.grad.cpu(), actual=frozen.bias.grad.cpu())
+    of_whole, of_frozen = (layer.weight if layer.weight.requires_grad else layer.bias for layer in (whole, frozen))
+    return Pair(expected=subjects.gradient(of_whole), actual=subjects.gradient(of_frozen))
 
 
 def trains_after_eval(bench: Bench) -> Pair:
@@ -224,7 +225,7 @@ Relation = Callable[[Bench], Pair]
 EVERYWHERE: Final[tuple[Relation, ...]] = (
     repeat, input_kept, row_order, rows_alone, doubled_input, doubled_weight, zero_input, zero_columns,
     save_and_load, save_after_forward, deep_copy, copy_after_forward, device_round_trip, mode_round_trip,
-    strided_input, no_rows, *isolation.EVERYWHERE,
+    strided_input, no_rows, *isolation.EVERYWHERE, *keeping.EVERYWHERE,
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Relation, ...]] = (
     doubled_gradient, accumulated_gradient, trains_after_eval, gradient_in_eval, no_rows_gradient, frozen_input,

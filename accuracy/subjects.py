@@ -15,7 +15,7 @@ import bitsandbytes as bnb
 import torch
 from torch import Tensor, nn
 
-from accuracy import dispatch
+from accuracy import dispatch, formats
 from accuracy.case import Embedding4bitConfig, Embedding8bitConfig, Linear4bitConfig, Linear8bitConfig, LinearConfig
 from accuracy.inputs import EmbeddingInputs, LinearInputs
 from accuracy.oracles.four_bit import NestedScales, Stored4bit
@@ -27,11 +27,12 @@ dispatch.watch(bnb)
 
 
 def linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
-    """`Linear4bit`: yields stored, weight, output and, in training, grad_input and grad_bias.
+    """`Linear4bit`: yields format, stored, weight, output and, in training, grad_input and grad_bias.
 
     Where it computes in another dtype than that of the weight, weight_in_compute_dtype follows weight.
     """
     layer = build_linear_4bit(config, inputs, device)
+    yield "format", format_4bit(layer.weight)
     yield "stored", stored_4bit(layer.weight)
     yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
     compute = getattr(torch, config.compute_dtype or config.dtype)
@@ -113,8 +114,9 @@ def new_linear_8bit(config: Linear8bitConfig, inputs: LinearInputs) -> Any:
 
 
 def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Iterator[Part]:
-    """`Embedding4bit`: yields stored, weight and output."""
+    """`Embedding4bit`: yields format, stored, weight and output."""
     layer = build_embedding_4bit(config, inputs, device)
+    yield "format", format_4bit(layer.weight)
     yield "stored", stored_4bit(layer.weight)
     yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
     with torch.no_grad():
@@ -198,6 +200,19 @@ def stored_4bit(weight: Any) -> Stored4bit:
         quant_type=state.quant_type,
         shape=tuple(state.shape),
         dtype=state.dtype,
+    )
+
+
+def format_4bit(weight: Any) -> str:
+    """In what form a `Params4bit` holds its weight, in words."""
+    state = weight.quant_state
+    dtype, storage = (str(each).removeprefix("torch.") for each in (state.dtype, weight.data.dtype))
+    return formats.four_bit(
+        quant_type=state.quant_type,
+        blocksize=state.blocksize,
+        nested=bool(state.nested),
+        dtype=dtype,
+        storage=storage,
     )
 
 

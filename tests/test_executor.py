@@ -296,11 +296,11 @@ def test_an_interrupted_run_keeps_what_is_finished() -> None:
 
 
 def test_progress_counts_every_outcome() -> None:
-    """From none of the plan to all of it, one by one."""
+    """From none of the plan to all of it, one by one; what is said of a wait on a busy machine is no outcome."""
     seen: list[Progress] = []
     run(plan(12, {3: "segfault"}), on_progress=seen.append)
 
-    assert [progress.done for progress in seen] == list(range(13))
+    assert [progress.done for progress in seen if not progress.waits] == list(range(13))
     assert {progress.total for progress in seen} == {12}
 
 

@@ -1,4 +1,4 @@
-"""What one call, copy or mode of a layer must not see of another: each relation catches the layer that lets it."""
+"""What a call, copy, mode or owner of a layer must not see of another: each relation catches the layer that lets it."""
 
 import copy
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from layers import NF4
 from torch import Tensor, nn
 
-from accuracy import inputs, isolation
+from accuracy import inputs, isolation, keeping
 from accuracy.case import Linear4bitConfig
 from accuracy.inputs import LinearInputs
 from accuracy.twice import Bench, Pair
@@ -19,7 +19,7 @@ class Sound(nn.Linear):
     """A dense layer of torch."""
 
     def __init__(self, drawn: LinearInputs, *, bias: bool = True) -> None:
-        super().__init__(drawn.weight.shape[1], drawn.weight.shape[0], bias=bias)
+        super().__init__(drawn.weight.shape[1], drawn.weight.shape[0], bias=bias, dtype=torch.float32)
         with torch.no_grad():
             self.weight.copy_(drawn.weight)
             if bias and drawn.bias is not None:
@@ -146,6 +146,76 @@ class Forgetful(Sound):
         return doubled(super().forward(x), lambda _: self.passed)
 
 
+class _InPlace(torch.autograd.Function):
+    """Passes the gradient on, and doubles the tensor that it came in."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        del ctx
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        del ctx
+        passed = grads[0].clone()
+        grads[0].mul_(2)
+        return passed
+
+
+class GradientOverwritten(Sound):
+    """The backward pass writes into the gradient that it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        passed: Tensor = _InPlace.apply(super().forward(x))  # type: ignore[no-untyped-call]  # torch's
+        return passed
+
+
+class MadeInDefaultDtype(Sound):
+    """The weight is rounded to the default dtype of the moment in which the layer is made."""
+
+    def __init__(self, drawn: LinearInputs, *, bias: bool = True) -> None:
+        super().__init__(drawn, bias=bias)
+        self.weight.data = self.weight.data.to(torch.get_default_dtype()).float()
+
+
+class RoundedByMoves(Sound):
+    """A move after the first call rounds the weight."""
+
+    called = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.called = True
+        return super().forward(x)
+
+    def to(self, *args: Any, **kwargs: Any) -> "RoundedByMoves":
+        moved = super().to(*args, **kwargs)
+        if self.called:
+            self.weight.data = self.weight.data.half().float()
+        return moved
+
+
+class FrozenBiasLost(Sound):
+    """A bias that needs no gradient is not added where something else does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        lost = torch.is_grad_enabled() and x.requires_grad and not self.bias.requires_grad
+        return super().forward(x) - (self.bias if lost else 0)
+
+
+class FirstParameters(Sound):
+    """Weight and bias of the first call are kept for all later ones."""
+
+    first: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.first = self.first or (self.weight.detach().clone(), self.bias.detach().clone())
+        return nn.functional.linear(x, *self.first)
+
+
+def _transposed(_: int, __: int, gradient: Tensor) -> bool:
+    return not gradient.is_contiguous() and 0 not in gradient.stride()
+
+
 BROKEN: dict[str, Callable[..., Sound]] = {
     "kept_output": OneBuffer,
     "more_rows": FirstColumns,
@@ -159,10 +229,20 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "autocast_gradient": InAutocast,
     "checkpointed": Forgetful,
     "expanded_gradient": lambda drawn, **kw: Backward(drawn, lambda _, __, grad: 0 in grad.stride(), **kw),
+    "transposed_gradient": lambda drawn, **kw: Backward(drawn, _transposed, **kw),
+    "gradient_kept": GradientOverwritten,
+    "default_dtype": MadeInDefaultDtype,
+    "moved_after_forward": RoundedByMoves,
+    "frozen_bias": FrozenBiasLost,
+    "updated_bias": FirstParameters,
+    "replaced_weight": FirstParameters,
+    "smaller_between": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "two_forwards": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "retained_graph": lambda drawn, **kw: Backward(drawn, lambda _, passes, __: passes > 1, **kw),
 }
-RELATIONS = {relation.__name__: relation for relation in (*isolation.EVERYWHERE, *isolation.IN_TRAINING)}
+RELATIONS = {
+    relation.__name__: relation for relation in (*isolation.EVERYWHERE, *isolation.IN_TRAINING, *keeping.EVERYWHERE)
+}
 
 
 def pair(name: str, layer: Callable[..., Sound]) -> Pair:

@@ -1,9 +1,11 @@
 """Embedding8bit and Embedding4bit: tables of quantized rows, looked up and decoded."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from hypothesis.strategies import just, sampled_from
 
+from accuracy import formats
 from accuracy.case import Case, Embedding4bitConfig, Embedding8bitConfig, Stratum
 from accuracy.strategies import SPECIALS, embedding_4bit, embedding_8bit, multiples_of, non_multiples_of, odd
 
@@ -29,6 +31,11 @@ STRATA = (
         name="repeated rows",
         holds=lambda c: len(c.index) > 1,
         fixed={"rows": just(3), "index": sampled_from(((10, 10), (4, 5, 5)))},
+    ),
+    Stratum(
+        name="more than 1,024 lookups",
+        holds=lambda c: c.index == (1100,),
+        fixed={"index": just((1100,)), "dim": just(64), "rows": just(48), "weight": just("normal")},
     ),
     *(
         Stratum(
@@ -91,6 +98,17 @@ EMBEDDING_8BIT = Case(
     ),
 )
 
+
+def _as_asked(config: Embedding4bitConfig, device_type: str) -> Mapping[str, str]:
+    """The table is stored in the format that was asked for, and in that of the library where nobody can ask."""
+    del device_type
+    return {
+        "format": formats.four_bit(
+            quant_type=config.quant_type, blocksize=64, nested=False, dtype=config.dtype, storage=config.quant_storage
+        )
+    }
+
+
 EMBEDDINGS_4BIT = tuple(
     Case(
         name=f"embedding4bit-{quant_type}",
@@ -99,6 +117,7 @@ EMBEDDINGS_4BIT = tuple(
         config=Embedding4bitConfig,
         draw=partial(embedding_4bit, quant_type=just(quant_type)),
         subject="accuracy.subjects:embedding_4bit",
+        contract=_as_asked,
         checks=(
             "accuracy.checks.four_bit:encode",
             "accuracy.checks.four_bit:decode",

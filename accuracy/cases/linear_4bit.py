@@ -1,9 +1,11 @@
 """Linear4bit: a dense layer whose weight is stored in blocks of 4-bit codes."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from hypothesis.strategies import just, none, sampled_from
 
+from accuracy import formats
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
 from accuracy.cases import special
 from accuracy.strategies import BLOCKSIZES, DTYPES, MANY, linear_4bit, multiples_of, non_multiples_of, odd
@@ -250,6 +252,21 @@ STRATA = (*BLOCKS, *ROWS_AND_BLOCKS, *NESTED, *HAND_OVER, *LARGE, *INPUTS, *DTYP
 # Of so many rows the kernel of inference alone has a say; where training has one of the library's, it is the same.
 STRATA_OF: dict[Mode, tuple[Stratum, ...]] = {"eval": (*STRATA, MANY_ROWS), "train": STRATA}
 
+
+def _as_asked(config: Linear4bitConfig, device_type: str) -> Mapping[str, str]:
+    """The weight is stored in the format that was asked for."""
+    del device_type
+    return {
+        "format": formats.four_bit(
+            quant_type=config.quant_type,
+            blocksize=config.blocksize,
+            nested=config.nested,
+            dtype=config.weight_dtype,
+            storage=config.quant_storage,
+        )
+    }
+
+
 FIELDS: dict[Mode, tuple[str, ...]] = {
     "eval": ("weight", "activation"),
     "train": ("weight", "activation", "gradient"),
@@ -269,8 +286,10 @@ CASES = tuple(
         draw=partial(linear_4bit, quant_type=just(quant_type), mode=just(mode)),
         subject="accuracy.subjects:linear_4bit",
         checks=CHECKS,
+        contract=_as_asked,
         strata=STRATA_OF[mode]
-        + special.dense(*FIELDS[mode], blocksize=just(64), nested=just(False), compute_dtype=none()),
+        + special.dense(*FIELDS[mode], blocksize=just(64), nested=just(False), compute_dtype=none())
+        + (special.also("weight", "with_nan", "double-quantized", blocksize=just(64), nested=just(True)),),
         published=tuple(
             Linear4bitConfig(
                 mode=mode,

@@ -143,7 +143,10 @@ CASES = tuple(
         draw=partial(linear_8bit, mode=just(mode), has_fp16_weights=just(fp16)),
         subject="accuracy.subjects:linear_8bit",
         checks=CHECKS,
-        strata=SHAPES + THRESHOLDS + special.dense(*FIELDS[mode], threshold=just(0.0)),
+        strata=SHAPES
+        + THRESHOLDS
+        + special.dense(*FIELDS[mode], threshold=just(0.0))
+        + (special.also("activation", "with_infinities", "outliers", threshold=just(6.0)),),
         published=tuple(
             Linear8bitConfig(
                 mode=mode,

@@ -22,19 +22,26 @@ EVERYWHERE = (
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
     "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "more_rows", "other_dtype",
     "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
+    "default_dtype", "moved_after_forward", "frozen_bias", "updated_bias", "replaced_weight",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
-    "frozen_input", "expanded_gradient", "two_forwards", "retained_graph",
-    "autocast_gradient", "checkpointed",
+    "frozen_input", "expanded_gradient", "transposed_gradient", "gradient_kept", "two_forwards", "retained_graph",
+    "smaller_between", "autocast_gradient", "checkpointed",
 )  # fmt: skip
-OF_ONE_BATCH = ("input_kept", "more_rows", "with_gradients", "autocast")
+OF_ONE_BATCH = (
+    "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "kept_output", "save_and_load", "deep_copy",
+    "copy_after_forward", "mode_round_trip", "moved_after_forward", "gradient_in_eval",
+)  # fmt: skip
 """Relations that hold with a threshold too: both results are of one batch."""
 
 KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
 """Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
 
-LOOKUPS = ("same_row", "index_order", "repeat", "deep_copy", "device_round_trip", "narrow_index")
+LOOKUPS = (
+    "same_row", "index_order", "repeat", "deep_copy", "device_round_trip", "narrow_index", "transposed_index",
+    "no_rows", "index_kept", "kept_output",
+)  # fmt: skip
 
 # Shapes that every kernel takes, in the ranges where a power of two neither overflows nor underflows:
 # what breaks here is the relation.
@@ -133,7 +140,21 @@ LINEAR_4BIT = tuple(
                 )
                 for dtype in DTYPES
             ),
-            *_conditional(KEPT, "double-quantized, {}", lambda c: c.nested, nested=just(True)),
+            *_conditional(
+                (*KEPT, "gradient_in_eval") if mode == "train" else KEPT,
+                "double-quantized, {}",
+                lambda c: c.nested,
+                nested=just(True),
+            ),
+            *_conditional(
+                KEPT,
+                "nothing at its default, {}",
+                lambda c: c.blocksize > 256 and c.quant_storage != "uint8" and c.compute_dtype is not None,
+                blocksize=just(512),
+                in_features=just(512),
+                quant_storage=just("bfloat16"),
+                compute_dtype=sampled_from(DTYPES),
+            ),
             *_conditional(
                 KEPT,
                 "blocksize 128, {}",
@@ -169,7 +190,7 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
         strata=(
             *_strata(names),
             *_conditional(
-                OF_ONE_BATCH,
+                tuple(name for name in OF_ONE_BATCH if name in names),
                 "{} with outlier columns",
                 lambda c: c.threshold > 0,
                 threshold=threshold.filter(bool),

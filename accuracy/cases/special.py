@@ -42,3 +42,15 @@ def dense(*fields: str, **fixed: SearchStrategy[Any]) -> tuple[Stratum, ...]:
             for field in fields
         ),
     )
+
+
+def also(field: str, name: str, words: str, **fixed: SearchStrategy[Any]) -> Stratum:
+    """A stratum of a special distribution in this field where more is asked for, in `words`, than a plain layer.
+
+    `fixed` has one strategy of a single value for each field that makes the difference.
+    """
+    return Stratum(
+        name=f"{field} {name}, {words}",
+        holds=lambda c: getattr(c, field) == name and all(getattr(c, other) for other in fixed),
+        fixed={**_PLAIN, **fixed, field: just(name)},
+    )

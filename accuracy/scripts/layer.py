@@ -26,18 +26,18 @@ MOST_DRAWS: Final = 200
 GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
-    "autocast_gradient", "checkpointed",
+    "autocast_gradient", "checkpointed", "transposed_gradient", "gradient_kept", "smaller_between",
 })  # fmt: skip
 """Relations that take a backward pass."""
 
 ONLY_GRADIENT: Final = GRADIENT - {"trains_after_eval", "updated_weight", "requantized_weight"}
 SUMMED: Final = frozenset({
     "rows_alone", "row_order", "zero_columns", "strided_input", "with_gradients", "inference_mode", "two_threads",
-    "transposed_input",
+    "transposed_input", "frozen_bias",
 })  # fmt: skip
 """Relations between two orders of one sum."""
 
-COPIED: Final = frozenset({"deep_copy", "copy_after_forward", "copy_apart"})
+COPIED: Final = frozenset({"deep_copy", "copy_after_forward", "copy_apart", "replaced_weight"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class Layer:
     def bias(self) -> bool:
         """Whether the layer has a bias."""
         biased = getattr(self.config, "bias", False) and self.relation != "other_dtype"
-        return bool(biased) or self.relation == "frozen_input"
+        return bool(biased) or self.relation in {"frozen_input", "updated_bias"}
 
     @property
     def rows(self) -> int:
@@ -262,7 +262,8 @@ class Layer:
 
     # Relations
 
-    use_gradient = GRADIENT - {"two_forwards", "retained_graph"}  # these have a backward pass of their own
+    # These have a backward pass of their own.
+    use_gradient = GRADIENT - {"two_forwards", "smaller_between", "retained_graph", "gradient_kept"}
     use_gradient_alone = ONLY_GRADIENT
 
     @property

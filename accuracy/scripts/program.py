@@ -37,6 +37,7 @@ FOUR_BIT: Final[Mapping[tuple[str, str], str]] = {
     **{("compute", name): "compute_4bit" for name in ("output", "grad_input", "grad_bias")},
     ("quantization", "weight"): "quantization_weight",
     **{("quantization", name): "quantization_product" for name in ("output", "grad_input")},
+    ("contract", "format"): "format_4bit",
 }
 EIGHT_BIT: Final[Mapping[tuple[str, str], str]] = {
     **{("encode", name): "encode_8bit" for name in ("codes", "scales")},
@@ -53,7 +54,7 @@ TABLES: Final[Mapping[type, Mapping[tuple[str, str], str]]] = {
     Linear4bitConfig: FOUR_BIT,
     Linear8bitConfig: EIGHT_BIT,
     Embedding4bitConfig: {
-        **{key: name for key, name in FOUR_BIT.items() if key[0] in ("encode", "decode")},
+        **{key: name for key, name in FOUR_BIT.items() if key[0] in ("encode", "decode", "contract")},
         **LOOKED_UP,
     },
     Embedding8bitConfig: {**{key: name for key, name in EIGHT_BIT.items() if key[0] == "encode"}, **LOOKED_UP},

@@ -13,6 +13,7 @@ from accuracy.selftest.faults import (
     encode,
     gradients,
     int8,
+    keeping,
     nested,
     nondeterminism,
     outliers,
@@ -36,4 +37,5 @@ FAULTS: tuple[Fault, ...] = (
     *nondeterminism.FAULTS,
     *calls.FAULTS,
     *sizes.FAULTS,
+    *keeping.FAULTS,
 )

@@ -1,0 +1,67 @@
+"""Relations of a layer in the hands of others: made by a loader of models, moved, frozen, or given new parameters.
+
+Between a checkpoint and an answer a layer goes through hands that do not know that its weight is quantized.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import torch
+
+from accuracy.checks.setting import torch_dtype
+from accuracy.twice import Bench, Pair
+
+
+def default_dtype(bench: Bench) -> Pair:
+    """Made while torch's default is a dtype of 16 bits, as loaders of models set it, a layer gives the same bits."""
+    expected, before = bench.output(bench.layer()), torch.get_default_dtype()
+    narrow = torch_dtype("bfloat16" if bench.config.dtype == "float32" else bench.config.dtype)
+    torch.set_default_dtype(narrow)
+    try:
+        layer = bench.layer()
+    finally:
+        torch.set_default_dtype(before)
+    return Pair(expected=expected, actual=bench.output(layer))
+
+
+def moved_after_forward(bench: Bench) -> Pair:
+    """A layer that has run, moved to the CPU and back, gives the same bits."""
+    layer = bench.layer()
+    expected = bench.output(layer)
+    return Pair(expected=expected, actual=bench.output(layer.to("cpu").to(bench.device)))
+
+
+def frozen_bias(bench: Bench) -> Pair:
+    """A bias that needs no gradient is added all the same where the input needs one."""
+    layer = bench.layer()
+    for parameter in layer.parameters():
+        parameter.requires_grad_(False)
+    out = layer(bench.inputs.x.clone().to(bench.device).requires_grad_())
+    return Pair(expected=bench.output(bench.layer()), actual=out.detach().cpu(), sums=2)
+
+
+def updated_bias(bench: Bench) -> Pair:
+    """After a forward pass and a change of its bias in place, a layer adds the new bias."""
+    bias = torch.ones(bench.config.out_features, dtype=bench.inputs.x.dtype)
+    changed = replace(bench.inputs, bias=bias * 3)
+    layer = bench.layer(replace(bench.inputs, bias=bias), bias=True)
+    bench.output(layer)
+    with torch.no_grad():
+        layer.bias.copy_(changed.bias)
+    return Pair(expected=bench.output(bench.layer(changed, bias=True)), actual=bench.output(layer))
+
+
+def replaced_weight(bench: Bench) -> Pair:
+    """After a forward pass a layer that is given the weight of another computes with that."""
+    other = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+    layer = bench.layer()
+    bench.output(layer)
+    layer.weight = copy.deepcopy(bench.layer(other).weight)
+    return Pair(expected=bench.output(bench.layer(other)), actual=bench.output(layer))
+
+
+EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
+    default_dtype, moved_after_forward, frozen_bias, updated_bias, replaced_weight,
+)  # fmt: skip
