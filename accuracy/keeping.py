@@ -62,6 +62,12 @@ def replaced_weight(bench: Bench) -> Pair:
     return Pair(expected=bench.output(bench.layer(other)), actual=bench.output(layer))
 
 
+def transposed_weight(bench: Bench) -> Pair:
+    """A layer made of a weight whose columns lie together, as a transposed checkpoint's do, gives the same bits."""
+    transposed = replace(bench.inputs, weight=bench.inputs.weight.T.contiguous().T)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(bench.layer(transposed)))
+
+
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
-    default_dtype, moved_after_forward, frozen_bias, updated_bias, replaced_weight,
+    default_dtype, moved_after_forward, frozen_bias, updated_bias, replaced_weight, transposed_weight,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from accuracy import isolation, keeping, subjects
 from accuracy.case import Linear4bitRelation, Linear8bitRelation
@@ -100,10 +101,10 @@ def save_and_load(bench: Bench) -> Pair:
 
 
 def save_after_forward(bench: Bench) -> Pair:
-    """A layer loaded from the state dict of one that has run gives the same bits."""
+    """A layer in a model, loaded from the state dict of one that has run, gives the same bits."""
     layer = bench.layer()
     expected = bench.output(layer)
-    loaded = bench.reload(layer, bench.config, bench.inputs, bench.device)
+    loaded = bench.reload(layer, bench.config, bench.inputs, bench.device, prefix="0.")
     return Pair(expected=expected, actual=bench.output(loaded.train(layer.training)))
 
 
@@ -144,10 +145,11 @@ def gradient_in_eval(bench: Bench) -> Pair:
 
 
 def no_rows(bench: Bench) -> Pair:
-    """An input without rows, before the batch, gives no rows of output and changes nothing."""
-    layer, x = bench.layer(), bench.inputs.x
-    expected = bench.output(bench.layer())
-    return Pair(expected=expected, actual=torch.cat([bench.output(layer, x[:0]), bench.output(layer)]))
+    """An input without rows, of rank 2 and of rank 3, before the batch, gives no rows of output and changes nothing."""
+    layer, none = bench.layer(), bench.inputs.x[:0]
+    of_rank_3 = bench.output(layer, none.unsqueeze(1)).flatten(0, 1)
+    actual = torch.cat([of_rank_3, bench.output(layer, none), bench.output(layer)])
+    return Pair(expected=bench.output(bench.layer()), actual=actual)
 
 
 def no_rows_gradient(bench: Bench) -> Pair:
@@ -214,7 +216,20 @@ def accumulated_gradient(bench: Bench) -> Pair:
     """Backward passes add up: n of them give n times one, save the rounding of each sum to the gradient's dtype."""
     x, upstream = bench.inputs.x, bench.inputs.grad_output
     one = bench.gradient(bench.layer(), x, upstream)
-    actual = bench.gradient(bench.layer(), x, upstream, calls=BACKWARD_CALLS)
+    return _added_up(one, bench.gradient(bench.layer(), x, upstream, calls=BACKWARD_CALLS))
+
+
+def accumulated_weight_gradient(bench: Bench) -> Pair:
+    """And so do those of the weight, where a pass finds the gradient of the one before."""
+    seen = []
+    for calls in (1, BACKWARD_CALLS):
+        layer = bench.layer()
+        bench.gradient(layer, bench.inputs.x, bench.inputs.grad_output, calls=calls)
+        seen.append(subjects.gradient(layer.weight))
+    return _added_up(*seen)
+
+
+def _added_up(one: Tensor, actual: Tensor) -> Pair:
     partial = [one.double() * count for count in range(2, BACKWARD_CALLS + 1)]
     slack = torch.stack([rounding_error(total, one.dtype) for total in partial]).sum(dim=0)
     slack = slack * (1 + BACKWARD_CALLS * UNIT_ROUNDOFF[one.dtype])
@@ -232,7 +247,8 @@ IN_TRAINING: Final[tuple[Relation, ...]] = (
     *isolation.IN_TRAINING,
 )  # fmt: skip
 DENSE: Final = {
-    relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight, requantized_weight)
+    relation.__name__: relation
+    for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight, requantized_weight, accumulated_weight_gradient)
 }
 
 

@@ -162,23 +162,29 @@ def new_embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs) -> 
     return layer
 
 
-def reload_linear_4bit(layer: Any, config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
+def reload_linear_4bit(
+    layer: Any, config: Linear4bitConfig, inputs: LinearInputs, device: torch.device, prefix: str = ""
+) -> Any:
     """A new layer from the state dict of `layer`, the way checkpoints of quantized weights are loaded."""
-    state = layer.state_dict()
+    state = layer.state_dict(prefix=prefix)
     fresh = build_linear_4bit(config, inputs, device)
-    statistics = {key.removeprefix("weight."): value for key, value in state.items() if key.startswith("weight.")}
+    weight = f"{prefix}weight"
+    statistics = {key.removeprefix(f"{weight}."): value for key, value in state.items() if key.startswith(f"{weight}.")}
     fresh.weight = bnb.nn.Params4bit.from_prequantized(
-        data=state["weight"], quantized_stats=statistics, device=device, module=fresh
+        data=state[weight], quantized_stats=statistics, device=device, module=fresh
     )
-    if "bias" in state:
-        fresh.bias = nn.Parameter(state["bias"].clone())
+    if f"{prefix}bias" in state:
+        fresh.bias = nn.Parameter(state[f"{prefix}bias"].clone())
     return fresh
 
 
-def reload_linear_8bit(layer: Any, config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
-    """A new layer that was quantized from other weights and then loads the state dict of `layer`."""
+def reload_linear_8bit(
+    layer: Any, config: Linear8bitConfig, inputs: LinearInputs, device: torch.device, prefix: str = ""
+) -> Any:
+    """A new layer, quantized from other weights, that loads the state dict of `layer`; with a prefix in a model."""
     fresh = build_linear_8bit(config, replace(inputs, weight=inputs.weight.flip(0)), device)
-    fresh.load_state_dict(layer.state_dict())
+    holder = nn.ModuleDict({prefix.removesuffix("."): fresh}) if prefix else fresh
+    holder.load_state_dict(layer.state_dict(prefix=prefix))
     return fresh
 
 

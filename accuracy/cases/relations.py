@@ -23,6 +23,7 @@ EVERYWHERE = (
     "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "more_rows", "other_dtype",
     "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
     "default_dtype", "moved_after_forward", "frozen_bias", "updated_bias", "replaced_weight",
+    "transposed_weight",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
@@ -156,6 +157,13 @@ LINEAR_4BIT = tuple(
                 compute_dtype=sampled_from(DTYPES),
             ),
             *_conditional(
+                ("save_and_load", "deep_copy") if mode == "train" else (),  # F07 takes no odd number in inference
+                "odd in_features, {}",
+                lambda c: c.in_features % 2 == 1,
+                in_features=just(129),
+                out_features=multiples_of(64, 128),
+            ),
+            *_conditional(
                 KEPT,
                 "blocksize 128, {}",
                 lambda c: c.blocksize > 64,
@@ -169,7 +177,8 @@ LINEAR_4BIT = tuple(
 
 
 def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
-    updates = ("updated_weight", "requantized_weight") if mode == "train" else ("updated_weight",)
+    trained = ("updated_weight", "requantized_weight", "accumulated_weight_gradient")
+    updates = trained if mode == "train" else ("updated_weight",)
     names = _names(mode, *(updates if fp16 else ()))
     threshold = one_of(just(0.0), just(6.0))
     return Case(

@@ -27,6 +27,7 @@ GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
     "autocast_gradient", "checkpointed", "transposed_gradient", "gradient_kept", "smaller_between",
+    "accumulated_weight_gradient",
 })  # fmt: skip
 """Relations that take a backward pass."""
 
@@ -263,7 +264,9 @@ class Layer:
     # Relations
 
     # These have a backward pass of their own.
-    use_gradient = GRADIENT - {"two_forwards", "smaller_between", "retained_graph", "gradient_kept"}
+    use_gradient = GRADIENT - {
+        "two_forwards", "smaller_between", "retained_graph", "gradient_kept", "accumulated_weight_gradient"
+    }  # fmt: skip
     use_gradient_alone = ONLY_GRADIENT
 
     @property
