@@ -164,7 +164,7 @@ class Stratum:
 
     `holds` says whether a config lies in the stratum; `fixed` narrows the draw so that it does. One that stands
     `alone` is drawn once in each dtype and not combined with others when corners are explored: its layers are too
-    large to measure many of them.
+    large to measure many of them, or it is a conjunction itself, of values that leave nothing else to see.
     """
 
     name: str

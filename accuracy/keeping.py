@@ -4,7 +4,8 @@ Between a checkpoint and an answer a layer goes through hands that do not know t
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -16,14 +17,28 @@ from accuracy.twice import Bench, Pair
 
 def default_dtype(bench: Bench) -> Pair:
     """Made while torch's default is a dtype of 16 bits, as loaders of models set it, a layer gives the same bits."""
-    expected, before = bench.output(bench.layer()), torch.get_default_dtype()
-    narrow = torch_dtype("bfloat16" if bench.config.dtype == "float32" else bench.config.dtype)
-    torch.set_default_dtype(narrow)
-    try:
+    expected = bench.output(bench.layer())
+    with _narrow_default(bench):
         layer = bench.layer()
+    return Pair(expected=expected, actual=bench.output(layer))
+
+
+def loaded_in_default_dtype(bench: Bench) -> Pair:
+    """And so does one that is loaded meanwhile from the state dict of another."""
+    layer = bench.layer()
+    with _narrow_default(bench):
+        loaded = bench.reload(layer, bench.config, bench.inputs, bench.device)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(loaded.train(layer.training)))
+
+
+@contextmanager
+def _narrow_default(bench: Bench) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch_dtype("bfloat16" if bench.config.dtype == "float32" else bench.config.dtype))
+    try:
+        yield
     finally:
         torch.set_default_dtype(before)
-    return Pair(expected=expected, actual=bench.output(layer))
 
 
 def moved_after_forward(bench: Bench) -> Pair:
@@ -69,5 +84,6 @@ def transposed_weight(bench: Bench) -> Pair:
 
 
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
-    default_dtype, moved_after_forward, frozen_bias, updated_bias, replaced_weight, transposed_weight,
+    default_dtype, loaded_in_default_dtype, moved_after_forward, frozen_bias, updated_bias, replaced_weight,
+    transposed_weight,
 )  # fmt: skip

@@ -104,5 +104,5 @@ def embedding_8bit(
 
 def _lookup(layer: Any, relation: str, inputs: EmbeddingInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
     with torch.no_grad():
-        pair = LOOKUPS[relation](layer, inputs.index.to(device))
+        pair = LOOKUPS[relation](layer, inputs.index.clone().to(device))
     yield "relation", replace(pair, actual=pair.actual.cpu(), expected=pair.expected.cpu())

@@ -147,7 +147,7 @@ def gradient_in_eval(bench: Bench) -> Pair:
 def no_rows(bench: Bench) -> Pair:
     """An input without rows, of rank 2 and of rank 3, before the batch, gives no rows of output and changes nothing."""
     layer, none = bench.layer(), bench.inputs.x[:0]
-    of_rank_3 = bench.output(layer, none.unsqueeze(1)).flatten(0, 1)
+    of_rank_3 = bench.output(layer, none.unsqueeze(1)).permute(1, 0, 2)[0]  # raises if it has another rank
     actual = torch.cat([of_rank_3, bench.output(layer, none), bench.output(layer)])
     return Pair(expected=bench.output(bench.layer()), actual=actual)
 

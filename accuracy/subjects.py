@@ -120,7 +120,7 @@ def embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device:
     yield "stored", stored_4bit(layer.weight)
     yield "weight", bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu()
     with torch.no_grad():
-        yield "output", layer(inputs.index.to(device)).cpu()
+        yield "output", layer(inputs.index.clone().to(device)).cpu()
 
 
 def build_embedding_4bit(config: Embedding4bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Any:
@@ -147,7 +147,7 @@ def embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device:
     layer = build_embedding_8bit(config, inputs, device)
     yield "stored", Stored8bit(codes=layer.weight.data.clone().cpu(), scales=layer.weight.SCB.clone().cpu())
     with torch.no_grad():
-        yield "output", layer(inputs.index.to(device)).cpu()
+        yield "output", layer(inputs.index.clone().to(device)).cpu()
 
 
 def build_embedding_8bit(config: Embedding8bitConfig, inputs: EmbeddingInputs, device: torch.device) -> Any:

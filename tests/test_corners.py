@@ -158,5 +158,6 @@ def test_no_conjunction_asks_for_a_relation_that_does_not_hold(case: Case, data:
 
     assert not (getattr(config, "nested", False) and config.relation == "zero_columns")
     assert not getattr(config, "threshold", 0.0) or config.relation in {
-        "input_kept", "more_rows", "with_gradients", "autocast"
+        "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "kept_output", "save_and_load", "deep_copy",
+        "copy_after_forward", "mode_round_trip", "moved_after_forward", "gradient_in_eval",
     }  # fmt: skip

@@ -212,6 +212,14 @@ class FirstParameters(Sound):
         return nn.functional.linear(x, *self.first)
 
 
+class InMemoryOrder(Sound):
+    """The weight is taken as if its rows lay one after the other."""
+
+    def __init__(self, drawn: LinearInputs, *, bias: bool = True) -> None:
+        super().__init__(drawn, bias=bias)
+        self.weight.data = drawn.weight.as_strided(drawn.weight.shape, (drawn.weight.shape[1], 1)).float()
+
+
 def _transposed(_: int, __: int, gradient: Tensor) -> bool:
     return not gradient.is_contiguous() and 0 not in gradient.stride()
 
@@ -232,10 +240,12 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "transposed_gradient": lambda drawn, **kw: Backward(drawn, _transposed, **kw),
     "gradient_kept": GradientOverwritten,
     "default_dtype": MadeInDefaultDtype,
+    "loaded_in_default_dtype": MadeInDefaultDtype,
     "moved_after_forward": RoundedByMoves,
     "frozen_bias": FrozenBiasLost,
     "updated_bias": FirstParameters,
     "replaced_weight": FirstParameters,
+    "transposed_weight": InMemoryOrder,
     "smaller_between": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "two_forwards": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "retained_graph": lambda drawn, **kw: Backward(drawn, lambda _, passes, __: passes > 1, **kw),
@@ -253,7 +263,9 @@ def pair(name: str, layer: Callable[..., Sound]) -> Pair:
 
     drawn = inputs.drawn(NF4, 3)
     assert isinstance(drawn, LinearInputs)
-    bench = Bench(config=NF4, inputs=drawn, device=torch.device("cpu"), build=build, reload=build)
+    bench = Bench(
+        config=NF4, inputs=drawn, device=torch.device("cpu"), build=build, reload=lambda _, *made: build(*made)
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -26,7 +26,7 @@ MEASURING = trial.Measuring(limits=limits.load(limits.DEFAULT_FILE), jobs=2, on_
 CREATED = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 AREAS = {
     "encode", "decode", "compute", "bias", "gradients", "int8", "outliers", "nested", "embeddings", "state", "special",
-    "nondeterminism", "calls", "sizes",
+    "nondeterminism", "calls", "sizes", "keeping",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ EVERYWHERE = (
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
     "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "more_rows", "other_dtype",
     "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
-    "default_dtype", "moved_after_forward", "frozen_bias", "updated_bias", "replaced_weight",
+    "default_dtype", "loaded_in_default_dtype", "moved_after_forward", "frozen_bias", "updated_bias", "replaced_weight",
     "transposed_weight",
 )  # fmt: skip
 IN_TRAINING = (
@@ -36,7 +36,7 @@ OF_ONE_BATCH = (
 )  # fmt: skip
 """Relations that hold with a threshold too: both results are of one batch."""
 
-KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip")
+KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip", "loaded_in_default_dtype")
 """Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
 
 LOOKUPS = (

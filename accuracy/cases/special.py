@@ -53,4 +53,5 @@ def also(field: str, name: str, words: str, **fixed: SearchStrategy[Any]) -> Str
         name=f"{field} {name}, {words}",
         holds=lambda c: getattr(c, field) == name and all(getattr(c, other) for other in fixed),
         fixed={**_PLAIN, **fixed, field: just(name)},
+        alone=True,
     )

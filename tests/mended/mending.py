@@ -42,6 +42,7 @@ def mend(bitsandbytes: ModuleType) -> None:
     functional, modules = bnb.functional, bnb.nn.modules
     _replace(functional, "dequantize_4bit", _one_packed_element)
     _replace(functional, "quantize_4bit", _padded_storage)
+    functional.QuantState.from_dict = classmethod(_loaded_in_float32(functional.QuantState.from_dict.__func__))
     _replace(functional, "int8_vectorwise_quant", _input_left_alone)
     _replace(bnb, "matmul", _int8_product)
     _replace(bnb, "matmul_4bit", _of_matrices)
@@ -54,6 +55,21 @@ def mend(bitsandbytes: ModuleType) -> None:
 def _replace(owner: Any, name: str, mended: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     original = getattr(owner, name)
     setattr(owner, name, wraps(original)(mended(original)))
+
+
+def _loaded_in_float32(original: Callable[..., Any]) -> Callable[..., Any]:
+    """F38: the offset of double-quantized scales is a float32, whatever the default dtype is."""
+
+    @wraps(original)
+    def from_dict(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            return original(cls, *args, **kwargs)
+        finally:
+            torch.set_default_dtype(before)
+
+    return from_dict
 
 
 def dequantize_4bit(  # noqa: PLR0917 - the operator's signature
