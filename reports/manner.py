@@ -29,6 +29,11 @@ def of(members: Mapping[str, NDArray[Any]]) -> str:
         return f"{ENDS[status]} ({reason})"
     if stage == Stage.CONTRACT.value:
         return f"raises {reason}" if members["quantity"][0] == "completes" else f"is wrong ({reason})"
+    return _off(members, reason)
+
+
+def _off(members: Mapping[str, NDArray[Any]], reason: str) -> str:
+    """How numbers are wrong that have a bound."""
     ratios = members["ratio"]
     if (unknown := np.isnan(ratios)).any():
         return "is not a number" if unknown.all() else "is not a number in part"
@@ -39,7 +44,10 @@ def of(members: Mapping[str, NDArray[Any]]) -> str:
         energy = members["slope"] ** 2 / members["rel_fro"] ** 2
     if _median(energy) >= SCALE_FAULT:
         return f"is {words.percent(abs(factor))} too {'large' if factor > 0 else 'small'}"
-    return f"exceeds its limit up to {words.number(float(ratios[ratios < math.inf].max()))}-fold"
+    largest = float(ratios[ratios < math.inf].max())
+    if largest <= 1:  # another limit than that of the size was broken
+        return f"is wrong though within its bound ({reason})"
+    return f"exceeds its limit up to {words.number(largest)}-fold"
 
 
 def _median(values: NDArray[np.float64]) -> float:
