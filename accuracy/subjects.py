@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from accuracy import dispatch, formats
 from accuracy.case import Embedding4bitConfig, Embedding8bitConfig, Linear4bitConfig, Linear8bitConfig, LinearConfig
 from accuracy.inputs import EmbeddingInputs, LinearInputs
+from accuracy.oracles import codes
 from accuracy.oracles.four_bit import NestedScales, Stored4bit
 from accuracy.oracles.int8 import Stored8bit
 
@@ -219,6 +220,7 @@ def format_4bit(weight: Any) -> str:
         nested=bool(state.nested),
         dtype=dtype,
         storage=storage,
+        own_table=torch.equal(state.code.cpu().float(), codes.four_bit(state.quant_type)),
     )
 
 

@@ -69,3 +69,19 @@ def test_a_state_that_tells_another_dtype_breaks_the_contract(monkeypatch: pytes
     monkeypatch.setattr(library, "quantize_4bit", quantize)
 
     assert "contract/format" in seen("linear4bit-nf4-train", ASKED).failing
+
+
+def test_a_table_that_is_not_that_of_the_type_breaks_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is saved with the codes, and some kernels decode by it."""
+    original = library.quantize_4bit
+
+    def quantize(values: Any, **asked: Any) -> Any:
+        packed, state = original(values, **asked)
+        state.code = state.code.bfloat16()
+        return packed, state
+
+    monkeypatch.setattr(library, "quantize_4bit", quantize)
+    result = seen("linear4bit-nf4-train", ASKED)
+
+    assert result.failing == ["contract/format"]
+    assert "in bfloat16, with another table of codes, expected" in result.rows["contract/format"]["reason"]
