@@ -5,7 +5,7 @@ threads: whatever is kept for the next call, or shared with another layer, shows
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -160,13 +160,22 @@ def _between(bench: Bench, other: Tensor) -> Pair:
 
 
 def retained_graph(bench: Bench) -> Pair:
-    """A second backward pass over one graph adds the same gradient again: twice the first, which is exact."""
-    leaf, upstream = _leaf(bench, bench.inputs.x), bench.inputs.grad_output.to(bench.device)
-    out = bench.layer()(leaf)
+    """A second backward pass over one graph adds the same gradients again: twice the first, which is exact.
+
+    Those of the input, the weight and the bias, as far as they have one.
+    """
+    layer, leaf, upstream = bench.layer(), _leaf(bench, bench.inputs.x), bench.inputs.grad_output.to(bench.device)
+    leaves = [leaf, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
+    out = layer(leaf)
     out.backward(upstream, retain_graph=True)
-    once = gradient(leaf).clone()
+    once = _together(leaves)
     out.backward(upstream)
-    return Pair(expected=once * 2, actual=gradient(leaf))
+    return Pair(expected=once * 2, actual=_together(leaves))
+
+
+def _together(leaves: Sequence[Tensor]) -> Tensor:
+    """The gradients of all leaves, one after the other, in float64."""
+    return torch.cat([gradient(leaf).double().reshape(-1) for leaf in leaves])
 
 
 def checkpointed(bench: Bench) -> Pair:

@@ -5,7 +5,7 @@ of the same float32 sum may differ (docs/method.md, "invariants"). A config name
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -153,11 +153,19 @@ def no_rows(bench: Bench) -> Pair:
 
 
 def no_rows_gradient(bench: Bench) -> Pair:
-    """An input without rows, before the batch, has a gradient without rows and changes nothing."""
-    layer, x, upstream = bench.layer(), bench.inputs.x, bench.inputs.grad_output
-    expected = bench.gradient(bench.layer(), x, upstream)
-    none, rest = bench.gradient(layer, x[:0], upstream[:0]), bench.gradient(layer, x, upstream)
-    return Pair(expected=expected, actual=torch.cat([none, rest]))
+    """An input without rows, before the batch, has a gradient without rows, and that of the bias stays as it is."""
+    x, upstream = bench.inputs.x, bench.inputs.grad_output
+    layer, fresh = bench.layer(), bench.layer()
+    expected = [bench.gradient(fresh, x, upstream)]
+    actual = [torch.cat([bench.gradient(layer, x[:0], upstream[:0]), bench.gradient(layer, x, upstream)])]
+    if fresh.bias is not None:
+        expected.append(subjects.gradient(fresh.bias))
+        actual.append(subjects.gradient(layer.bias))
+    return Pair(expected=_flat(expected), actual=_flat(actual))
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.double().reshape(-1) for tensor in tensors])
 
 
 def frozen_input(bench: Bench) -> Pair:
