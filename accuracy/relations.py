@@ -153,15 +153,17 @@ def no_rows(bench: Bench) -> Pair:
 
 
 def no_rows_gradient(bench: Bench) -> Pair:
-    """An input without rows, before the batch, has a gradient without rows, and that of the bias stays as it is."""
+    """An input without rows has a gradient without rows and leaves zeros to the bias; rows then have their own."""
     x, upstream = bench.inputs.x, bench.inputs.grad_output
     layer, fresh = bench.layer(), bench.layer()
-    expected = [bench.gradient(fresh, x, upstream)]
-    actual = [torch.cat([bench.gradient(layer, x[:0], upstream[:0]), bench.gradient(layer, x, upstream)])]
-    if fresh.bias is not None:
-        expected.append(subjects.gradient(fresh.bias))
-        actual.append(subjects.gradient(layer.bias))
-    return Pair(expected=_flat(expected), actual=_flat(actual))
+    of_rows = bench.gradient(fresh, x, upstream)
+    actual = [bench.gradient(layer, x[:0], upstream[:0])]
+    if fresh.bias is None:
+        return Pair(expected=_flat([of_rows]), actual=_flat([*actual, bench.gradient(layer, x, upstream)]))
+    of_bias = subjects.gradient(fresh.bias)
+    actual.append(subjects.gradient(layer.bias).clone())  # before it is added to
+    actual += [bench.gradient(layer, x, upstream), subjects.gradient(layer.bias)]
+    return Pair(expected=_flat([torch.zeros_like(of_bias), of_rows, of_bias]), actual=_flat(actual))
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
