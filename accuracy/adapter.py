@@ -24,7 +24,8 @@ class Arithmetic:
     their own. `dequantizes_in_training`: in training an 8-bit layer multiplies by its dequantized weight and
     leaves activations alone. `int8_in_float16`: an int8 product is written in float16 whatever the input.
     `packed_bfloat16`: 4-bit inference has a packed kernel that computes in bfloat16. `fused_in_16_bits`:
-    4-bit inference has fused kernels that round weights, or products, to a compute dtype of 16 bits.
+    4-bit inference has fused kernels that round weights, or products, to a compute dtype of 16 bits, and that multiply
+    and add a double-quantized scale at once in any.
     """
 
     ieee_division: bool = False

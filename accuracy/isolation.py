@@ -5,7 +5,7 @@ threads: whatever is kept for the next call, or shared with another layer, shows
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from accuracy.subjects import gradient
-from accuracy.twice import SLICE, Bench, Pair
+from accuracy.twice import SLICE, Bench, Pair, joined
 
 THREADS = 2
 """The fewest among which a kernel can divide its work."""
@@ -89,7 +89,7 @@ def transposed_input(bench: Bench) -> Pair:
 
 def autocast(bench: Bench) -> Pair:
     """In `torch.autocast` to the dtype of the input the output is the same: nothing is left to be cast."""
-    x = _narrow(bench.inputs.x)
+    x = bench.inputs.x.to(bench.narrow)  # autocast has no float32
     expected, layer = bench.output(bench.layer(), x), bench.layer()
     with torch.autocast(bench.device.type, dtype=x.dtype):
         return Pair(expected=expected, actual=bench.output(layer, x))
@@ -97,7 +97,7 @@ def autocast(bench: Bench) -> Pair:
 
 def autocast_gradient(bench: Bench) -> Pair:
     """A forward pass in `torch.autocast` to the dtype of the input leads to the same gradient."""
-    x = _narrow(bench.inputs.x)
+    x = bench.inputs.x.to(bench.narrow)  # autocast has no float32
     upstream, leaf, layer = bench.inputs.grad_output.to(x.dtype), _leaf(bench, x), bench.layer()
     with torch.autocast(bench.device.type, dtype=x.dtype):
         out = layer(leaf)
@@ -142,7 +142,7 @@ def two_forwards(bench: Bench) -> Pair:
 
 
 def smaller_between(bench: Bench) -> Pair:
-    """And so it is though the one in between had fewer rows."""
+    """A backward pass is that of its own forward pass, though one of fewer rows came in between."""
     return _between(bench, bench.inputs.x[:SLICE])
 
 
@@ -168,14 +168,9 @@ def retained_graph(bench: Bench) -> Pair:
     leaves = [leaf, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
     out = layer(leaf)
     out.backward(upstream, retain_graph=True)
-    once = _together(leaves)
+    once = joined([gradient(leaf) for leaf in leaves])
     out.backward(upstream)
-    return Pair(expected=once * 2, actual=_together(leaves))
-
-
-def _together(leaves: Sequence[Tensor]) -> Tensor:
-    """The gradients of all leaves, one after the other, in float64."""
-    return torch.cat([gradient(leaf).double().reshape(-1) for leaf in leaves])
+    return Pair(expected=once * 2, actual=joined([gradient(leaf) for leaf in leaves]))
 
 
 def checkpointed(bench: Bench) -> Pair:
@@ -185,11 +180,6 @@ def checkpointed(bench: Bench) -> Pair:
     out = checkpoint(bench.layer(), leaf, use_reentrant=True, preserve_rng_state=False)
     out.backward(upstream.to(bench.device))
     return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
-
-
-def _narrow(x: Tensor) -> Tensor:
-    """What `torch.autocast` can cast to: a float32 input becomes bfloat16."""
-    return x.to(torch.bfloat16) if x.dtype == torch.float32 else x
 
 
 def _leaf(bench: Bench, x: Tensor) -> Tensor:

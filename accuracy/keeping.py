@@ -11,7 +11,6 @@ from typing import Final
 
 import torch
 
-from accuracy.checks.setting import torch_dtype
 from accuracy.twice import Bench, Pair
 
 
@@ -24,7 +23,7 @@ def default_dtype(bench: Bench) -> Pair:
 
 
 def loaded_in_default_dtype(bench: Bench) -> Pair:
-    """And so does one that is loaded meanwhile from the state dict of another."""
+    """Loaded while torch's default is a dtype of 16 bits, a layer gives the bits of the one that was saved."""
     layer = bench.layer()
     with _narrow_default(bench):
         loaded = bench.reload(layer, bench.config, bench.inputs, bench.device)
@@ -34,7 +33,7 @@ def loaded_in_default_dtype(bench: Bench) -> Pair:
 @contextmanager
 def _narrow_default(bench: Bench) -> Iterator[None]:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch_dtype("bfloat16" if bench.config.dtype == "float32" else bench.config.dtype))
+    torch.set_default_dtype(bench.narrow)
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ of the same float32 sum may differ (docs/method.md, "invariants"). A config name
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from accuracy.checks.setting import compute_dtype, torch_dtype
 from accuracy.inputs import LinearInputs
 from accuracy.oracles.linear import operand
 from accuracy.oracles.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, rounding_error
-from accuracy.twice import SLICE, Bench, Pair
+from accuracy.twice import SLICE, Bench, Pair, joined
 
 BACKWARD_CALLS = 3
 
@@ -159,15 +159,11 @@ def no_rows_gradient(bench: Bench) -> Pair:
     of_rows = bench.gradient(fresh, x, upstream)
     actual = [bench.gradient(layer, x[:0], upstream[:0])]
     if fresh.bias is None:
-        return Pair(expected=_flat([of_rows]), actual=_flat([*actual, bench.gradient(layer, x, upstream)]))
+        return Pair(expected=joined([of_rows]), actual=joined([*actual, bench.gradient(layer, x, upstream)]))
     of_bias = subjects.gradient(fresh.bias)
     actual.append(subjects.gradient(layer.bias).clone())  # before it is added to
     actual += [bench.gradient(layer, x, upstream), subjects.gradient(layer.bias)]
-    return Pair(expected=_flat([torch.zeros_like(of_bias), of_rows, of_bias]), actual=_flat(actual))
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.double().reshape(-1) for tensor in tensors])
+    return Pair(expected=joined([torch.zeros_like(of_bias), of_rows, of_bias]), actual=joined(actual))
 
 
 def frozen_input(bench: Bench) -> Pair:
@@ -230,7 +226,7 @@ def accumulated_gradient(bench: Bench) -> Pair:
 
 
 def accumulated_weight_gradient(bench: Bench) -> Pair:
-    """And so do those of the weight, where a pass finds the gradient of the one before."""
+    """The weight's gradients add up likewise, though each pass but the first finds that of the one before."""
     seen = []
     for calls in (1, BACKWARD_CALLS):
         layer = bench.layer()

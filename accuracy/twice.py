@@ -1,6 +1,6 @@
 """How a relation is asked: one dense layer, made as often as wanted, and two results of it that must agree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,11 @@ class Pair:
     slack: Tensor | float = 0.0
 
 
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """The elements of all these, one after the other, in float64."""
+    return torch.cat([tensor.double().reshape(-1) for tensor in tensors])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """One dense layer and how to make it again."""
@@ -33,6 +38,11 @@ class Bench:
     device: torch.device
     build: Callable[..., Any]
     reload: Callable[..., Any]
+
+    @property
+    def narrow(self) -> torch.dtype:
+        """The dtype of the input if it has 16 bits, else bfloat16."""
+        return torch.bfloat16 if self.inputs.x.dtype == torch.float32 else self.inputs.x.dtype
 
     def layer(self, inputs: LinearInputs | None = None, **changed: Any) -> Any:
         """A fresh layer, of other tensors or of a changed config."""

@@ -47,7 +47,7 @@ def test_a_layer_is_stored_as_it_was_asked_for() -> None:
 
 @pytest.mark.parametrize("part", OTHERS)
 def test_another_format_breaks_the_contract(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing else but bounds of the quantization that was asked for: codes are read by what is said of them."""
+    """It is told first, before any number: codes are read by what is said of them, and may well be right."""
     change, words = OTHERS[part]
     quantizing(monkeypatch, change)
     result = seen("linear4bit-nf4-train", ASKED)

@@ -28,7 +28,7 @@ POSITIVE = replace(
 
 
 def simulated(seed: int, *, config: object = POSITIVE, products: bool, gain: float = 1.0) -> Setting:
-    """A layer whose output comes from the kernel for few rows (`products` rounded) or from the tiled one."""
+    """A layer whose output comes from the kernel for few rows, as on NVIDIA (`products` rounded) or on AMD's RDNA."""
     drawn = inputs.dense(config, seed)  # type: ignore[arg-type]  # a config of a dense layer
     stored = dict(subjects.linear_4bit(config, drawn, torch.device("cpu")))["stored"]  # type: ignore[arg-type]  # likewise
     setting = Setting(

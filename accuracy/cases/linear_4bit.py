@@ -289,7 +289,11 @@ CASES = tuple(
         contract=_as_asked,
         strata=STRATA_OF[mode]
         + special.dense(*FIELDS[mode], blocksize=just(64), nested=just(False), compute_dtype=none())
-        + (special.also("weight", "with_nan", "double-quantized", blocksize=just(64), nested=just(True)),),
+        + (
+            special.under(
+                "weight", "with_nan", "double-quantized", lambda c: c.nested, blocksize=just(64), nested=just(True)
+            ),
+        ),
         published=tuple(
             Linear4bitConfig(
                 mode=mode,

@@ -146,7 +146,7 @@ CASES = tuple(
         strata=SHAPES
         + THRESHOLDS
         + special.dense(*FIELDS[mode], threshold=just(0.0))
-        + (special.also("activation", "with_infinities", "outliers", threshold=just(6.0)),),
+        + (special.under("activation", "with_infinities", "outliers", lambda c: c.threshold > 0, threshold=just(6.0)),),
         published=tuple(
             Linear8bitConfig(
                 mode=mode,

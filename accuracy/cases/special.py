@@ -1,5 +1,6 @@
 """Strata of special values: NaN, infinities, signed zeros, subnormals and values near overflow, where they enter."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis.strategies import SearchStrategy, just
@@ -44,14 +45,13 @@ def dense(*fields: str, **fixed: SearchStrategy[Any]) -> tuple[Stratum, ...]:
     )
 
 
-def also(field: str, name: str, words: str, **fixed: SearchStrategy[Any]) -> Stratum:
-    """A stratum of a special distribution in this field where more is asked for, in `words`, than a plain layer.
-
-    `fixed` has one strategy of a single value for each field that makes the difference.
-    """
+def under(
+    field: str, name: str, naming: str, condition: Callable[[Any], bool], **fixed: SearchStrategy[Any]
+) -> Stratum:
+    """A stratum of a special distribution in this field where a condition holds too, which `fixed` makes true."""
     return Stratum(
-        name=f"{field} {name}, {words}",
-        holds=lambda c: getattr(c, field) == name and all(getattr(c, other) for other in fixed),
+        name=f"{field} {name}, {naming}",
+        holds=lambda c: getattr(c, field) == name and condition(c),
         fixed={**_PLAIN, **fixed, field: just(name)},
         alone=True,
     )

@@ -61,13 +61,14 @@ def moved_by_scales(setting: Setting, weight: Tensor) -> Tensor | None:
         return None
     u = max(UNIT_ROUNDOFF[compute], UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
     moved: Tensor = dense.operand(setting, "x").abs() @ apart.T
-    return moved * (1 + 4 * u)  # what is moved is rounded, twice at most
+    return moved * (1 + u) ** 2  # to the compute dtype and to the output's, what is moved is rounded too
 
 
 def _on_cuda(setting: Setting) -> Iterator[tuple[str, Model]]:
-    """The tiled kernel, then the one for few rows, whose model costs more; both may hold within their bounds.
+    """The kernel for few rows, as AMD's RDNA and as NVIDIA take it, whose model costs more; both may hold.
 
-    Which of them served depends on the shape and the processor (bitsandbytes `csrc/gemm_4bit.cu`).
+    Both are bitsandbytes `csrc/gemm_4bit_simt.cu`. The tiled kernels decode as they are asked to. Which of them
+    served depends on the shape and the processor (`csrc/gemm_4bit.cu`).
     """
     weight = rounded_weight(setting)
     yield "codes and scales rounded to 16 bits", dense.forward(setting, weight)
@@ -75,7 +76,7 @@ def _on_cuda(setting: Setting) -> Iterator[tuple[str, Model]]:
 
 
 def rounded_weight(setting: Setting) -> Tensor:
-    """Ŵ = fl_c(fl_c(code)·fl_c(s)), float64 [N, K]: how the fused CUDA kernels decode in a compute dtype of 16 bits.
+    """Ŵ = fl_c(fl_c(code)·fl_c(s)), float64 [N, K]: how the fused kernels for few rows decode in 16 bits.
 
     A double-quantized s is multiplied and added at once there. Where that moves it across a tie of c, its whole block
     is an ulp of c away.

@@ -44,15 +44,15 @@ def first_layer(lib: Library) -> None:
 
 
 def default_dtype(lib: Library) -> None:
-    def change(quantized: Any, *_: Any, **__: Any) -> Any:
-        packed, state = quantized
+    def change(original: Any, *args: Any, **asked: Any) -> Any:
+        packed, state = original(*args, **asked)
         narrow = lib.torch.get_default_dtype()
         if narrow != lib.torch.float32 and not state.nested:
             state.absmax = state.absmax.to(narrow).float()
             lib.acted()
         return packed, state
 
-    lib.after("functional:quantize_4bit", change)
+    lib.instead("functional:quantize_4bit", change)
 
 
 def one_buffer_of_rows(lib: Library) -> None:
