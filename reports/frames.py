@@ -141,9 +141,9 @@ def _fits(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.object_]:
     failing = np.flatnonzero(columns["failing"])
     fits = np.empty(len(columns["failing"]), dtype=object)
     fits[:] = [()] * len(fits)
-    told = (columns[name][failing].tolist() for name in ("case", "device", "stage", "quantity", "reason"))
-    for at, case, device, stage, quantity, reason in zip(failing.tolist(), *told, strict=True):
-        fits[at] = known.fitting(case, device, f"{stage}/{quantity}", reason)
+    told = (columns[name][failing].tolist() for name in ("case", "device", "stage", "quantity", "reason", "config"))
+    for at, case, device, stage, quantity, reason, config in zip(failing.tolist(), *told, strict=True):
+        fits[at] = known.fitting(case, device, f"{stage}/{quantity}", reason, config)
     return fits
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-from reports import words
+from reports import where, words
 
 FILE = Path(__file__).with_name("findings.md")
 """A link to docs/findings.md: people write that, and an installed package has a copy."""
@@ -22,6 +22,7 @@ RULES = {"cpu*": "| cases | stage/quantity |", "cuda*": "| cases on CUDA | stage
 
 COLUMN = re.compile(r"(?<!\\)\|")
 QUOTED = re.compile("`(.+?)`")
+ONE_QUOTED = re.compile("`([^`]+)`")
 IDENTITY = re.compile(r"F\d+")
 
 
@@ -40,27 +41,30 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Rows on these devices, of these cases and checks, whose reason holds all these words, show these findings."""
+    """Rows on these devices, of these cases and checks, whose reason holds all these words, show these findings.
+
+    `where` is a condition on their config (`reports.where`); empty if every config will do.
+    """
 
     device: str
     cases: tuple[str, ...]
     checks: tuple[str, ...]
     words: tuple[str, ...]
+    where: str
     findings: tuple[str, ...]
 
-    def covers(self, case: str, device: str, check: str, reason: str) -> bool:
-        """Whether a row fits."""
-        return (
-            _is_one_of(device, (self.device,))
-            and _is_one_of(case, self.cases)
-            and _is_one_of(check, self.checks)
-            and all(text in reason for text in self.words)
+    def speaks_of(self, case: str, device: str, check: str) -> bool:
+        """Whether rows of a cell may fit."""
+        return all(
+            any(fnmatchcase(name, pattern) for pattern in patterns)
+            for name, patterns in ((device, (self.device,)), (case, self.cases), (check, self.checks))
         )
 
-
-@cache
-def _is_one_of(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    def fits(self, reason: str, config: str | None, device: str) -> bool:
+        """Whether a row of such a cell does; without a config, whether it would under some."""
+        return all(text in reason for text in self.words) and (
+            not self.where or config is None or where.holds(self.where, config, device)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,11 @@ def load() -> Known:
 
 
 def parsed(document: str) -> Known:
-    """The findings of a document like docs/findings.md: its tables of findings, and its tables from cells to them."""
+    """The findings of a document like docs/findings.md: its tables of findings, and its tables from cells to them.
+
+    Raises:
+        ValueError: if a line of the tables from cells to findings cannot be read; it says which.
+    """
     version = VERSION.search(document)
     scripts = {f"F{name[:2]}": f"docs/findings/{name}" for name in SCRIPT.findall(document)}
     rows = [(found[1], _columns(found[2])) for found in FINDING.finditer(document)]
@@ -97,35 +105,58 @@ def parsed(document: str) -> Known:
             )
             for identity, (layer, condition, effect, kind, *since) in rows
         },
-        rules=tuple(
-            Rule(
-                device=device,
-                cases=tuple(QUOTED.findall(cases)),
-                checks=tuple(QUOTED.findall(checks)),
-                words=tuple(QUOTED.findall(reason)),
-                findings=tuple(IDENTITY.findall(findings)),
-            )
-            for device, head in RULES.items()
-            for cases, checks, reason, findings in _table(document, head)
-        ),
+        rules=tuple(_rule(device, line) for device, head in RULES.items() for line in _table(document, head)),
     )
 
 
-def _table(document: str, head: str) -> list[list[str]]:
-    """The rows of the Markdown table that begins so."""
+def _table(document: str, head: str) -> list[str]:
+    """The lines of the Markdown table that begins so."""
     lines = document.partition(head)[2].splitlines()[2:]
-    return [_columns(line.strip("| ")) for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    return list(itertools.takewhile(lambda line: line.startswith("|"), lines))
+
+
+def _rule(device: str, line: str) -> Rule:
+    try:
+        cases, checks, reason, condition, findings = _columns(line.strip("| "))
+        return Rule(
+            device=device,
+            cases=tuple(QUOTED.findall(cases)),
+            checks=tuple(QUOTED.findall(checks)),
+            words=tuple(QUOTED.findall(reason)),
+            where=_condition(condition),
+            findings=tuple(IDENTITY.findall(findings)),
+        )
+    except ValueError as error:
+        raise ValueError(f"the findings' line {line} cannot be read: {error}") from error
+
+
+def _condition(text: str) -> str:
+    """What a column quotes, if it can be read; one that is not quoted would ask nothing."""
+    if not text:
+        return ""
+    quoted = ONE_QUOTED.fullmatch(text)
+    if not quoted:
+        raise ValueError(f"{text!r} is no single condition between backticks")
+    where.read(quoted[1])
+    return quoted[1]
 
 
 def _columns(row: str) -> list[str]:
     return [text.strip() for text in COLUMN.split(row)]
 
 
-@cache
-def fitting(case: str, device: str, check: str, reason: str) -> tuple[str, ...]:
-    """The ids of the findings that a failing row fits, in the order of the list; none if it is news."""
-    rules = [rule for rule in load().rules if rule.covers(case, device, check, reason)]
+def fitting(case: str, device: str, check: str, reason: str, config: str | None = None) -> tuple[str, ...]:
+    """The ids of the findings that a failing row fits, in the order of the list; none if it is news.
+
+    Without its config, as JSON, those that it would fit under some config.
+    """
+    rules = [rule for rule in _speaking_of(case, device, check) if rule.fits(reason, config, device)]
     return tuple(dict.fromkeys(name for rule in rules for name in rule.findings))
+
+
+@cache
+def _speaking_of(case: str, device: str, check: str) -> tuple[Rule, ...]:
+    return tuple(rule for rule in load().rules if rule.speaks_of(case, device, check))
 
 
 def linked(text: str) -> tuple[tuple[str, str], ...]:

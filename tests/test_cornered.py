@@ -61,8 +61,9 @@ def failing(run: Path) -> pd.DataFrame:
     rows = pd.read_parquet(run / "observations.parquet")
     rows = rows[rows["status"].isin(["fail", "crash", "timeout"])]
     of_torch = [
-        "F36" in known.fitting(row.case, row.device, f"{row.stage}/{row.quantity}", row.reason)
-        for row in rows.itertuples()
+        "F36"
+        in known.fitting(row["case"], row["device"], f"{row['stage']}/{row['quantity']}", row["reason"], row["config"])
+        for row in rows.to_dict("records")
     ]
     return rows[~np.array(of_torch, dtype=bool)].assign(config=rows["config"].map(json.loads))
 

@@ -1,6 +1,8 @@
 """Known findings explain and do not excuse; theory is what the oracle computes; each limit says why."""
 
+import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import data
@@ -9,11 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
+from accuracy import plan
+from accuracy.case import Task
+from accuracy.cases import CASES
 from accuracy.oracles import codes
 from accuracy.oracles import theory as oracle
-from reports import known, theory, view
+from reports import known, theory, view, where
 
 ROOT = Path(known.__file__).resolve().parents[1]
+ONE = plan.Profile(samples=1, per_stratum=0)
 
 
 def test_the_tables_of_a_document_by_hand() -> None:
@@ -23,11 +29,11 @@ def test_the_tables_of_a_document_by_hand() -> None:
         "| id | layer | condition, in short | effect | class | since |\n|---|---|---|---|---|---|\n"
         "| [F01](#f01) | L4 | a \\| b | off | Wrong | 1.0 |\n\n"
         "| F02 | L8 | always | raises | Raises |\n\n[Script](findings/01_off.py)\n"
-        "| cases | stage/quantity | words of the reason | findings |\n|---|---|---|---|\n"
-        "| `l4-*` `x` | `compute/output` `invariant/*` | `got []` | F01 F02 |\n"
-        "| `l4-*` | `decode/weight` | | F01 |\n\n"
-        "| cases on CUDA | stage/quantity | words of the reason | findings |\n|---|---|---|---|\n"
-        "| `l8` | `encode/codes` `compute/output` | | F02 |\n"
+        "| cases | stage/quantity | words of the reason | where | findings |\n|---|---|---|---|---|\n"
+        "| `l4-*` `x` | `compute/output` `invariant/*` | `got []` | `rank == 1` | F01 F02 |\n"
+        "| `l4-*` | `decode/weight` | | | F01 |\n\n"
+        "| cases on CUDA | stage/quantity | words of the reason | where | findings |\n|---|---|---|---|---|\n"
+        "| `l8` | `encode/codes` `compute/output` | | | F02 |\n"
     )
 
     assert found.library == "1.2.3"
@@ -41,11 +47,30 @@ def test_the_tables_of_a_document_by_hand() -> None:
         script="docs/findings/01_off.py",
     )
     assert found.findings["F02"].since == ""
-    assert [(rule.device, rule.cases, rule.checks, rule.words, rule.findings) for rule in found.rules] == [
-        ("cpu*", ("l4-*", "x"), ("compute/output", "invariant/*"), ("got []",), ("F01", "F02")),
-        ("cpu*", ("l4-*",), ("decode/weight",), (), ("F01",)),
-        ("cuda*", ("l8",), ("encode/codes", "compute/output"), (), ("F02",)),
+    assert [(rule.device, rule.cases, rule.checks, rule.words, rule.where, rule.findings) for rule in found.rules] == [
+        ("cpu*", ("l4-*", "x"), ("compute/output", "invariant/*"), ("got []",), "rank == 1", ("F01", "F02")),
+        ("cpu*", ("l4-*",), ("decode/weight",), (), "", ("F01",)),
+        ("cuda*", ("l8",), ("encode/codes", "compute/output"), (), "", ("F02",)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("| `l4` | `decode/weight` | | F01 |", "not enough values"),
+        ("| `l4` | `decode/weight` | | rank == 1 | F01 |", "'rank == 1' is no single condition between backticks"),
+        ("| `l4` | `decode/weight` | | `rank == 1` `bias` | F01 |", "is no single condition between backticks"),
+        ("| `l4` | `decode/weight` | | `rank = 1` | F01 |", "'rank = 1' is no expression: invalid syntax"),
+        ("| `l4` | `decode/weight` | | `in_feature == 1` | F01 |", "'in_feature' has no place in a condition"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(line: str, said: str) -> None:
+    """One that was read as another would explain what it should not."""
+    table = "| cases | stage/quantity | words of the reason | where | findings |\n|---|---|---|---|---|\n"
+
+    with pytest.raises(ValueError, match=re.escape(line)) as refused:
+        known.parsed(f"{table}{line}\n")
+    assert said in str(refused.value)
 
 
 def test_every_finding_of_the_document_is_known_with_its_script() -> None:
@@ -60,6 +85,24 @@ def test_every_finding_of_the_document_is_known_with_its_script() -> None:
     assert all(rule.checks for rule in known.load().rules)
 
 
+def test_each_condition_of_the_document_is_one_on_the_configs_of_its_cases() -> None:
+    """It holds or its opposite does: each case that a line speaks of has the fields, with values of such a kind."""
+    rules = [rule for rule in known.load().rules if rule.where]
+
+    assert len(rules) > 40
+    for rule in rules:
+        configs = [
+            plan.rows([Task(case=name, config=config, seed=1, origin="published")])[0]["config"]
+            for name, case in CASES.items()
+            if any(fnmatchcase(name, glob) for glob in rule.cases)
+            for config in (*case.published, next(iter(plan.make([case], ONE, 1))).config)
+        ]
+        assert configs, rule
+        for config in configs:
+            sides = [where.holds(side, config, "cpu") for side in (rule.where, f"not ({rule.where})")]
+            assert sorted(sides) == [False, True], (rule, config)
+
+
 @pytest.mark.parametrize(
     ("row", "names"),
     [
@@ -71,7 +114,100 @@ def test_every_finding_of_the_document_is_known_with_its_script() -> None:
     ],
 )
 def test_a_row_fits_by_place_and_words(row: tuple[str, str, str, str], names: tuple[str, ...]) -> None:
+    """Without a config, under whatever condition."""
     assert known.fitting(*row) == names
+
+
+EXACT = "ratio is inf: an error where none is allowed"
+LAYER = {"in_features": 96, "out_features": 256, "blocksize": 64, "quant_storage": "uint8"}
+"""Rows of one and a half blocks: F01."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "device", "names"),
+    [
+        ({}, "cpu", ("F01",)),
+        ({"in_features": 128}, "cpu", ()),  # rows of whole blocks
+        ({"in_features": 72}, "cpu", ()),  # no multiple of 16: decoded one by one
+        ({"out_features": 1}, "cpu", ()),
+        ({"in_features": 16, "out_features": 4}, "cpu", ()),  # one block
+        ({"blocksize": 2048}, "cpu", ()),
+        ({"blocksize": 2048}, "cpu:avx2", ("F01",)),
+        ({"in_features": 2, "out_features": 1}, "cpu", ("F21",)),  # one byte
+        ({"in_features": 2, "out_features": 2}, "cpu", ()),  # two bytes
+        ({"in_features": 2, "out_features": 2, "quant_storage": "bfloat16"}, "cpu", ("F21",)),
+        ({"in_features": 1, "out_features": 1}, "cpu", ()),  # its own transpose
+        ({"in_features": "96"}, "cpu", ()),
+    ],
+)
+def test_a_decoded_weight_that_is_wrong_is_known_where_its_finding_says_so(
+    changed: dict[str, object], device: str, names: tuple[str, ...]
+) -> None:
+    """A new defect of the same cell in another config is news."""
+    config = json.dumps(LAYER | changed)
+
+    assert known.fitting("linear4bit-nf4-train", device, "decode/weight", EXACT, config) == names
+
+
+EVAL8, EVAL4, TRAIN4 = "linear8bitlt-eval", "linear4bit-eval-relations", "linear4bit-train-relations"
+NF4 = "linear4bit-nf4-eval"
+ADDED = {"bias": True, "compute_dtype": "float32"}
+TABLE = {"rows": 9, "quant_storage": "uint8"}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "within", "without"),
+    [
+        ("F01", ("embedding4bit-nf4", "compute/output", EXACT), TABLE | {"dim": 80}, TABLE | {"dim": 64}),
+        ("F02", (EVAL4, "invariant/strided_input", "ratio is 9"), {"dtype": "bfloat16"}, {"dtype": "float32"}),
+        ("F03", (EVAL4, "invariant/save_after_forward", EXACT), {"nested": False}, {"nested": None}),
+        ("F08", (NF4, "quantization/output", "ratio is 9"), {"weight": "constant"}, {"weight": "normal"}),
+        (
+            "F08",
+            (NF4, "compute/output", "structure_z is 9"),
+            ADDED | {"dtype": "float16"},
+            ADDED | {"dtype": "float32"},
+        ),
+        ("F09", (EVAL4, "invariant/save_after_forward", EXACT), {"nested": True}, {"nested": 1}),
+        ("F10", (EVAL8, "compute/output", "ratio is 9"), {"dtype": "float16", "bias": True}, {"dtype": "float16"}),
+        ("F14", (EVAL8, "compute/output", "shape (8, 4)"), {"batch": [1, 8, 1]}, {"batch": [1, 8]}),
+        (
+            "F15",
+            (EVAL8, "quantization/output", "ratio is 9"),
+            {"in_features": 1, "out_features": 2},
+            {"in_features": 1},
+        ),
+        ("F24", (TRAIN4, "invariant/other_dtype", EXACT), {"compute_dtype": None}, {"compute_dtype": "float32"}),
+        ("F38", (TRAIN4, "invariant/loaded_in_default_dtype", EXACT), {"nested": True}, {"nested": False}),
+    ],
+)
+def test_each_finding_has_its_own_condition(
+    name: str, row: tuple[str, str, str], within: dict[str, object], without: dict[str, object]
+) -> None:
+    case, check, reason = row
+
+    assert known.fitting(case, "cpu", check, reason, json.dumps(within)) == (name,)
+    assert known.fitting(case, "cpu", check, reason, json.dumps(without)) == ()
+
+
+@pytest.mark.parametrize("config", ["", "{", "[]", "null", '{"in_features": 96}', "[" * 100_000])
+def test_a_config_that_cannot_be_read_meets_no_condition(config: str) -> None:
+    """Where a finding has none, its rows are known all the same."""
+    assert known.fitting("linear4bit-nf4-train", "cpu", "decode/weight", EXACT, config) == ()
+    assert known.fitting("linear4bit-nf4-train", "cpu", "encode/nested_codes", "ratio is 84", config) == ("F23",)
+
+
+def test_what_the_model_of_the_fused_kernel_does_not_explain_is_news() -> None:
+    """F08 is a lower precision, which the model computes; another error of the same cell is no such thing."""
+    said = [
+        f"ratio is 900, at most 1 is allowed{rest}" for rest in ("; explained by bfloat16 inputs, codes and scales", "")
+    ]
+    config = json.dumps(LAYER | {"in_features": 128})
+
+    assert [known.fitting("linear4bit-nf4-eval", "cpu", "compute/output", text, config) for text in said] == [
+        ("F08",),
+        (),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,8 +225,14 @@ def test_what_is_said_of_failing_rows(rows: list[tuple[str, ...]], text: str) ->
 
 
 def failing(reason: str) -> data.Run:
+    """Layers that crash where in_features is odd, as F07 says."""
     fault = data.Fault(
-        stage="contract", quantity="completes", holds=lambda *_: True, status="crash", reason=reason, factor=2
+        stage="contract",
+        quantity="completes",
+        holds=lambda config, _: config["in_features"] % 2 == 1,
+        status="crash",
+        reason=reason,
+        factor=2,
     )
     cases = {"linear4bit-nf4-eval": "Linear4bit"}
     return data.make(per_case=4, cases=cases, devices=("cpu",), faults=[fault])
@@ -110,7 +252,8 @@ def test_a_known_finding_stands_beside_a_failure_that_still_fails() -> None:
     assert news.reasons[0].text.endswith(" No known finding fits.")
     assert [finding.id for finding in told.findings] == ["F07"]
     assert news.findings == ()
-    assert {row.findings for cell in told.cells for row in cell.quantities if row.name == "Completion"} == {"F07"}
+    completion = {row.findings for cell in told.cells for row in cell.quantities if row.name == "Completion"}
+    assert completion - {""} == {"F07"}  # no layer of the other dtypes is odd
 
 
 def test_a_page_without_failures_speaks_of_no_findings() -> None:
