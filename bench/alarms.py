@@ -42,7 +42,7 @@ def night(name: str, observations: pd.DataFrame, verdicts: pd.DataFrame) -> Nigh
         for words in (["fail", "not_run"], ["warn"])
     )
     rows = observations[observations["status"].isin([status for status in BAD if status is not Status.NOT_SUPPORTED])]
-    said = rows[[*CELL, "id", "reason"]].itertuples(index=False, name=None)
+    said = rows[[*CELL, "id", "reason", "config"]].itertuples(index=False, name=None)
     return Night(
         name=name,
         cells=len(verdicts),
@@ -50,8 +50,8 @@ def night(name: str, observations: pd.DataFrame, verdicts: pd.DataFrame) -> Nigh
         warnings=warnings,
         news=tuple(
             (case, device, dtype, stage, quantity, identity, reason)
-            for case, device, dtype, stage, quantity, identity, reason in said
-            if not known.fitting(case, device, f"{stage}/{quantity}", reason)
+            for case, device, dtype, stage, quantity, identity, reason, config in said
+            if not known.fitting(case, device, f"{stage}/{quantity}", reason, config)
         ),
     )
 

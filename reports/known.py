@@ -60,10 +60,10 @@ class Rule:
             for name, patterns in ((device, (self.device,)), (case, self.cases), (check, self.checks))
         )
 
-    def fits(self, reason: str, config: str | None, device: str) -> bool:
-        """Whether a row of such a cell does; without a config, whether it would under some."""
+    def fits(self, reason: str, config: str, device: str) -> bool:
+        """Whether a row of such a cell does."""
         return all(text in reason for text in self.words) and (
-            not self.where or config is None or where.holds(self.where, config, device)
+            not self.where or where.holds(self.where, config, device)
         )
 
 
@@ -145,10 +145,10 @@ def _columns(row: str) -> list[str]:
     return [text.strip() for text in COLUMN.split(row)]
 
 
-def fitting(case: str, device: str, check: str, reason: str, config: str | None = None) -> tuple[str, ...]:
+def fitting(case: str, device: str, check: str, reason: str, config: str) -> tuple[str, ...]:
     """The ids of the findings that a failing row fits, in the order of the list; none if it is news.
 
-    Without its config, as JSON, those that it would fit under some config.
+    `config` is that of the row, as JSON.
     """
     rules = [rule for rule in _speaking_of(case, device, check) if rule.fits(reason, config, device)]
     return tuple(dict.fromkeys(name for rule in rules for name in rule.findings))

@@ -11,12 +11,18 @@ CELL = {"case": "linear8bitlt-eval", "device": "cpu", "dtype": "float32", "stage
 KNOWN = "ratio is 18, at most 1 is allowed"
 """What F10 looks like in a run on the CPU."""
 
+CONFIG = '{"dtype": "float32", "bias": false}'
+
 
 def night(name: str, verdicts: dict[str, str], *, reason: str = KNOWN) -> alarms.Night:
     """A run with a cell a quantity, and a failing row in each that fails."""
     cells = [CELL | {"quantity": quantity, "verdict": verdict} for quantity, verdict in verdicts.items()]
-    rows = [cell | {"status": "fail", "id": "0f", "reason": reason} for cell in cells if cell["verdict"] == "fail"]
-    columns = [*CELL, "status", "id", "reason"]
+    rows = [
+        cell | {"status": "fail", "id": "0f", "reason": reason, "config": CONFIG}
+        for cell in cells
+        if cell["verdict"] == "fail"
+    ]
+    columns = [*CELL, "status", "id", "reason", "config"]
     return alarms.night(name, pd.DataFrame(rows, columns=columns), pd.DataFrame(cells))
 
 

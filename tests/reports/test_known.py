@@ -114,8 +114,8 @@ def test_each_condition_of_the_document_is_one_on_the_configs_of_its_cases() -> 
     ],
 )
 def test_a_row_fits_by_place_and_words(row: tuple[str, str, str, str], names: tuple[str, ...]) -> None:
-    """Without a config, under whatever condition."""
-    assert known.fitting(*row) == names
+    """Here a layer of three input features, which the first of these lines asks for."""
+    assert known.fitting(*row, '{"in_features": 3}') == names
 
 
 EXACT = "ratio is inf: an error where none is allowed"
