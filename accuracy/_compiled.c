@@ -1,4 +1,4 @@
-/* The tally of `accuracy/tally.py`, the sums of `accuracy/structure.py` and the split of `accuracy/decomposition.py`, each
+/* The tally of `accuracy/tally.py`, the sums and projections of `accuracy/structure.py` and the split of `accuracy/decomposition.py`, each
  * in one pass over a comparison. What they are is said there, in numpy: both give the same bits.
  *
  * No result depends on the processor or the compiler: sums are taken in LANES lanes, each in the order of its elements,
@@ -25,6 +25,7 @@
 #define KEPT 8    /* as in accuracy/tally.py */
 #define SHIFT 18  /* as in accuracy/histogram.py */
 #define BINS (1 << (31 - SHIFT))
+#define INFINITY_BIN (0x7F800000 >> SHIFT)
 #define GROUP 64  /* bins that are looked at together */
 #define CHUNK 128 /* elements whose quotients are kept at once, in a few kilobytes: a multiple of LANES */
 #define ARRAYS 4
@@ -33,10 +34,16 @@ enum { MAGNITUDE, TOTAL, ENERGY, CROSS, SIGNAL, SPREAD, SUMS };
 enum { LARGEST, RELATIVE, RATIO, KAPPA, ULPS, MAXIMA };
 enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
 
+static const double shares[] = {0.5, 0.99}; /* as in accuracy/tally.py */
+enum { SHARES = sizeof shares / sizeof *shares };
+
 /* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
 enum { BY_COLUMN = 5 };
 /* Sums over the columns of the first three, for each of the rows. */
 enum { BY_ROW = 3 };
+
+/* Sums of e·p, (e·p)² and p², for each part of what is expected. */
+enum { BY_PART = 3 };
 
 /* What was seen, the float64 product of the decoded operands, and the value of the layer that is replaced. */
 enum { SEEN, ORACLE, REPLACED, PARTS };
@@ -77,6 +84,7 @@ typedef struct {
                     double by_row[BY_ROW]);
     int (*split)(double sums[ENERGIES][LANES], double extents[EXTENTS][LANES], const double *const from[PARTS],
                  int *uncertain);
+    void (*project)(double sums[BY_PART][LANES], const double *error, const float *part);
 } Kernels;
 
 /* NaN ranks as an infinity. */
@@ -182,12 +190,17 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
     return 1;
 }
 
-/* The bins that are occupied and how often, int64, as two bytearrays; the counts are 0 then. */
-static PyObject *histogram(Tally *tally, int which)
+/* A histogram as pairs of a bin and how often it is met. */
+typedef struct {
+    int64_t bins[BINS], numbers[BINS];
+    Py_ssize_t occupied;
+} Pairs;
+
+/* The bins that are occupied; the counts are 0 then. */
+static void take(Pairs *pairs, Tally *tally, int which)
 {
-    static int64_t bins[BINS], numbers[BINS]; /* whoever is here holds the lock of the interpreter */
     uint32_t *counts = tally->counts[which];
-    Py_ssize_t occupied = 0;
+    pairs->occupied = 0;
     counts[0] += tally->exact;
     for (int group = 0; group < (tally->counted ? BINS : GROUP); group += GROUP) {
         uint32_t seen = 0;
@@ -195,14 +208,46 @@ static PyObject *histogram(Tally *tally, int which)
             seen |= counts[group + i];
         for (int i = group; seen && i < group + GROUP; i++)
             if (counts[i]) {
-                bins[occupied] = i;
-                numbers[occupied++] = counts[i];
+                pairs->bins[pairs->occupied] = i;
+                pairs->numbers[pairs->occupied++] = counts[i];
                 counts[i] = 0;
             }
     }
-    const Py_ssize_t size = occupied * (Py_ssize_t)sizeof(int64_t);
-    PyObject *first = PyByteArray_FromStringAndSize((const char *)bins, size);
-    PyObject *second = PyByteArray_FromStringAndSize((const char *)numbers, size);
+}
+
+/* The middle of a bin, as `centre` in accuracy/histogram.py. */
+static double centre(int64_t bin)
+{
+    uint32_t bits = (uint32_t)bin << SHIFT;
+    float value;
+    if (bin > 0 && bin < INFINITY_BIN)
+        bits |= 1u << (SHIFT - 1);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* As `quantiles` in accuracy/histogram.py, of a histogram with mass. */
+static void quantiles(double found[SHARES], const Pairs *pairs)
+{
+    int64_t all = 0;
+    for (Py_ssize_t at = 0; at < pairs->occupied; at++)
+        all += pairs->numbers[at];
+    for (int share = 0; share < SHARES; share++) {
+        const double needed = fmax(1.0, ceil(shares[share] * (double)all));
+        int64_t reached = 0;
+        Py_ssize_t at = 0;
+        while (at < pairs->occupied - 1 && (double)(reached += pairs->numbers[at]) < needed)
+            at++;
+        found[share] = centre(pairs->bins[at]);
+    }
+}
+
+/* Bins and numbers, int64, as two bytearrays. */
+static PyObject *histogram(const Pairs *pairs)
+{
+    const Py_ssize_t size = pairs->occupied * (Py_ssize_t)sizeof(int64_t);
+    PyObject *first = PyByteArray_FromStringAndSize((const char *)pairs->bins, size);
+    PyObject *second = PyByteArray_FromStringAndSize((const char *)pairs->numbers, size);
     PyObject *both = first && second ? PyTuple_Pack(2, first, second) : NULL;
     Py_XDECREF(first);
     Py_XDECREF(second);
@@ -220,6 +265,8 @@ static double largest(const double lanes[LANES])
 
 static PyObject *answer(Tally *tally)
 {
+    static Pairs pairs[HISTOGRAMS]; /* whoever is here holds the lock of the interpreter */
+    double of_errors[SHARES], of_relatives[SHARES];
     const double *sums = tally->sums;
     double maxima[MAXIMA];
     for (int maximum = 0; maximum < MAXIMA; maximum++)
@@ -232,24 +279,35 @@ static PyObject *answer(Tally *tally)
     }
     if (!worst)
         return NULL;
+    for (int which = 0; which < HISTOGRAMS; which++)
+        take(&pairs[which], tally, which);
+    quantiles(of_errors, &pairs[ERRORS]);
+    quantiles(of_relatives, &pairs[RELATIVES]);
     /* "N" takes what it is given, and makes nothing where one of them is NULL. */
-    return Py_BuildValue("((dddddd)(ddddd)NNNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS], sums[SIGNAL],
+    return Py_BuildValue("((dddddd)(ddddd)(dddd)NNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS], sums[SIGNAL],
                          sums[SPREAD], maxima[LARGEST], maxima[RELATIVE], maxima[RATIO], maxima[KAPPA], maxima[ULPS],
-                         histogram(tally, ERRORS), histogram(tally, RELATIVES), histogram(tally, RATIOS), worst);
+                         of_errors[0], of_errors[1], of_relatives[0], of_relatives[1], histogram(&pairs[ERRORS]),
+                         histogram(&pairs[RATIOS]), worst);
 }
 
-/* The elements of a buffer, which holds one dimension of float64 without gaps; else an exception. */
-static const double *elements(PyObject *object, Py_buffer *view)
+/* The elements of a buffer, which holds one dimension of floats of `bits` without gaps; else an exception. */
+static const void *floats(PyObject *object, Py_buffer *view, int bits)
 {
+    const Py_ssize_t bytes = bits / 8;
     if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_STRIDES) < 0)
         return NULL;
-    if (view->ndim == 1 && view->format && !strcmp(view->format, "d") && view->itemsize == sizeof(double) &&
-        (view->shape[0] < 2 || view->strides[0] == sizeof(double)) && (uintptr_t)view->buf % sizeof(double) == 0)
+    if (view->ndim == 1 && view->format && !strcmp(view->format, bits == 64 ? "d" : "f") && view->itemsize == bytes &&
+        (view->shape[0] < 2 || view->strides[0] == bytes) && (uintptr_t)view->buf % (uintptr_t)bytes == 0)
         return view->buf;
-    PyErr_Format(PyExc_ValueError, "an array of %d dimensions and format %s; one of float64 without gaps is wanted",
-                 view->ndim, view->format ? view->format : "B");
+    PyErr_Format(PyExc_ValueError, "an array of %d dimensions and format %s; one of float%d without gaps is wanted",
+                 view->ndim, view->format ? view->format : "B", bits);
     PyBuffer_Release(view);
     return NULL;
+}
+
+static const double *elements(PyObject *object, Py_buffer *view)
+{
+    return floats(object, view, 64);
 }
 
 static PyObject *tally_of(PyObject *module, PyObject *args)
@@ -347,6 +405,55 @@ end:
     return told;
 }
 
+/* The three sums of one part, of as many elements as the error. */
+static void project(double found[BY_PART], const double *error, const float *part, Py_ssize_t size)
+{
+    double sums[BY_PART][LANES] = {{0.0}};
+    Py_ssize_t place = 0;
+    for (; place <= size - CHUNK; place += CHUNK)
+        kernels->project(sums, error + place, part + place);
+    double last_error[CHUNK] = {0.0};
+    float last_part[CHUNK] = {0.0F};
+    memcpy(last_error, error + place, sizeof(double) * (size_t)(size - place));
+    memcpy(last_part, part + place, sizeof(float) * (size_t)(size - place));
+    kernels->project(sums, last_error, last_part);
+    for (int sum = 0; sum < BY_PART; sum++)
+        found[sum] = folded(sums[sum]);
+}
+
+static PyObject *projected_on(PyObject *module, PyObject *args)
+{
+    PyObject *error, *parts, *told = NULL;
+    Py_buffer errors, all;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO:projected", &error, &parts))
+        return NULL;
+    const double *first = elements(error, &errors);
+    if (!first)
+        return NULL;
+    const float *second = floats(parts, &all, 32);
+    if (!second)
+        goto end;
+    const Py_ssize_t size = errors.shape[0], number = size ? all.shape[0] / size : 0;
+    if (!size || number * size != all.shape[0]) {
+        PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; parts as long as the error are wanted", size,
+                     all.shape[0]);
+        goto both;
+    }
+    told = PyByteArray_FromStringAndSize(NULL, number * BY_PART * (Py_ssize_t)sizeof(double));
+    char *into = told ? PyByteArray_AsString(told) : NULL;
+    for (Py_ssize_t part = 0; into && part < number; part++) {
+        double found[BY_PART];
+        project(found, first, second + part * size, size);
+        memcpy(into + part * (Py_ssize_t)sizeof found, found, sizeof found);
+    }
+both:
+    PyBuffer_Release(&all);
+end:
+    PyBuffer_Release(&errors);
+    return told;
+}
+
 /* The elements from `begin` to `end`, as in `add_block`. Whether all are finite. */
 static int split_block(double energies[ENERGIES], double extents[EXTENTS][LANES], const double *const arrays[PARTS],
                        Py_ssize_t begin, Py_ssize_t end)
@@ -423,8 +530,9 @@ static PyObject *width_of(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"tally", tally_of, METH_VARARGS, "Sums, maxima, three histograms and the worst elements, in the order of `Tally`."},
+    {"tally", tally_of, METH_VARARGS, "Sums, maxima, quantiles, two histograms and the worst elements, as `Tally` has them."},
     {"sums", sums_of, METH_VARARGS, "Of e·y, (e·y)², y², e and e² by column, then of the first three by row, float64."},
+    {"projected", projected_on, METH_VARARGS, "Of e·p, (e·p)² and p² for each part p that an error e may hold, float64."},
     {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},
     {"width", width_of, METH_VARARGS, "Elements in a vector from now on: as many as the processor holds, at most those given."},
     {NULL, NULL, 0, NULL},

@@ -1,12 +1,15 @@
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accuracy.tally import Array
 
 _Counts: TypeAlias = tuple[bytearray, bytearray]
 _Found: TypeAlias = tuple[
     tuple[float, float, float, float, float, float],
     tuple[float, float, float, float, float],
-    _Counts,
+    tuple[float, float, float, float],
     _Counts,
     _Counts,
     tuple[tuple[float, int], ...],
@@ -24,6 +27,7 @@ def tally(
     /,
 ) -> _Found | None: ...
 def sums(error: Array, expected: Array, columns: int, /) -> bytearray: ...
+def projected(error: Array, parts: NDArray[np.float32], /) -> bytearray: ...
 def split(
     actual: Array, oracle: Array, reference: Array, block: int, /
 ) -> tuple[float, float, float, float, float] | None: ...

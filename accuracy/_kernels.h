@@ -7,12 +7,14 @@
 #define Bits NAMED(Bits)
 #define Powers NAMED(Powers)
 #define Unaligned NAMED(Unaligned)
+#define Singles NAMED(Singles)
 
 /* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
 typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
 typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
 typedef uint64_t Powers __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
 typedef double Unaligned __attribute__((vector_size(WIDTH * sizeof(double)), aligned(sizeof(double)), may_alias));
+typedef float Singles __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 #define LANE (i % (LANES / WIDTH)) /* of the i-th vector */
 
@@ -212,10 +214,28 @@ TARGET static int NAMED(split)(double sums[ENERGIES][LANES], double extents[EXTE
     return !NAMED(any)(beyond);
 }
 
-static const Kernels NAMED(kernels) = {NAMED(differ), NAMED(add_exact), NAMED(add), NAMED(add_row), NAMED(split)};
+/* A chunk of an error and of what may be in it, whose elements that are not finite count as 0. */
+TARGET static void NAMED(project)(double sums[BY_PART][LANES], const double *error, const float *part)
+{
+    Vector added[BY_PART][LANES / WIDTH];
+    memcpy(added, sums, sizeof added);
+    for (int i = 0; i < CHUNK / WIDTH; i++) {
+        const Vector given = __builtin_convertvector(((const Singles *)part)[i], Vector);
+        const Vector p = (Vector)((NAMED(absolute)(given) < INFINITY) & (Bits)given);
+        const Vector product = NAMED(at)(error, i) * p;
+        added[0][LANE] += product;
+        added[1][LANE] += product * product;
+        added[2][LANE] += p * p;
+    }
+    memcpy(sums, added, sizeof added);
+}
+
+static const Kernels NAMED(kernels) = {NAMED(differ), NAMED(add_exact), NAMED(add), NAMED(add_row), NAMED(split),
+                                       NAMED(project)};
 
 #undef Vector
 #undef Bits
 #undef Powers
 #undef Unaligned
+#undef Singles
 #undef LANE

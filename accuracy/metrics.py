@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accuracy import decomposition, fingerprint, histogram, structure, tally
+from accuracy import decomposition, fingerprint, structure, tally
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles.rounding import overflow_threshold
 from accuracy.tally import Array, Tally
@@ -164,8 +165,7 @@ def _statistics(told: Tally, count: int) -> dict[str, object]:
             "ratio_counts": told.ratios[1],
         }
     beta, z = slope(told)
-    abs_p50, abs_p99 = histogram.quantiles(told.errors, (0.5, 0.99))
-    rel_p50, rel_p99 = histogram.quantiles(told.relatives, (0.5, 0.99))
+    abs_p50, abs_p99, rel_p50, rel_p99 = told.quantiles
     return {
         "abs_mean": told.magnitude / count,
         "abs_p50": abs_p50,
@@ -200,7 +200,7 @@ _AGREEMENT: Final = dict.fromkeys(
 
 
 def _worst(found: Errors, shape: torch.Size) -> dict[str, object]:
-    """The worst elements, wrong specials first, with index, values and limit; and the limit at the very worst.
+    """The worst elements as JSON, wrong specials first, with index, values and limit; and the limit at the very worst.
 
     That of the first element where there is no error.
     """
@@ -214,16 +214,31 @@ def _worst(found: Errors, shape: torch.Size) -> dict[str, object]:
         pairs.sort(key=tally.by_rank)
     if not pairs:
         return {"worst": "[]", "limit": float(found.bound[0])}
-    ratios, chosen = zip(*pairs[: tally.KEPT], strict=True)
-    places = list(chosen)
-    index = zip(*(axis.tolist() for axis in np.unravel_index(places, shape)), strict=True) if shape else [()]
-    seen, expected, bound = (part[places].tolist() for part in (found.actual, found.expected, found.bound))
-    rows = [
-        f'{{"index": {[*where]}, "actual": "{is_!r}", "expected": "{wanted!r}", '
-        f'"limit": "{limit!r}", "ratio": "{ratio!r}"}}'
-        for where, is_, wanted, limit, ratio in zip(index, seen, expected, bound, ratios, strict=True)
+    ratios, places = zip(*pairs[: tally.KEPT], strict=True)
+    seen, expected, bound = (
+        [part.item(place) for place in places] for part in (found.actual, found.expected, found.bound)
+    )
+    elements = [
+        {"index": _index(place, shape), "actual": is_, "expected": wanted, "limit": limit, "ratio": ratio}
+        for place, is_, wanted, limit, ratio in zip(places, seen, expected, bound, ratios, strict=True)
     ]
-    return {"worst": f"[{', '.join(rows)}]", "limit": bound[0]}
+    if not math.isfinite(sum(map(sum, (seen, expected, bound, ratios)))):  # which JSON has no numbers for
+        elements = [{name: _in_json(value) for name, value in element.items()} for element in elements]
+    return {"worst": orjson.dumps(elements).decode(), "limit": bound[0]}
+
+
+def _index(place: int, shape: torch.Size) -> list[int]:
+    """The index of an element from its place in row-major order."""
+    index = []
+    for size in reversed(shape):
+        place, along = divmod(place, size)
+        index.append(along)
+    return index[::-1]
+
+
+def _in_json(value: object) -> object:
+    """A number, or the word for what is infinite or NaN."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _class_reason(found: Errors, wrong: NDArray[np.int64]) -> str:

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from accuracy.compiled import function
-from accuracy.roundoff import DOUBLE, gamma
-from accuracy.tally import LANES, Array
+from accuracy.roundoff import DOUBLE, UNIT, gamma
+from accuracy.tally import LANES, Array, total
 
 compiled = function("sums")
-
-Sums = Any
-"""One sum, or an array of one a group."""
+compiled_projected = function("projected")
 
 BLOCKS = 8
 """Into how many runs the inner dimension is cut."""
@@ -53,17 +52,44 @@ def strongest(error: Tensor, expected: Tensor, factors: tuple[Tensor, Tensor] | 
     of a relative size up to `least` do not count.
     """
     e, y = error.numpy(), expected.numpy()
+    rows, columns = e.shape
     (*by_column, totals, energies), by_row = sums(e, y)
-    found = [
-        *_slopes(*(each.sum() for each in by_column), least=least, name="all"),
-        *_slopes(*by_column, least=least, name="column"),
-        *_slopes(*by_row, least=least, name="row"),
-        *_means(totals.sum(), energies.sum(), by_column[2].sum(), number=e.size, least=least, name="all"),
-        *_means(totals, energies, by_column[2], number=e.shape[0], least=least, name="column"),
-    ]
+    cross, spread, signal = (
+        np.concatenate([[of.sum()], of, others]) for of, others in zip(by_column, by_row, strict=True)
+    )
+    total_of, energy, power = (np.concatenate([[of.sum()], of]) for of in (totals, energies, by_column[2]))
+    number = np.full(1 + columns, rows)
+    number[0] = e.size
+    blocks = np.empty((0, 3))
     if factors is not None:
-        found += _blocks(e, factors, least)
-    return max(found, key=lambda structure: abs(structure.z), default=Structure(z=0.0, effect=0.0, at=""))
+        blocks = _blocks(e, factors, least, quiet=bool(energy[0] <= least * least * signal[0]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = _slopes(cross, spread, signal), _slopes(*blocks.T)
+        means = total_of / np.sqrt(energy), total_of / number / np.sqrt(power / number)
+    z, effect = (np.concatenate(each) for each in zip(slopes[0], means, slopes[1], strict=True))
+    counts = np.where((np.abs(effect) > least) & np.isfinite(z), np.abs(z), 0.0)
+    at = int(counts.argmax())
+    if counts[at] == 0:
+        return Structure(z=0.0, effect=0.0, at="")
+    return Structure(z=float(z[at]), effect=float(effect[at]), at=_place(at, rows, columns, len(blocks)))
+
+
+def _slopes(cross: Array, spread: Array, signal: Array) -> tuple[Array, Array]:
+    """Of each group z = Σe·y / √Σ(e·y)², and the slope of the error on the signal, Σe·y / Σy²."""
+    return cross / np.sqrt(spread), cross / signal
+
+
+def _place(at: int, rows: int, columns: int, blocks: int) -> str:
+    """The name of a group by its number: slopes of all, columns and rows, means of all and columns, then blocks."""
+    for prefix, group, size in (("", "column", columns), ("", "row", rows), ("mean of ", "column", columns)):
+        whole = group == "column"
+        if whole and at == 0:
+            return f"{prefix}all"
+        at -= whole
+        if at < size:
+            return f"{prefix}{group} {at}"
+        at -= size
+    return f"block {at} of {blocks} of the inner dimension"
 
 
 def sums(error: Array, expected: Array) -> tuple[Array, Array]:
@@ -100,40 +126,56 @@ def sums_in_numpy(error: Array, expected: Array) -> tuple[Array, Array]:
     return np.array(by_column), np.array(by_row)
 
 
-def _slopes(cross: Sums, spread: Sums, signal: Sums, *, least: float, name: str) -> list[Structure]:
-    """Slope of the error on the signal, Σe·y / Σy², and its z = Σe·y / √Σ(e·y)², from the sums of each group."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _largest(cross / np.sqrt(spread), cross / signal, least, name)
+def _blocks(error: Array, factors: tuple[Tensor, Tensor], least: float, *, quiet: bool) -> Array:
+    """`projected` on what each block of the inner dimension contributes: runs of ⌈K / BLOCKS⌉ elements.
 
-
-def _means(total: Sums, energy: Sums, signal: Sums, *, number: int, least: float, name: str) -> list[Structure]:
-    """Mean of the error, relative to the root mean square of the signal, and its z = Σe / √Σe²."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        effect = total / number / np.sqrt(signal / number)
-        return _largest(total / np.sqrt(energy), effect, least, f"mean of {name}")
-
-
-def _blocks(error: Sums, factors: tuple[Tensor, Tensor], least: float) -> list[Structure]:
-    """Slope of the error on what each block of the inner dimension contributes: runs of ⌈K / BLOCKS⌉ elements."""
+    Where the error is `quiet`, smaller than what counts of the whole product, or larger than what is made at once, it
+    is looked first which blocks can have an effect: their contributions need not be made, or be kept.
+    """
     left, right = (factor.numpy() for factor in factors)
     inner = left.shape[1]
     size = -(-inner // BLOCKS)
-    count = -(-inner // size)
-    reached = np.arange(count)
-    if size * sum(error.shape) < error.size:  # products of the operands with themselves cost less than with each other
-        reached = reached[_can_reach(error, left, right, size, least)]
-    if not reached.size:
-        return []
-    cross, spread, signal = np.zeros(count), np.ones(count), np.ones(count)  # no effect at all
     lefts, rights = _cut(left, size), _cut(right, size)
+    count = len(lefts)
+    reached = np.arange(count)
+    # Products of the operands with themselves must cost less than with each other.
+    if (quiet or error.size > AT_ONCE) and size * sum(error.shape) < error.size:
+        reached = reached[_can_reach(error, (left, right), (lefts, rights), least)]
+    found = np.tile([0.0, 1.0, 1.0], (count, 1))  # no effect at all
+    # Contributions of float32, whose rounding moves a slope by less than a millionth of itself, take half the time.
+    with np.errstate(over="ignore"):
+        ones, others = lefts.astype(np.float32), rights.astype(np.float32)
     at_once = max(1, AT_ONCE // max(1, error.size))
     for begin in range(0, reached.size, at_once):
-        some = reached[begin : begin + at_once]
-        cross[some], spread[some], signal[some] = _projected(error, lefts[some], rights[some], least)
-    return _slopes(cross, spread, signal, least=least, name=f"block {{}} of {count} of the inner dimension")
+        some: Any = reached[begin : begin + at_once]
+        if some.size == count:
+            some = slice(None)  # which copies nothing
+        with np.errstate(invalid="ignore", over="ignore"):
+            parts = np.matmul(ones[some], others[some].transpose(0, 2, 1))
+        found[some] = projected(error, parts)
+    return found
 
 
-def _cut(factor: Sums, size: int) -> Sums:
+def projected(error: Array, parts: NDArray[np.float32]) -> Array:
+    """Σe·p, Σ(e·p)² and Σp² for each of the parts [P, R, C] of an error [R, C], as [P, 3].
+
+    An element of a part that is not finite counts as 0. Each is summed as `accuracy.tally.total` sums.
+    """
+    if compiled_projected is None or not error.size:
+        return projected_in_numpy(error, parts)
+    return np.frombuffer(compiled_projected(error.ravel(), parts.ravel())).reshape(len(parts), 3)
+
+
+def projected_in_numpy(error: Array, parts: NDArray[np.float32]) -> Array:
+    """What `projected` are."""
+    found = np.zeros((len(parts), 3))
+    for place, part in enumerate(np.where(np.isfinite(parts), parts, 0.0).astype(np.float64)):
+        product = error * part
+        found[place] = [total(each.ravel()) for each in (product, product * product, part * part)]
+    return found
+
+
+def _cut(factor: Array, size: int) -> Array:
     """A matrix [R, K] as blocks [⌈K / size⌉, R, size], the last filled up with zeros."""
     rows, inner = factor.shape
     count = -(-inner // size)
@@ -142,21 +184,26 @@ def _cut(factor: Sums, size: int) -> Sums:
     return factor.reshape(rows, count, size).transpose(1, 0, 2)
 
 
-def _can_reach(error: Sums, left: Sums, right: Sums, size: int, least: float) -> Sums:
+def _can_reach(
+    error: Array, factors: tuple[Array, Array], blocks: tuple[Array, Array], least: float
+) -> NDArray[np.bool_]:
     """Whether the slope on each block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
 
     Σe·p is the trace of lᵀ·e·r, and Σp² that of (lᵀl)(rᵀr). In whatever order and by whichever of both formulas
     they are summed, two results differ by at most 2γ·‖e‖·m and 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of
     the block, and γ that of as many terms (Higham 2002, sections 3.1 and 3.5, and Cauchy-Schwarz); twice that is
-    granted, for what is computed of these bounds. Where something is not finite, anything can be reached.
+    granted, for what is computed of these bounds. That contributions are made in float32 counts as more terms. Where
+    something is not finite, anything can be reached. `blocks` are the factors as `_cut` cuts them.
     """
+    left, right = factors
+    size = blocks[0].shape[2]
     begins = np.arange(0, left.shape[1], size)
     with np.errstate(invalid="ignore", over="ignore"):
-        grams = [tuple(cut.T @ cut for cut in (left[:, k : k + size], right[:, k : k + size])) for k in begins]
-        squares = np.array([np.vdot(one, other) for one, other in grams])
-        most = np.array([np.sqrt(one.diagonal() * other.diagonal()).sum() for one, other in grams])
-        apart = gamma(error.size + sum(error.shape) + size, DOUBLE)
-        norm, unsure = (1 + apart) * np.sqrt(np.einsum("rc,rc->", error, error)), 8 * apart * most * most
+        one, other = (np.matmul(cut.transpose(0, 2, 1), cut) for cut in blocks)
+        squares = np.einsum("bkl,bkl->b", one, other)
+        most = np.sqrt(np.einsum("bkk->bk", one) * np.einsum("bkk->bk", other)).sum(axis=1)
+        apart = gamma(error.size + sum(error.shape) + size, DOUBLE) + gamma(size + 2, UNIT["float32"])
+        norm, unsure = (1 + apart) * np.sqrt(np.vdot(error, error)), 8 * apart * most * most
         reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
         # By Cauchy-Schwarz, which is enough for errors of float32; else from the sums themselves, by whichever order
         # of the three factors has the smaller product of two.
@@ -167,36 +214,5 @@ def _can_reach(error: Sums, left: Sums, right: Sums, size: int, least: float) ->
             if left.shape[0] > right.shape[0]
             else np.einsum("rk,rk->k", error @ right, left)
         )
-        within = np.abs(np.add.reduceat(by_inner, begins)) <= reach
+        within: NDArray[np.bool_] = np.abs(np.add.reduceat(by_inner, begins)) <= reach
     return ~within
-
-
-def _projected(error: Sums, left: Sums, right: Sums, least: float) -> tuple[Sums, Sums, Sums]:
-    """Σe·p, Σ(e·p)² and Σp² of what each block contributes, p; where that is not finite it counts as zero.
-
-    Where no sum can reach `least`, in whatever order it is taken, they are 0, 1 and 1: no effect at all. Two orders
-    of Σe·p differ by at most 2·γ_n·‖e‖·‖p‖, and of Σp² by 2·γ_n·Σp² (Higham 2002, section 3.1, and Cauchy-Schwarz).
-    """
-    parts = np.matmul(left, right.transpose(0, 2, 1))
-    flat = error.reshape(-1)
-    rough, whole = np.abs(parts.reshape(len(parts), -1) @ flat), np.einsum("brc,brc->b", parts, parts)
-    apart = 2 * gamma(flat.size + 2, DOUBLE)  # two more for the products and the root here
-    reached = rough + apart * np.sqrt((flat @ flat) * whole)
-    if np.isfinite(whole).all() and (reached <= least * (1 - apart) * whole).all():
-        return np.zeros(len(parts)), np.ones(len(parts)), np.ones(len(parts))
-    if not np.isfinite(parts.sum()):
-        parts = np.nan_to_num(parts, nan=0.0, posinf=0.0, neginf=0.0)
-    signal = np.square(parts).sum(axis=(1, 2))
-    parts *= error
-    return parts.sum(axis=(1, 2)), np.square(parts).sum(axis=(1, 2)), signal
-
-
-def _largest(z: Sums, effect: Sums, least: float, name: str) -> list[Structure]:
-    """The group with the largest |z| among those whose effect counts; none where no group has one."""
-    z, effect = np.atleast_1d(z), np.atleast_1d(effect)
-    counts = np.where((np.abs(effect) > least) & np.isfinite(z), np.abs(z), 0.0)
-    at = int(counts.argmax()) if counts.size else 0
-    if not counts.size or counts[at] == 0:
-        return []
-    place = name.format(at) if "{}" in name else name if z.size == 1 else f"{name} {at}"
-    return [Structure(z=float(z[at]), effect=float(effect[at]), at=place)]

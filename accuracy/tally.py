@@ -34,6 +34,9 @@ KEPT: Final = 8
 LANES: Final = 8
 """Partial sums of which a sum is made: its order, and so its last digits, are the same on every processor."""
 
+SHARES: Final = (0.5, 0.99)
+"""Which quantiles are told."""
+
 GROUP: Final = 64
 """Elements of which the largest is looked at first, where the worst are looked for."""
 
@@ -43,14 +46,14 @@ class Tally(NamedTuple):
 
     Sums: `magnitude` Σ|e|, `total` Σe, `energy` Σe², `cross` Σe·y, `signal` Σy², `spread` Σ(e·y)². Maxima:
     `largest` |e|, `relative` |e| / max(|y|, s), `ratio` |e| / b, `kappa` |e| / s, and `ulps`, |e| in spacings of the
-    dtype at y; NaN exceeds every number, and 0 / 0 is 0. `errors`, `relatives` and `ratios` are histograms of |e|
-    and of two of these quotients. `worst` are ratio and place of the elements with the largest ratios above 0, the
-    first of equal ones first.
+    dtype at y; NaN exceeds every number, and 0 / 0 is 0. `errors` and `ratios` are histograms of |e| and |e| / b;
+    `quantiles` those of |e|, then of |e| / max(|y|, s), at `SHARES`, told from histograms. `worst` are ratio and place
+    of the elements with the largest ratios above 0, the first of equal ones first.
     """
 
     errors: Counts
-    relatives: Counts
     ratios: Counts
+    quantiles: tuple[float, ...] = ()
     worst: tuple[tuple[float, int], ...] = ()
     magnitude: float = 0.0
     total: float = 0.0
@@ -65,7 +68,14 @@ class Tally(NamedTuple):
     ulps: float = 0.0
 
 
-_HISTOGRAMS: Final = ("errors", "relatives", "ratios")
+class Part(NamedTuple):
+    """The tally of one block, without quantiles, and the histogram of |e| / max(|y|, s)."""
+
+    told: Tally
+    relatives: Counts
+
+
+_HISTOGRAMS: Final = ("errors", "ratios")
 _SUMS: Final = ("magnitude", "total", "energy", "cross", "signal", "spread")
 _MAXIMA: Final = ("largest", "relative", "ratio", "kappa", "ulps")
 
@@ -83,8 +93,8 @@ def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: flo
     found = compiled(actual, expected, bound, scale, below, SMALLEST_NORMAL[dtype], MANTISSA_BITS[dtype], BLOCK)
     if found is None:
         return None
-    sums, maxima, errors, relatives, ratios, worst = found
-    return Tally(_counts(errors), _counts(relatives), _counts(ratios), worst, *sums, *maxima)
+    sums, maxima, quantiles, errors, ratios, worst = found
+    return Tally(_counts(errors), _counts(ratios), quantiles, worst, *sums, *maxima)
 
 
 def _counts(bytes_of: tuple[bytearray, bytearray]) -> Counts:
@@ -110,7 +120,10 @@ def blockwise(
         if part is None:
             return None
         parts.append(part)
-    return parts[0] if len(parts) == 1 else _added(parts)
+    told = _added([part.told for part in parts])
+    relatives = histogram.merge([part.relatives for part in parts])
+    quantiles = (*histogram.quantiles(told.errors, SHARES), *histogram.quantiles(relatives, SHARES))
+    return told._replace(quantiles=quantiles)
 
 
 def _added(parts: Sequence[Tally]) -> Tally:
@@ -132,18 +145,18 @@ def total(values: Array) -> float:
     return float(lanes[0])
 
 
-def exact(expected: Array, *, below: float) -> Tally | None:
-    """The tally of one block without an error; nothing as in `of`."""
+def exact(expected: Array, *, below: float) -> Part | None:
+    """One block without an error; nothing as in `of`."""
     if not max(float(expected.max()), -float(expected.min())) < below:
         return None
     none = histogram.zeros(expected.size)
-    return Tally(signal=total(expected * expected), errors=none, relatives=none, ratios=none)
+    return Part(Tally(signal=total(expected * expected), errors=none, ratios=none), none)
 
 
 def block(
     error: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype, begin: int = 0
-) -> Tally | None:
-    """The tally of one block of errors, not all 0, whose first has the place `begin`; nothing as in `of`."""
+) -> Part | None:
+    """One block of errors, not all 0, whose first has the place `begin`; nothing as in `of`."""
     size, magnitude = np.abs(error), np.abs(expected)
     largest = float(size.max())
     if not (largest < np.inf and magnitude.max() < below):
@@ -153,7 +166,7 @@ def block(
     ratios, kappas = quotients(size, bound), quotients(size, scale)
     spacings = ulp(expected, dtype)
     ratio = float(ratios.max())
-    return Tally(
+    told = Tally(
         magnitude=total(size),
         total=total(error),
         energy=total(error * error),
@@ -166,10 +179,10 @@ def block(
         kappa=float(kappas.max()),
         ulps=float(np.divide(size, spacings, out=spacings).max()),
         errors=histogram.count(size),
-        relatives=histogram.count(relatives),
         ratios=histogram.count(ratios),
         worst=_worst(ratios, ratio, begin),
     )
+    return Part(told, histogram.count(relatives))
 
 
 def quotients(size: Array, divisor: Array) -> Array:

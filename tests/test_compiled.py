@@ -181,6 +181,57 @@ def test_sums_are_of_float64_without_gaps(place: int) -> None:
 
 
 @given(
+    size=st.integers(1, 400),
+    number=st.integers(0, 9),
+    seed=st.integers(0, 2**32),
+    scales=st.lists(st.sampled_from((0.0, 5e-324, 1e-160, 1.0, 3.0, 1e150, *SPECIAL)), min_size=1, max_size=5),
+)
+def test_projections_to_the_bit(size: int, number: int, seed: int, scales: list[float]) -> None:
+    """Of numbers as far apart, and of parts that are not finite."""
+    assert structure.compiled_projected is not None
+    dice = np.random.default_rng(seed)
+    error = dice.normal(size=(1, size)) * dice.choice(scales[:1], size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = (dice.normal(size=(number, 1, size)) * dice.choice(scales, (number, 1, size))).astype(np.float32)
+        defined = structure.projected_in_numpy(error, parts)
+
+    for _ in widths():
+        np.testing.assert_array_equal(structure.projected(error, parts), defined)  # NaN equals NaN
+
+
+def test_projections_by_hand() -> None:
+    """An error of 2 and 3 on 5 and -1, on nothing, and on what is not finite and 1."""
+    error = np.array([[2.0, 3.0]])
+    parts = np.array([[[5.0, -1.0]], [[0.0, 0.0]], [[math.inf, 1.0]]], np.float32)
+    assert structure.projected(error, parts).tolist() == [[7, 109, 26], [0, 0, 0], [3, 9, 1]]
+
+
+@pytest.mark.parametrize("sizes", [(4, 6), (0, 4), (0, 0)])
+def test_projections_are_on_whole_parts(sizes: tuple[int, int]) -> None:
+    """Each as long as the error."""
+    assert structure.compiled_projected is not None
+    error, parts = map(np.ones, sizes)
+    with pytest.raises(ValueError, match="as long as the error"):
+        structure.compiled_projected(error, parts.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("error", "parts", "wanted"),
+    [
+        (np.ones(8)[::2], np.ones(4, np.float32), "float64 without gaps"),
+        (np.ones(4, np.float32), np.ones(4, np.float32), "float64 without gaps"),
+        (np.ones(4), np.ones(8, np.float32)[::2], "float32 without gaps"),
+        (np.ones(4), np.ones(4), "float32 without gaps"),
+    ],
+)
+def test_projections_are_of_floats_without_gaps(error: Any, parts: Any, wanted: str) -> None:
+    """The error of float64, parts of float32."""
+    assert structure.compiled_projected is not None
+    with pytest.raises(ValueError, match=wanted):
+        structure.compiled_projected(error, parts)
+
+
+@given(
     elements=st.lists(st.tuples(values, values, values), max_size=60),
     repeated=st.integers(1, 12),
     special=st.sampled_from((*EDGES, *SPECIAL)),

@@ -70,7 +70,7 @@ def told(error: Tensor, expected: Tensor, *, bound: Tensor | None = None, scale:
         dtype=torch.float16,
     )
     assert found
-    return found
+    return found.told
 
 
 def test_sqnr_of_a_known_error() -> None:
@@ -265,7 +265,14 @@ def test_a_row_by_hand() -> None:
     assert row["rel_fro"] == pytest.approx(math.sqrt(5.25 / 85))
     worst = json.loads(row["worst"])
     assert [element["index"] for element in worst[:3]] == [[1, 0], [1, 1], [0, 1]]
-    assert worst[0] == {"index": [1, 0], "actual": "2.0", "expected": "4.0", "limit": "1.0", "ratio": "2.0"}
+    assert worst[0] == {"index": [1, 0], "actual": 2.0, "expected": 4.0, "limit": 1.0, "ratio": 2.0}
+
+
+def test_what_json_has_no_number_for_is_a_word() -> None:
+    """NaN where 1 is expected has an infinite ratio; the numbers beside it stay numbers."""
+    worst = json.loads(described(tensor(2.0, math.nan), tensor(2.0, 1.0))["worst"])
+
+    assert worst[0] == {"index": [1], "actual": "nan", "expected": 1.0, "limit": 1.0, "ratio": "inf"}
 
 
 def test_at_most_eight_worst_elements_are_kept() -> None:

@@ -5,19 +5,27 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from accuracy import structure
+from accuracy.tally import Array
 
 LEAST = 0.05 * 2.0**-8
 
 
-def problem(seed: int, rows: int, columns: int, inner: int) -> tuple[structure.Sums, structure.Sums, structure.Sums]:
+def problem(seed: int, rows: int, columns: int, inner: int) -> tuple[Array, Array, Array]:
     """Two factors, and the rounding errors of their product in bfloat16."""
     dice = np.random.default_rng(seed)
     left, right = dice.normal(size=(rows, inner)), dice.normal(size=(columns, inner))
     product = left @ right.T
     rounded = torch.from_numpy(product).to(torch.bfloat16).double().numpy()
     return rounded - product, left, right
+
+
+def can_reach(errors: Array, left: Array, right: Array, size: int) -> NDArray[np.bool_]:
+    """Which blocks of so many columns can have the least effect."""
+    cuts = structure._cut(left, size), structure._cut(right, size)
+    return structure._can_reach(errors, (left, right), cuts, LEAST)
 
 
 @pytest.mark.parametrize(("rows", "inner"), [(200, 84), (200, 85), (10, 84)])
@@ -50,10 +58,11 @@ def test_a_block_that_is_passed_over_has_less_than_the_least_effect(  # noqa: PL
     errors, left, right = problem(seed, rows, columns, inner)
     size = -(-inner // 8)
     errors = (errors + share * LEAST * left[:, :size] @ right[:, :size].T) * scale
-    reached = structure._can_reach(errors, left * scale, right, size, LEAST)
+    reached = can_reach(errors, left * scale, right, size)
     blocks = (structure._cut(left * scale, size), structure._cut(right, size))
     with np.errstate(over="ignore", invalid="ignore"):
-        cross, _, signal = structure._projected(errors, *blocks, 0.0)
+        one, other = (block.astype(np.float32) for block in blocks)
+        cross, _, signal = structure.projected(errors, np.matmul(one, other.transpose(0, 2, 1))).T
         beyond = np.abs(cross / signal) > LEAST
 
     assert not (beyond & ~reached).any()
@@ -63,10 +72,10 @@ def test_what_is_not_finite_can_be_reached() -> None:
     """An infinity or NaN in a factor spoils its own block, and an error that is none spoils all."""
     errors, left, right = problem(2, 30, 30, 16)
     quiet = errors * 0.0
-    assert not structure._can_reach(quiet, left, right, 2, LEAST).any()
+    assert not can_reach(quiet, left, right, 2).any()
     for special in (np.inf, np.nan):
         spoiled = left.copy()
         spoiled[3, 5] = special
-        assert structure._can_reach(quiet, spoiled, right, 2, LEAST)[2]
+        assert can_reach(quiet, spoiled, right, 2)[2]
     quiet[0, 0] = np.nan
-    assert structure._can_reach(quiet, left, right, 2, LEAST).all()
+    assert can_reach(quiet, left, right, 2).all()

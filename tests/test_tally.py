@@ -47,7 +47,9 @@ def by_definition(errors: Array, expected: Array, bounds: Array, scales: Array, 
         kappa=float(kappas.max()),
         ulps=float((size / spacing).max()),
         errors=histogram.count(size),
-        relatives=histogram.count(relatives),
+        quantiles=tuple(
+            share for each in (size, relatives) for share in histogram.quantiles(histogram.count(each), tally.SHARES)
+        ),
         ratios=histogram.count(ratios),
         worst=tuple((float(ratios[place]), place) for place in order[: tally.KEPT] if ratios[place] > 0),
     )
@@ -68,7 +70,7 @@ def test_a_tally_is_what_its_formulas_say(
         assert told
         seen, wanted = told._asdict(), by_definition(actual - expected, expected, bounds, scales, dtype)._asdict()
         for name in wanted:
-            if name in ("errors", "relatives", "ratios"):
+            if name in ("errors", "ratios"):
                 assert [part.tolist() for part in seen[name]] == [part.tolist() for part in wanted[name]]
             elif name in ("magnitude", "total", "energy", "cross", "signal", "spread"):
                 lost = 1e-13 * max(1.0, wanted["signal"], wanted["magnitude"])
@@ -98,7 +100,7 @@ def test_no_error_at_all_is_told_without_counting() -> None:
     assert told
 
     assert told.errors[0].tolist() == told.ratios[0].tolist() == [0]
-    assert told.errors[1].tolist() == told.relatives[1].tolist() == [3]
+    assert told.errors[1].tolist() == told.ratios[1].tolist() == [3]
     assert told.signal == 5
     assert (told.worst, told.ratio, told.largest) == ((), 0, 0)
 

@@ -71,7 +71,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             basis="accumulation",
             lower=fused.lower_precision(setting),
             quiet=setting.bounds.structure_quiet,
-            least_effect=setting.least_effect,
+            least_effect=setting.least_effect("weight", "activation"),
         )
     if setting.has("grad_input"):
         model = _backward_input(setting)
@@ -82,7 +82,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=torch_dtype(setting.config.dtype),
             model=model,
             basis="accumulation",
-            least_effect=setting.least_effect,
+            least_effect=setting.least_effect("weight", "gradient"),
         )
     yield from dense.bias_gradient(setting)
 

@@ -40,7 +40,7 @@ def either_scale(setting: Setting, model: Model, weight: Tensor) -> Model:
     moved = moved_by_scales(setting, weight)
     if moved is None:
         return model
-    certain = moved <= (setting.least_effect or 0.0) * model.expected.abs()
+    certain = moved <= (setting.least_effect("weight", "activation") or 0.0) * model.expected.abs()
     certain = certain if model.certain is None else certain & model.certain
     return replace(model, bound=model.bound + moved, certain=certain)
 

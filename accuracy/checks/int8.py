@@ -77,7 +77,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             lower=(lambda: [("a result in float16", _int8_product(setting, kernel=FLOAT16))])
             if _ends_in_float16(setting)
             else None,
-            least_effect=setting.least_effect,
+            least_effect=setting.least_effect("weight", "activation"),
         )
     if setting.has("grad_input"):
         model = _backward_input(setting)
@@ -88,7 +88,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             dtype=dtype,
             model=model,
             basis="accumulation",
-            least_effect=setting.least_effect,
+            least_effect=setting.least_effect("weight", "gradient"),
         )
     if setting.has("grad_weight"):
         yield _weight_gradient(setting)
@@ -276,7 +276,7 @@ def _weight_gradient(setting: Setting) -> Comparison:
         lower=(lambda: [("int8 columns of gradient and input", _int8_gradient(gradient, x, actual.dtype))])
         if quantized
         else None,
-        least_effect=setting.least_effect,
+        least_effect=setting.least_effect("activation", "gradient"),
     )
 
 

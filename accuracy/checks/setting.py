@@ -38,14 +38,14 @@ class Setting:
     published: tuple[Published, ...] = ()
     made: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    @property
-    def least_effect(self) -> float | None:
-        """Relative size from which a structured residual counts; None where an operand repeats values.
+    def least_effect(self, *operands: str) -> float | None:
+        """Relative size from which a structured residual of a product counts; None where an operand repeats values.
 
+        `operands` are the fields of the config that say how those of the product are distributed.
         A float32 output has the precision of its accumulator, whose errors depend on partial sums
         and so are not quite independent of the signal; there the effect must be larger.
         """
-        if not {self.config.weight, self.config.activation, self.config.gradient} <= GENERIC:
+        if not GENERIC.issuperset(getattr(self.config, name) for name in operands):
             return None
         dtypes = (torch_dtype(self.config.dtype), compute_dtype(self.config))
         coarsest = max(UNIT_ROUNDOFF[dtype] for dtype in dtypes)
