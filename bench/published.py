@@ -4,7 +4,7 @@ The loop is written out as upstream has it (`tests/test_modules.py`, `test_kbit_
 16, nine kinds of layer in two dtypes, four mean errors and two assertions a step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from accuracy.selftest.published import BATCH, BIAS_ATOL, FIRST, LAST, RTOL, SEC
 from bench import clock, work
 from bench.layers import INT8, NF4, now_for
 from bench.table import Section, seconds, times
+from bench.work import Work
 
 DTYPES: Final[tuple[Dtype, ...]] = ("float16", "bfloat16")
 OPTIONS: Final[dict[str, dict[str, Any]]] = {
@@ -32,6 +33,9 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
 }
 """What the published 4-bit kinds are; double quantization is the library's default."""
 
+HARNESS: Final = {"harness": "constant", "harness, normal gradient": "normal"}
+"""What is measured beside the published loop, and its gradient; that of the loop's `mean()` has one value."""
+
 ELEMENTS: Final = BATCH * LAST + SECOND * FIRST + SECOND
 """Elements that one published step compares: outputs, and gradients of the first weight and bias."""
 
@@ -41,25 +45,20 @@ TENSORS: Final = 3
 
 def section(device: str, *, batches: int = 100, turns: int = 5) -> Section:
     """Steps and elements a second of both, and their ratio."""
-    loops, cases = [], []
-    for kind in kinds():
-        for dtype in DTYPES:
-            loops.append(published(kind, dtype, batches, device))
-            cases.append(work.of(task(kind, dtype, batches), device))
-    each: dict[str, Callable[[], object]] = {
-        "published": lambda: [loop() for loop in loops],
-        "harness": lambda: [work.whole(case) for case in cases],
+    each_kind = [(kind, dtype) for kind in kinds() for dtype in DTYPES]
+    loops = [published(kind, dtype, batches, device) for kind, dtype in each_kind]
+    cases = {
+        name: [work.of(task(kind, dtype, batches, gradient), device) for kind, dtype in each_kind]
+        for name, gradient in HARNESS.items()
     }
+    each: dict[str, Callable[[], object]] = {"published": lambda: [loop() for loop in loops]}
+    each |= {name: partial(_answers, works) for name, works in cases.items()}
     seen = clock.in_turn(each, turns=turns, now=now_for(device))
     steps = len(loops) * batches
-    ours = [work.compared(case, batches) for case in cases]
-    elements = {"published": steps * ELEMENTS, "harness": sum(number for number, _ in ours)}
-    tensors = {"published": steps * TENSORS, "harness": sum(number for _, number in ours)}
-    quotient = clock.ratio(seen["published"], seen["harness"])
-    by_tensors, by_elements = (
-        replace(quotient, seconds=tuple(each * number["harness"] / number["published"] for each in quotient.seconds))
-        for number in (tensors, elements)
-    )
+    elements, tensors = {"published": steps * ELEMENTS}, {"published": steps * TENSORS}
+    for name, works in cases.items():
+        ours = [work.compared(case, batches) for case in works]
+        elements[name], tensors[name] = (sum(numbers) for numbers in zip(*ours, strict=True))
     rows = [
         (
             name,
@@ -71,23 +70,36 @@ def section(device: str, *, batches: int = 100, turns: int = 5) -> Section:
         )
         for name in each
     ]
+    for name in HARNESS:
+        quotient = clock.ratio(seen["published"], seen[name])
+        by_tensors, by_elements = (
+            replace(quotient, seconds=tuple(each * number[name] / number["published"] for each in quotient.seconds))
+            for number in (tensors, elements)
+        )
+        rows.append((f"{name} ÷ published", "", "", times(quotient), times(by_tensors), times(by_elements)))
     return Section(
         heading="Against the published suite's own inner loop",
         words=f"*Published*: `test_kbit_backprop` of the library, {len(loops)} kinds and dtypes × {batches} batches of "
         f"{BATCH} rows = {steps:,} steps forward and backward through 36→84→128, with its four mean errors and two "
         "assertions; none of them is kept. *Harness*: the k-bit layers of these kinds, dtypes and shapes on as many "
-        f"batches of {BATCH} rows, which share one quantized weight and go through the layer together. Drawing, "
-        "quantizing, float64 oracles of codes, scales and decoded weight, and the answer over the wire are included; "
-        "output and input gradient of every batch are compared with float64 products and with the fp32 layer, and full "
-        f"distributions are kept. A step is one batch, a comparison one tensor of it: three of a published "
-        f"step. One thread, medians of {turns} turns. Target: at least 5 × the comparisons.",
+        f"batches of {BATCH} rows and with a gradient of one value, as that of a mean is; they share one quantized "
+        "weight and go through the layer together. Drawing, quantizing, float64 oracles of codes, scales and decoded "
+        "weight, and the answer over the wire are included; output and input gradient of every batch are compared with "
+        "float64 products and with the fp32 layer, and full distributions are kept. A gradient of normal numbers has "
+        "to be drawn, and its input gradient is looked through for structure, which one value does not allow. A "
+        f"step is one batch, a comparison one tensor of it: three of a published step. One thread, medians of {turns} "
+        "turns. Target: at least 5 × the comparisons.",
         columns=("", "all", "a step", "steps/s", "comparisons/s", "elements compared/s"),
-        rows=(*rows, ("harness ÷ published", "", "", times(quotient), times(by_tensors), times(by_elements))),
+        rows=tuple(rows),
     )
 
 
-def task(kind: str, dtype: Dtype, batches: int) -> Task:
-    """The k-bit layer of one published kind on that many batches."""
+def _answers(works: Sequence[Work]) -> list[bytes]:
+    return [work.whole(each) for each in works]
+
+
+def task(kind: str, dtype: Dtype, batches: int, gradient: str) -> Task:
+    """The k-bit layer of one published kind on that many batches, with a gradient so distributed."""
     shared: dict[str, Any] = {
         "mode": "train",
         "dtype": dtype,
@@ -96,6 +108,7 @@ def task(kind: str, dtype: Dtype, batches: int) -> Task:
         "out_features": LAST,
         "weight": "kaiming_normal",
         "weight_dtype": dtype,
+        "gradient": gradient,
     }
     if kind == "Int8Lt":
         int8: Linear8bitConfig = replace(INT8, **shared, has_fp16_weights=True)

@@ -113,7 +113,7 @@ def test_cases_are_repeated_with_other_data() -> None:
 
 def test_the_published_loop_and_ours_have_the_same_shapes() -> None:
     """84→128 in batches of sixteen, every kind."""
-    tasks = [published.task(kind, "float16", 3) for kind in kinds()]
+    tasks = [published.task(kind, "float16", 3, "constant") for kind in kinds()]
 
     assert {task.config.batch for task in tasks} == {(3, 16)}  # type: ignore[union-attr]  # dense layers
     assert {(task.config.in_features, task.config.out_features) for task in tasks} == {(84, 128)}  # type: ignore[union-attr]  # dense layers

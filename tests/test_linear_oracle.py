@@ -1,5 +1,6 @@
 """Dense products: values by hand, and bounds that every order of summation keeps and a lower precision breaks."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,41 @@ def test_a_product_by_hand() -> None:
     x, weight, bias = torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([10.0])
     exact = linear.affine(x, weight, bias)
 
-    assert (exact.product.item(), exact.total.item(), exact.magnitude.item()) == (-5, 5, 21)
+    assert (exact.product.item(), exact.total.item()) == (-5, 5)
+    assert 21 <= exact.magnitude.item() <= 21 * (1 + 4 * gamma(6, UNIT_ROUNDOFF[torch.float32]))
     assert (exact.terms, exact.biased) == (3, True)
     assert linear.affine(x, weight, None).terms == 2
+
+
+@given(
+    seed=seeds,
+    shape=st.tuples(st.integers(0, 5), st.integers(0, 40), st.integers(0, 5)),
+    scales=st.lists(
+        st.sampled_from((0.0, 5e-324, 1e-160, 1e-40, 2.0**-30, 1.0, 3e4, 2.0**60, 1e200)), min_size=1, max_size=4
+    ),
+)
+def test_at_least_is_no_less_and_hardly_more(seed: int, shape: tuple[int, int, int], scales: list[float]) -> None:
+    """Than the sum of fractions, also where float32 underflows, overflows or holds nothing of one operand."""
+    rows, terms, columns = shape
+    dice = np.random.default_rng(seed)
+    left, right = (
+        np.abs(dice.normal(size=(size, terms))) * dice.choice(scales, (size, terms)) for size in (rows, columns)
+    )
+    found = linear.at_least(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+
+    assert found.shape == (rows, columns)
+    slack = 4 * gamma(terms + 4, UNIT_ROUNDOFF[torch.float32])
+    for row, column in np.ndindex(rows, columns):
+        exact = sum(
+            (Fraction(a) * Fraction(b) for a, b in zip(left[row].tolist(), right[column].tolist(), strict=True)),
+            Fraction(),
+        )
+        seen = found[row, column].item()
+        if not np.isfinite(seen):
+            assert exact > Fraction(1e308)
+            continue
+        lost = Fraction(terms + 1, 2**1074) + exact * Fraction(terms, 2**52)  # of a product in float64
+        assert exact - lost <= Fraction(seen) <= exact * (1 + Fraction(slack)) + lost
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3), (2, 3, 4)])

@@ -93,13 +93,13 @@ def against_reference(
     sizes = matrix.abs()
     # Where nothing was rounded, and 0·|W| is 0, both products are one.
     unrounded = given.dtype == compute or torch.equal(seen, given.double())
-    moved = seen.abs() @ torch.add(error, sizes, alpha=growth).T if unrounded else None
+    moved = linear.at_least(seen.abs(), torch.add(error, sizes, alpha=growth)) if unrounded else None
     if moved is None or not all_finite(moved):
         values = given.double()
         moved = seen.abs() @ error.T + ((values - seen).abs() + growth * values.abs()) @ sizes.T
     if bias is not None:
-        moved += (bias.double() - linear.operand(bias, compute)).abs()
-        moved += growth * bias.double().abs()
+        wide = bias.double()
+        moved += (wide - linear.operand(bias, compute)).abs() + growth * wide.abs()
     actual = setting.parts[quantity]
     exact = model.expected
     expected = reference if all_finite(exact) else torch.where(exact.isinf(), exact, reference)
