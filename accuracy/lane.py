@@ -6,7 +6,7 @@ disk for one, is raised at once: the two never share an `except`.
 The first failure of a task is a suspicion: a neighbour may have loaded the machine, or a task before
 it may have spoilt the process. It becomes a suspect, runs again alone in a fresh process when all
 else is done, and what it does then counts. Where the device itself said that it no longer computes, the load is
-no suspect: the next fresh process begins with that task.
+no suspect: the next fresh process begins with that task, unless such an error came again often enough before.
 """
 
 import selectors
@@ -23,6 +23,7 @@ from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident
 from accuracy.pace import Pace
+from accuracy.recurring import Recurring
 from accuracy.rows import RowError, exit_reason
 from accuracy.starts import Starts
 from accuracy.wire import WireError, decode, encode
@@ -58,6 +59,7 @@ class Lane:
     starts: Starts = field(default_factory=Starts)
     deaths: int = 0
     pace: Pace = field(default_factory=Pace)
+    recurring: Recurring = field(default_factory=Recurring)
     closed: str = ""
     twins: Sequence["Lane"] = ()
     early: Server | None = None
@@ -255,8 +257,11 @@ class Lane:
         """Records an outcome, or makes the task a suspect if this was a first failure."""
         first, worker.first = worker.first, None
         worker.retiring |= worker.alone
+        if first is not None and first.poisoned:
+            again = isinstance(outcome, Failure) and outcome.text == first.text
+            self._looked_again(self._case(index), first.text, again=again)
         if isinstance(outcome, Failure):
-            if first is None:
+            if first is None and not self._recurs(index, outcome):
                 self._again(outcome).append((index, outcome))
                 self.calls.suspect(index, self.device.name, outcome)
                 return
@@ -268,6 +273,27 @@ class Lane:
             name = self.calls.task_id(index)
             self.calls.incident(f"{name} on {self.device.name}: {first.kind}: {first.text}; not again when run alone")
         self.calls.settle(index, self.device.name, outcome)
+
+    # Device errors that recur
+
+    def _case(self, index: int) -> str:
+        return str(self.calls.message(index)["case"])
+
+    def _recurs(self, index: int, failure: Failure) -> bool:
+        """Whether a device error needs no second look."""
+        return failure.poisoned and self.recurring.certain(self._case(index), failure.text)
+
+    def _looked_again(self, case: str, text: str, *, again: bool) -> None:
+        """Notes whether a device error came again. Those that wait and need no second look any more are settled."""
+        if not self.recurring.note(case, text, again=again):
+            return
+        self.calls.incident(f"{self.device.name}: {case}: {text}: again each time, so no more of them are tried twice")
+        waiting, self.poisoned = self.poisoned, deque()
+        for index, first in waiting:
+            if self._recurs(index, first):
+                self.calls.settle(index, self.device.name, first.settled())
+            else:
+                self.poisoned.append((index, first))
 
     # Starts that fail
 

@@ -4,7 +4,7 @@ import re
 import selectors
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from faults.plans import TESTS, comparable, plan, reasons, run
 from faults.workloads import BOX
 
+from accuracy import recurring
 from accuracy.attempt import Calls, Terms
 from accuracy.devices import parse
 from accuracy.lane import Lane
@@ -58,6 +59,40 @@ def test_what_poisons_a_device_is_tried_again_in_a_fresh_process() -> None:
         11: f"crash crash_once: {error} (not again in a fresh process)"
     }
     assert len({row["id"] for row in execution.rows}) == 20
+
+
+def test_an_error_that_came_again_often_enough_is_not_tried_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of twelve that poison the device, each is recorded as one of those that were tried twice, which are four."""
+    monkeypatch.setenv(BOX, str(tmp_path))
+    options: dict[str, Any] = {
+        "measure": "faults.workloads:on_device",
+        "check": "faults.workloads:check_context",
+        "accelerator_jobs": 1,
+        "timeout_s": 30.0,
+    }
+    execution = run(plan(20, dict.fromkeys(range(4, 16), "poison")), ["xpu"], **options)
+
+    error = "device error: RuntimeError: xpu error: device-side assert triggered"
+    assert reasons(execution) == dict.fromkeys(range(4, 16), f"crash crash: {error}")
+    tries = Counter(mark.stem for mark in tmp_path.iterdir())
+    assert sorted(tries.values()) == [1] * 8 + [2] * recurring.ENOUGH
+    assert [text for text in execution.incidents if "again each time" in text] == [
+        f"xpu: planted: {error}: again each time, so no more of them are tried twice"
+    ]
+
+
+def test_an_error_that_once_did_not_come_again_is_always_tried_twice() -> None:
+    """Of one case in the same words, which says nothing of another case or of other words."""
+    known = recurring.Recurring()
+    said = [known.note("nf4", "assert", again=again) for again in [True] * 3 + [False] + [True] * 9]
+
+    assert not any(said)
+    assert not known.certain("nf4", "assert")
+    assert [known.note("fp4", "assert", again=True) for _ in range(6)] == [False] * 3 + [True] + [False] * 2
+    assert known.certain("fp4", "assert")
+    assert not known.certain("fp4", "misaligned address")
 
 
 def test_the_last_words_of_a_worker_count_though_it_can_be_told_no_more() -> None:

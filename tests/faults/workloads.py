@@ -271,9 +271,11 @@ _CONTEXT = {"broken": False, "used": False}
 def on_device(task: Task, device: str) -> list[Row]:
     """A device whose context breaks at a task named `poison`, after which every answer is wrong.
 
-    One named `poison_used` breaks it only where a task came before it.
+    One named `poison_used` breaks it only where a task came before it. With a `BOX` there is a mark of each try.
     """
     fault = task["config"]["weight"]
+    if fault and BOX in os.environ:
+        (Path(os.environ[BOX]) / f"{task['id']}.{os.getpid()}").touch()
     _CONTEXT["broken"] |= fault == "poison" or (fault == "poison_used" and _CONTEXT["used"])
     _CONTEXT["used"] = True
     wrong = {"abs_max": -1.0} if _CONTEXT["broken"] else {}
