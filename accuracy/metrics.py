@@ -287,6 +287,11 @@ def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
 
     An entry that has no more elements than that has none left; a special value as it should be is no outlier.
     """
+    told = found.told
+    if told is not None and found.places is None:
+        among = _beyond(told, found.actual.size // shape[0], outliers)
+        if among is not None:
+            return among
     finite = slice(None) if found.places is None else found.places
     ratios = np.zeros(found.actual.size)
     ratios[finite] = tally.quotients(np.abs(found.actual[finite] - found.expected[finite]), found.bound[finite])
@@ -300,6 +305,19 @@ def ratio_beyond(found: Errors, shape: torch.Size, outliers: int) -> float:
     least = np.sort(table[table.max(axis=1).argmax()])[-1 - outliers]
     others = np.count_nonzero(table > least, axis=1) > outliers
     return float(np.sort(table[others], axis=1)[:, -1 - outliers].max(initial=least))
+
+
+def _beyond(told: Tally, size: int, outliers: int) -> float | None:
+    """What `ratio_beyond` is, of entries of so many elements, told from the worst ones; None if these do not tell."""
+    if math.isnan(told.ratio):
+        return math.nan
+    met: dict[int, int] = {}
+    for ratio, place in told.worst:
+        entry = place // size
+        met[entry] = met.get(entry, 0) + 1
+        if met[entry] > outliers:
+            return ratio  # they are in order, and every element that is not there is smaller
+    return 0.0 if len(told.worst) < tally.KEPT else None
 
 
 def _structure(actual: Tensor, model: Model, least_effect: float | None) -> structure.Structure:

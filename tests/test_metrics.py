@@ -388,6 +388,15 @@ def test_the_ratio_beyond_outliers_is_the_largest_of_its_rank(errors: list[list[
     assert metrics.describe(allowing)["ratio"] == max(sorted(map(abs, entry))[-1 - outliers] for entry in errors)
 
 
+def test_the_ratio_beyond_outliers_is_found_beyond_the_worst_that_are_kept() -> None:
+    """Twelve entries whose largest are the eight worst and more: the second largest of all is in none of these."""
+    error = tensor(*range(1, 25)).reshape(12, 2).flip(0)
+    error[:, 1] = 0.25
+    allowing = replace(comparison(error, torch.zeros_like(error)), outliers=1)
+
+    assert metrics.describe(allowing)["ratio"] == 0.25
+
+
 def test_no_outlier_may_be_nan() -> None:
     """A tolerance for one element far away is none for one that is no number."""
     allowing = replace(comparison(tensor(1.0, math.nan).reshape(1, 2), torch.zeros(1, 2).double()), outliers=1)
