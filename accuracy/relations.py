@@ -235,6 +235,21 @@ def accumulated_weight_gradient(bench: Bench) -> Pair:
     return _added_up(*seen)
 
 
+def transposed_weight_gradient(bench: Bench) -> Pair:
+    """The weight's gradient of an input whose columns lie together is that of its contiguous copy.
+
+    One row alone has a gradient, so that nothing is summed.
+    """
+    x, upstream = bench.inputs.x, torch.zeros_like(bench.inputs.grad_output)
+    upstream[-1] = bench.inputs.grad_output[-1]
+    seen = []
+    for given in (x, x.T.contiguous().T):
+        layer = bench.layer()
+        bench.gradient(layer, given, upstream)
+        seen.append(subjects.gradient(layer.weight))
+    return Pair(expected=seen[0], actual=seen[1])
+
+
 def _added_up(one: Tensor, actual: Tensor) -> Pair:
     partial = [one.double() * count for count in range(2, BACKWARD_CALLS + 1)]
     slack = torch.stack([rounding_error(total, one.dtype) for total in partial]).sum(dim=0)
@@ -252,10 +267,10 @@ IN_TRAINING: Final[tuple[Relation, ...]] = (
     doubled_gradient, accumulated_gradient, trains_after_eval, gradient_in_eval, no_rows_gradient, frozen_input,
     *isolation.IN_TRAINING,
 )  # fmt: skip
-DENSE: Final = {
-    relation.__name__: relation
-    for relation in (*EVERYWHERE, *IN_TRAINING, updated_weight, requantized_weight, accumulated_weight_gradient)
-}
+OF_A_TRAINED_WEIGHT: Final[tuple[Relation, ...]] = (
+    updated_weight, requantized_weight, accumulated_weight_gradient, transposed_weight_gradient,
+)  # fmt: skip
+DENSE: Final = {relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT)}
 
 
 def linear_4bit(config: Linear4bitRelation, inputs: LinearInputs, device: torch.device) -> Iterator[tuple[str, Any]]:

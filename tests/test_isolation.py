@@ -9,7 +9,7 @@ import torch
 from layers import NF4
 from torch import Tensor, nn
 
-from accuracy import inputs, isolation, keeping
+from accuracy import inputs, isolation, keeping, relations
 from accuracy.case import Linear4bitConfig
 from accuracy.inputs import LinearInputs
 from accuracy.twice import Bench, Pair
@@ -126,6 +126,14 @@ class Backward(Sound):
             return self.wrong(self.calls - mine, self.passes, gradient)
 
         return doubled(super().forward(x), wrong)
+
+
+class WeightGradientByLayout(Sound):
+    """The gradient of the weight is twice as large where the columns of the input lie together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = doubled(self.weight, lambda _: x.stride(0) < x.stride(1))
+        return nn.functional.linear(x.to(weight.dtype), weight, self.bias).to(x.dtype)
 
 
 class InAutocast(Sound):
@@ -249,10 +257,14 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "smaller_between": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "two_forwards": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
     "retained_graph": lambda drawn, **kw: Backward(drawn, lambda _, passes, __: passes > 1, **kw),
+    "transposed_weight_gradient": WeightGradientByLayout,
 }
 RELATIONS = {
-    relation.__name__: relation for relation in (*isolation.EVERYWHERE, *isolation.IN_TRAINING, *keeping.EVERYWHERE)
-}
+    relation.__name__: relation
+    for relation in (
+        *isolation.EVERYWHERE, *isolation.IN_TRAINING, *keeping.EVERYWHERE, relations.transposed_weight_gradient,
+    )
+}  # fmt: skip
 
 
 def pair(name: str, layer: Callable[..., Sound]) -> Pair:

@@ -291,7 +291,7 @@ RELATED = {
         ("linear8bitlt-train-relations", {}),
         ("linear8bitlt-fp16-weights-train-relations", {"has_fp16_weights": True}),
     )
-    for name in (*relations.EVERYWHERE, *relations.IN_TRAINING)
+    for name in (*relations.EVERYWHERE, *relations.IN_TRAINING, *(relations.OF_A_TRAINED_WEIGHT if more else ()))
 }
 """A script for each relation of dense layers."""
 

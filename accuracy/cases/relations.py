@@ -30,6 +30,11 @@ IN_TRAINING = (
     "frozen_input", "expanded_gradient", "transposed_gradient", "gradient_kept", "two_forwards", "retained_graph",
     "smaller_between", "autocast_gradient", "checkpointed",
 )  # fmt: skip
+OF_A_TRAINED_WEIGHT = (
+    "updated_weight", "requantized_weight", "accumulated_weight_gradient", "transposed_weight_gradient",
+)  # fmt: skip
+"""Relations of a weight that is trained: only of int8 layers with fp16 weights."""
+
 OF_ONE_BATCH = (
     "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "kept_output", "save_and_load", "deep_copy",
     "copy_after_forward", "mode_round_trip", "moved_after_forward", "gradient_in_eval",
@@ -177,8 +182,7 @@ LINEAR_4BIT = tuple(
 
 
 def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
-    trained = ("updated_weight", "requantized_weight", "accumulated_weight_gradient")
-    updates = trained if mode == "train" else ("updated_weight",)
+    updates = OF_A_TRAINED_WEIGHT if mode == "train" else ("updated_weight",)
     names = _names(mode, *(updates if fp16 else ()))
     threshold = one_of(just(0.0), just(6.0))
     return Case(

@@ -27,7 +27,7 @@ GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
     "autocast_gradient", "checkpointed", "transposed_gradient", "gradient_kept", "smaller_between",
-    "accumulated_weight_gradient",
+    "accumulated_weight_gradient", "transposed_weight_gradient",
 })  # fmt: skip
 """Relations that take a backward pass."""
 
@@ -265,7 +265,8 @@ class Layer:
 
     # These have a backward pass of their own.
     use_gradient = GRADIENT - {
-        "two_forwards", "smaller_between", "retained_graph", "gradient_kept", "accumulated_weight_gradient"
+        "two_forwards", "smaller_between", "retained_graph", "gradient_kept", "accumulated_weight_gradient",
+        "transposed_weight_gradient",
     }  # fmt: skip
     use_gradient_alone = ONLY_GRADIENT
 
