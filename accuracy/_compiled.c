@@ -1,5 +1,6 @@
-/* The tally of `accuracy/tally.py`, the sums and projections of `accuracy/structure.py` and the split of `accuracy/decomposition.py`, each
- * in one pass over a comparison. What they are is said there, in numpy: both give the same bits.
+/* The tally of `accuracy/tally.py`, the sums and projections of `accuracy/structure.py` and the split of
+ * `accuracy/decomposition.py`, each in one pass over a comparison. What they are is said there, in numpy: both give the
+ * same bits.
  *
  * No result depends on the processor or the compiler: sums are taken in LANES lanes, each in the order of its elements,
  * and the build forbids contracted operations and never asks for fast arithmetic.
@@ -284,10 +285,10 @@ static PyObject *answer(Tally *tally)
     quantiles(of_errors, &pairs[ERRORS]);
     quantiles(of_relatives, &pairs[RELATIVES]);
     /* "N" takes what it is given, and makes nothing where one of them is NULL. */
-    return Py_BuildValue("((dddddd)(ddddd)(dddd)NNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS], sums[SIGNAL],
-                         sums[SPREAD], maxima[LARGEST], maxima[RELATIVE], maxima[RATIO], maxima[KAPPA], maxima[ULPS],
-                         of_errors[0], of_errors[1], of_relatives[0], of_relatives[1], histogram(&pairs[ERRORS]),
-                         histogram(&pairs[RATIOS]), worst);
+    return Py_BuildValue("((dddddd)(ddddd)(dddd)NNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS],
+                         sums[SIGNAL], sums[SPREAD], maxima[LARGEST], maxima[RELATIVE], maxima[RATIO], maxima[KAPPA],
+                         maxima[ULPS], of_errors[0], of_errors[1], of_relatives[0], of_relatives[1],
+                         histogram(&pairs[ERRORS]), histogram(&pairs[RATIOS]), worst);
 }
 
 /* The elements of a buffer, which holds one dimension of floats of `bits` without gaps; else an exception. */
@@ -530,7 +531,7 @@ static PyObject *width_of(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"tally", tally_of, METH_VARARGS, "Sums, maxima, quantiles, two histograms and the worst elements, as `Tally` has them."},
+    {"tally", tally_of, METH_VARARGS, "Sums, maxima, quantiles, two histograms and the worst, in the order of `tally.of`."},
     {"sums", sums_of, METH_VARARGS, "Of e·y, (e·y)², y², e and e² by column, then of the first three by row, float64."},
     {"projected", projected_on, METH_VARARGS, "Of e·p, (e·p)² and p² for each part p that an error e may hold, float64."},
     {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},

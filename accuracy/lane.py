@@ -3,10 +3,7 @@
 What goes wrong in a worker is a fact to record. What goes wrong in the caller's own `settle`, a full
 disk for one, is raised at once: the two never share an `except`.
 
-The first failure of a task is a suspicion: a neighbour may have loaded the machine, or a task before
-it may have spoilt the process. It becomes a suspect, runs again alone in a fresh process when all
-else is done, and what it does then counts. Where the device itself said that it no longer computes, the load is
-no suspect: the next fresh process begins with that task, unless such an error came again often enough before.
+The first failure of a task is a suspicion (`accuracy.confirmation`).
 """
 
 import selectors
@@ -19,11 +16,11 @@ from typing import Any, Final
 
 from accuracy.attempt import Calls, Failure, Settled, Terms, outcome_of
 from accuracy.case import Status
+from accuracy.confirmation import Confirmation
 from accuracy.crew import GRACE, Crew, overrun
 from accuracy.devices import Device
 from accuracy.launch import Server, Worker, cut, resident
 from accuracy.pace import Pace
-from accuracy.recurring import Recurring
 from accuracy.rows import RowError, exit_reason
 from accuracy.starts import Starts
 from accuracy.wire import WireError, decode, encode
@@ -42,10 +39,9 @@ DEATHS: Final = 64
 class Lane:
     """A device with its queue of tasks and its workers.
 
-    `suspects` wait for the machine to themselves, `poisoned` for a fresh process: after them the device said that it
-    no longer computes. `slots` is the number of workers it may have; `closed` says why nothing more can be done here.
-    `twins` do the same on the same device for another library, and are kept in step. `early` is a fork server as
-    `Crew` has it.
+    `doubts` are the tasks that failed once and wait for a second look. `slots` is the number of workers it may have;
+    `closed` says why nothing more can be done here. `twins` do the same on the same device for another library, and are
+    kept in step. `early` is a fork server as `Crew` has it.
     """
 
     device: Device
@@ -53,18 +49,16 @@ class Lane:
     terms: Terms
     calls: Calls
     selector: selectors.BaseSelector
-    suspects: deque[tuple[int, Failure]] = field(default_factory=deque)
-    poisoned: deque[tuple[int, Failure]] = field(default_factory=deque)
     slots: int = 0
     starts: Starts = field(default_factory=Starts)
     deaths: int = 0
     pace: Pace = field(default_factory=Pace)
-    recurring: Recurring = field(default_factory=Recurring)
     closed: str = ""
     twins: Sequence["Lane"] = ()
     early: Server | None = None
 
     def __post_init__(self) -> None:
+        self.doubts = Confirmation(case_of=lambda index: str(self.calls.message(index)["case"]))
         self.crew = Crew(
             device=self.device,
             terms=self.terms,
@@ -84,7 +78,7 @@ class Lane:
     @property
     def waiting(self) -> int:
         """How many tasks a worker may take while others work."""
-        return len(self.queue) + len(self.poisoned)
+        return len(self.queue) + len(self.doubts.poisoned)
 
     @property
     def busy(self) -> bool:
@@ -134,7 +128,7 @@ class Lane:
         least = max((len(twin.queue) for twin in self.twins), default=0) - LEAD
         for worker in self.workers:
             fresh = worker.usable and not worker.assigned and not worker.answered
-            again = self.suspects if worker.alone else self.poisoned
+            again = self.doubts.suspects if worker.alone else self.doubts.poisoned
             if fresh and again:
                 index, worker.first = again.popleft()
                 self._give(worker, [index])
@@ -158,8 +152,8 @@ class Lane:
         """Lets workers go that have done their share and, unless they are to `keep` ready, that nothing waits for."""
         for worker in list(self.workers):
             done = worker.ready and not worker.assigned and not worker.killed_at and not worker.silent_since
-            fresh = self.poisoned and not worker.answered
-            idle = not (self.queue or worker.alone or fresh) and (not keep or self.poisoned)
+            fresh = self.doubts.poisoned and not worker.answered
+            idle = not (self.queue or worker.alone or fresh) and (not keep or self.doubts.poisoned)
             if done and (worker.retiring or idle):
                 self.retire(worker)
 
@@ -173,7 +167,7 @@ class Lane:
         while self.queue:
             outcome = Settled(status=Status.NOT_RUN, reason=reason, final=False)
             self.calls.settle(self.queue.popleft(), self.device.name, outcome)
-        for again in (self.poisoned, self.suspects):
+        for again in (self.doubts.poisoned, self.doubts.suspects):
             while again:
                 index, first = again.popleft()
                 self.calls.settle(index, self.device.name, first.settled(note="not confirmed", final=False))
@@ -191,14 +185,10 @@ class Lane:
     def _take_back(self, worker: Worker) -> None:
         """Puts what a worker was given back where it came from, blaming no task."""
         if worker.first is not None:
-            self._again(worker.first).extendleft((index, worker.first) for index in worker.assigned)
+            self.doubts.queue(worker.first).extendleft((index, worker.first) for index in worker.assigned)
         else:
             self.queue.extendleft(reversed(worker.assigned))
         worker.assigned.clear()
-
-    def _again(self, first: Failure) -> deque[tuple[int, Failure]]:
-        """Where a task waits that failed so."""
-        return self.poisoned if first.poisoned else self.suspects
 
     # What workers say
 
@@ -258,11 +248,10 @@ class Lane:
         first, worker.first = worker.first, None
         worker.retiring |= worker.alone
         if first is not None and first.poisoned:
-            again = isinstance(outcome, Failure) and outcome.text == first.text
-            self._looked_again(self._case(index), first.text, again=again)
+            self._looked_again(index, first, again=isinstance(outcome, Failure) and outcome.text == first.text)
         if isinstance(outcome, Failure):
-            if first is None and not self._recurs(index, outcome):
-                self._again(outcome).append((index, outcome))
+            if first is None and not self.doubts.certain(index, outcome):
+                self.doubts.queue(outcome).append((index, outcome))
                 self.calls.suspect(index, self.device.name, outcome)
                 return
             outcome = outcome.settled()
@@ -274,26 +263,15 @@ class Lane:
             self.calls.incident(f"{name} on {self.device.name}: {first.kind}: {first.text}; not again when run alone")
         self.calls.settle(index, self.device.name, outcome)
 
-    # Device errors that recur
-
-    def _case(self, index: int) -> str:
-        return str(self.calls.message(index)["case"])
-
-    def _recurs(self, index: int, failure: Failure) -> bool:
-        """Whether a device error needs no second look."""
-        return failure.poisoned and self.recurring.certain(self._case(index), failure.text)
-
-    def _looked_again(self, case: str, text: str, *, again: bool) -> None:
-        """Notes whether a device error came again. Those that wait and need no second look any more are settled."""
-        if not self.recurring.note(case, text, again=again):
-            return
-        self.calls.incident(f"{self.device.name}: {case}: {text}: again each time, so no more of them are tried twice")
-        waiting, self.poisoned = self.poisoned, deque()
-        for index, first in waiting:
-            if self._recurs(index, first):
-                self.calls.settle(index, self.device.name, first.settled())
-            else:
-                self.poisoned.append((index, first))
+    def _looked_again(self, index: int, first: Failure, *, again: bool) -> None:
+        """Notes whether a device error came again. Those that need no second look any more are settled."""
+        if self.doubts.looked(index, first, again=again):
+            case = self.doubts.case_of(index)
+            self.calls.incident(
+                f"{self.device.name}: {case}: {first.text}: again each time, so no more of them are tried twice"
+            )
+            for other, failure in self.doubts.released():
+                self.calls.settle(other, self.device.name, failure.settled())
 
     # Starts that fail
 

@@ -57,7 +57,7 @@ def _settle(
     frozen = False
     more = [each for each in (source, draw) if each is not None]
     looked = 0.0
-    while any(lane.waiting or lane.suspects or lane.busy for lane in lanes) or any(each.open for each in more):
+    while any(lane.waiting or lane.doubts.suspects or lane.busy for lane in lanes) or any(each.open for each in more):
         for lane in lanes:
             if lane.late:
                 lane.give_up("the time budget was used up")
@@ -96,7 +96,7 @@ def _staff(lanes: Sequence[Lane], *, expecting: bool) -> None:
     stay for it, unless another lane has work and nobody to do it.
     """
     if not expecting and not any(lane.waiting or lane.busy for lane in lanes):
-        trial = next((lane for lane in lanes if lane.suspects), None)
+        trial = next((lane for lane in lanes if lane.doubts.suspects), None)
         if trial is not None and not any(worker.alone for lane in lanes for worker in lane.workers):
             trial.hire(alone=True)
     starved = any(lane.waiting and not lane.workers for lane in lanes)

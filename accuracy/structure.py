@@ -142,16 +142,15 @@ def _blocks(error: Array, factors: tuple[Tensor, Tensor], least: float, *, quiet
     if (quiet or error.size > AT_ONCE) and size * sum(error.shape) < error.size:
         reached = reached[_can_reach(error, (left, right), (lefts, rights), least)]
     found = np.tile([0.0, 1.0, 1.0], (count, 1))  # no effect at all
-    # Contributions of float32, whose rounding moves a slope by less than a millionth of itself, take half the time.
-    with np.errstate(over="ignore"):
-        ones, others = lefts.astype(np.float32), rights.astype(np.float32)
     at_once = max(1, AT_ONCE // max(1, error.size))
     for begin in range(0, reached.size, at_once):
         some: Any = reached[begin : begin + at_once]
         if some.size == count:
             some = slice(None)  # which copies nothing
         with np.errstate(invalid="ignore", over="ignore"):
-            parts = np.matmul(ones[some], others[some].transpose(0, 2, 1))
+            # Of float32 they take half the time. What is lost of e·p is at most γ_k·|e|·|l||r|ᵀ, k the block's columns.
+            one, other = (blocks[some].astype(np.float32) for blocks in (lefts, rights))
+            parts = np.matmul(one, other.transpose(0, 2, 1))
         found[some] = projected(error, parts)
     return found
 

@@ -5,6 +5,7 @@ import selectors
 import sys
 import time
 from collections import Counter, deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from faults.plans import TESTS, comparable, plan, reasons, run
 from faults.workloads import BOX
 
-from accuracy import recurring
-from accuracy.attempt import Calls, Terms
+from accuracy import confirmation
+from accuracy.attempt import Calls, Failure, Terms
+from accuracy.case import Status
 from accuracy.devices import parse
 from accuracy.lane import Lane
 from accuracy.schedule import settle
@@ -77,22 +79,27 @@ def test_an_error_that_came_again_often_enough_is_not_tried_twice(
     error = "device error: RuntimeError: xpu error: device-side assert triggered"
     assert reasons(execution) == dict.fromkeys(range(4, 16), f"crash crash: {error}")
     tries = Counter(mark.stem for mark in tmp_path.iterdir())
-    assert sorted(tries.values()) == [1] * 8 + [2] * recurring.ENOUGH
+    assert sorted(tries.values()) == [1] * 8 + [2] * confirmation.ENOUGH
     assert [text for text in execution.incidents if "again each time" in text] == [
         f"xpu: planted: {error}: again each time, so no more of them are tried twice"
     ]
 
 
 def test_an_error_that_once_did_not_come_again_is_always_tried_twice() -> None:
-    """Of one case in the same words, which says nothing of another case or of other words."""
-    known = recurring.Recurring()
-    said = [known.note("nf4", "assert", again=again) for again in [True] * 3 + [False] + [True] * 9]
+    """Of one case in the same words, which says nothing of another case, of other words or of what no device said."""
+    doubts = confirmation.Confirmation(case_of=("nf4", "fp4").__getitem__)
+    fault = partial(Failure, status=Status.CRASH, kind="crash", seconds=0.0)
+    error, other = fault(text="assert", poisoned=True), fault(text="misaligned address", poisoned=True)
+    said = [doubts.looked(0, error, again=again) for again in [True] * 3 + [False] + [True] * 9]
 
     assert not any(said)
-    assert not known.certain("nf4", "assert")
-    assert [known.note("fp4", "assert", again=True) for _ in range(6)] == [False] * 3 + [True] + [False] * 2
-    assert known.certain("fp4", "assert")
-    assert not known.certain("fp4", "misaligned address")
+    assert not doubts.certain(0, error)
+    assert [doubts.looked(1, error, again=True) for _ in range(6)] == [False] * 3 + [True] + [False] * 2
+    assert [doubts.certain(1, each) for each in (error, other, fault(text="assert"))] == [True, False, False]
+
+    doubts.poisoned.extend([(0, error), (1, error), (1, other)])
+    assert doubts.released() == [(1, error)]
+    assert list(doubts.poisoned) == [(0, error), (1, other)]
 
 
 def test_the_last_words_of_a_worker_count_though_it_can_be_told_no_more() -> None:

@@ -68,7 +68,7 @@ def at_least(left: Tensor, right: Tensor) -> Tensor:
     """
     narrow = left.float(), right.float()
     found = narrow[0] @ narrow[1].T
-    if not found.numel() or not found.shape[-1] or not left.shape[-1]:
+    if not found.numel() or not left.shape[-1]:
         return left @ right.T
     least, most = (limit.item() for limit in found.aminmax())
     if least < 1 / LARGEST or not max(most, *(operand.max().item() for operand in narrow)) <= LARGEST:
