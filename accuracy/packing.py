@@ -1,66 +1,115 @@
 """Rows as one line of text and back: what a worker answers, what the journal keeps.
 
-Column by column, since rows of a task share most of their texts, and numbers as base64 of their bytes. The parent
-looks once whether an answer is rows of the task that was asked for, with every field and of the right types, and
-keeps it packed: as objects of Python they would take most of its time, and be looked through by the collector of
-garbage again and again. They are unpacked many at once, when a run is over.
+MessagePack, in base64 since it goes into a line: an array of the fields that all rows of a task share and, last, of
+the rows, each an array of its other fields. A list of numbers is the bytes of an array if it is one of a type that is
+sent so, else an array of numbers. The parent looks once whether an answer is rows of the task that was asked for, with
+every field and of the right types, and keeps it packed: as objects of Python they would take most of its time, and be
+looked through by the collector of garbage again and again. They are unpacked, some at a time, when a run is over.
 """
 
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from operator import itemgetter
-from typing import Any, Final
+from types import GenericAlias
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-import orjson
 import pybase64
+from msgspec import Meta, MsgspecError
+from msgspec.msgpack import Decoder, Encoder, Ext
 from numpy.typing import NDArray
 
 from accuracy.case import Status
-from accuracy.rows import DEFAULTS, NAMES, TYPES, Row, RowError
+from accuracy.rows import DEFAULTS, NAMES, TYPES, Row, RowError, plain
+
+SHARED: Final = (
+    *("id", "device", "case", "config", "seed", "origin", "device_name", "dtype", "mode", "seconds", "strata"),
+)
+"""Fields that are the same in all rows of a task on a device."""
 
 MOST_ROWS: Final = 100_000
 """Rows after which an answer is refused: the longest there is has some thirty."""
 
+_MOST: Final = 1 << 16
+"""Elements after which a list is: a histogram has at most 8,192 bins."""
 
-def _named(*kinds: Any) -> tuple[str, ...]:
-    return tuple(name for name in NAMES if TYPES[name] in kinds)
+_AT_A_TIME: Final = 100
+"""Answers that are objects of Python at once, where many are unpacked: what they take then stays in a cache."""
 
+_OWN: Final = tuple(name for name in NAMES if name not in SHARED)
+_FIELDS: Final = (*SHARED, *_OWN)
+_shared_of, _own_of = itemgetter(*SHARED), itemgetter(*_OWN)
+_SENT: Final = {name: None if value != value else value for name, value in DEFAULTS.items()}  # noqa: PLR0124  NaN
+"""What a field is sent as that a row does not have: for NaN nil, which is shorter."""
 
-_TEXTS: Final = _named(str, tuple[str, ...])
-_KNOWN_TEXTS: Final = frozenset(_TEXTS)
-_LISTS_OF_TEXT: Final = frozenset(_named(tuple[str, ...]))
-_INTEGERS: Final = _named(int)
-_FLOATS: Final = _named(float)
-_INTEGER_LISTS: Final = _named(tuple[int, ...])
-_FLOAT_LISTS: Final = _named(tuple[float, ...])
-_LISTS: Final = (*_INTEGER_LISTS, *_FLOAT_LISTS)
-_KNOWN: Final = frozenset(NAMES)
-_NEEDED: Final = frozenset(name for name in _TEXTS if DEFAULTS[name] is None)
-_texts_of, _integers_of, _floats_of, _integer_lists_of, _float_lists_of = (
-    itemgetter(*names) for names in (_TEXTS, _INTEGERS, _FLOATS, _INTEGER_LISTS, _FLOAT_LISTS)
+_ARRAYS: Final = tuple(map(np.dtype, ("<u2", "<u4", "<f8")))
+"""Types of arrays that are sent as bytes: as an extension of MessagePack whose number is the place here."""
+
+_CODES: Final = {dtype: code for code, dtype in enumerate(_ARRAYS)}
+_DTYPES: Final = {int: np.int64, float: np.float64, tuple[int, ...]: np.int64, tuple[float, ...]: np.float64}
+"""Types of columns of numbers."""
+
+_LISTS: Final = {tuple[int, ...]: "u", tuple[float, ...]: "f"}
+_integers_of, _floats_of = (
+    itemgetter(*(place for place, name in enumerate(_OWN) if TYPES[name] == kind)) for kind in _LISTS
 )
-_STATUSES: Final = frozenset(status.value for status in Status)
-_WIDTHS: Final = {"H": "<u2", "I": "<u4", "q": "<i8", "d": "<f8"}
-_UNSIGNED: Final = (("H", 1 << 16), ("I", 1 << 32))
-_LONGEST: Final = 300
-_PARTS: Final = 3
+_WHOLE_INTEGERS, _WHOLE_FLOATS = (
+    {(code, rest) for code, of in enumerate(_ARRAYS) if of.kind == kind for rest in range(0, 8, of.itemsize)}
+    for kind in _LISTS.values()
+)
+"""The types that the bytes of a list may have, each with what their number may leave when divided by eight."""
+
+_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_FORMS: Final[dict[Any, Any]] = {
+    "status": Literal[*(status.value for status in Status)],
+    str: str,
+    int: _Integer,
+    float: float | None,
+    tuple[str, ...]: Annotated[list[str], Meta(max_length=_MOST)],
+    tuple[int, ...]: Ext | Annotated[list[_Integer], Meta(max_length=_MOST)],
+    tuple[float, ...]: Ext | Annotated[list[float], Meta(max_length=_MOST)],
+}
+"""What a field may be sent as, by its name or its type."""
+
+
+def _tuple(names: Sequence[str], *more: Any) -> Any:
+    """The type of an array of these fields."""
+    return GenericAlias(tuple, (*(_FORMS[name if name in _FORMS else TYPES[name]] for name in names), *more))
+
+
+def _form(value: Any) -> Any:
+    """An array or a number of numpy as it is sent."""
+    if type(value) is np.ndarray:
+        code = _CODES.get(value.dtype)
+        return _narrow(value) if code is None else Ext(code, value.tobytes())
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(f"no observation has a field that is a {type(value).__name__}")
+
+
+def _narrow(values: NDArray[Any]) -> Any:
+    """An array of a type that is not sent as it is, as one that is if that holds all its integers; else as numbers."""
+    for dtype in _ARRAYS[:2] if values.dtype.kind in "iu" else ():
+        narrow = values.astype(dtype)
+        if narrow.astype(values.dtype).tobytes() == values.tobytes():
+            return Ext(_CODES[dtype], narrow.tobytes())
+    return values.tolist()
+
+
+_encode = Encoder(enc_hook=_form).encode
+_rows: Any = GenericAlias(list, _tuple(_OWN))
+_decode = Decoder(_tuple(SHARED, Annotated[_rows, Meta(min_length=1, max_length=MOST_ROWS)])).decode
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Answer:
-    """So many rows of one task on one device, packed and known to be such.
-
-    `texts` is JSON by field, one text that all share or one a row; what is at its default is not there. `integers`:
-    the number of rows, fields for all rows, then the lengths of all fields that are lists, then the elements of those
-    of integers. `floats`: fields, then elements. Fields are in the order of `accuracy.rows.NAMES`.
-    """
+    """So many rows of one task on one device, packed (and not in base64) and known to be such."""
 
     number: int
-    texts: bytes
-    integers: NDArray[np.integer[Any]]
-    floats: NDArray[np.float64]
+    packed: bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,75 +133,36 @@ Column = list[Any] | NDArray[Any] | Ragged
 
 
 def pack(rows: Sequence[Row]) -> bytes:
-    """The packed form of rows, without a line break; a field that a row has not is at its default.
+    """The packed form of rows of one task, without a line break; a field that a row has not is at its default.
+
+    What UTF-8 cannot hold, half of a surrogate pair in some message, becomes a question mark.
 
     Raises:
-        ValueError: if a row has a field that no observation has, or a number that is none.
+        ValueError: if a row has a field that no observation has, or differs from another in one of `SHARED`.
     """
-    for row in rows:
-        if not row.keys() <= _KNOWN:
-            raise ValueError(f"no observation has a field {min(row.keys() - _KNOWN)!r}")
-    whole = [DEFAULTS | row for row in rows]
-    texts: dict[str, list[Any]] = {}
-    for name, values in zip(_TEXTS, zip(*map(_texts_of, whole), strict=True), strict=False):  # no row has no columns
-        if values.count(values[0]) < len(values):
-            texts[name] = list(values)
-        elif values[0] != DEFAULTS[name]:
-            texts[name] = [values[0]]
-    integer_lists, float_lists = _by_field(_integer_lists_of, whole), _by_field(_float_lists_of, whole)
-    integers = [len(rows), *_by_field(_integers_of, whole), *map(len, integer_lists), *map(len, float_lists)]
-    floats = _by_field(_floats_of, whole)
-    return b"\t".join(
-        (
-            _json_of(texts),
-            _text_of_integers(_joined(integers, integer_lists, np.int64)),
-            _text(_joined(floats, float_lists, np.float64), "d"),
-        )
-    )
-
-
-def _json_of(texts: dict[str, list[Any]]) -> bytes:
-    """JSON by field. What UTF-8 cannot hold, half of a surrogate pair in some message, becomes a question mark."""
+    whole = [_SENT | row for row in rows]
+    shared = _shared_of(whole[0]) if whole else ()
+    for row in whole:
+        if len(row) > len(_SENT):
+            raise ValueError(f"no observation has a field {min(row.keys() - _SENT.keys())!r}")
+        if _shared_of(row) != shared:
+            raise ValueError(f"rows of one task that differ in what they share: {shared}, {_shared_of(row)}")
+    values = [*shared, [*map(_own_of, whole)]]
     try:
-        return orjson.dumps(texts)
-    except TypeError:
-        return orjson.dumps({name: [_in_utf8(value) for value in values] for name, values in texts.items()})
+        packed = _encode(values)
+    except UnicodeEncodeError:
+        packed = _encode(_in_utf8(values))
+    return pybase64.b64encode(packed)
 
 
 def _in_utf8(value: Any) -> Any:
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
-
-
-def _by_field(fields: Callable[[Row], tuple[Any, ...]], rows: Sequence[Row]) -> list[Any]:
-    """The fields of all rows, the first field of each row first."""
-    return list(chain.from_iterable(zip(*map(fields, rows), strict=True)))
-
-
-def _joined(first: Sequence[Any], lists: Sequence[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate([np.asarray(first, dtype), *(each for each in lists if len(each))], dtype=dtype)
-
-
-def _text_of_integers(integers: NDArray[np.int64]) -> bytes:
-    """Integers of 16 bits if all fit, of 32 if not, else of 64."""
-    largest = integers.max() if integers.min() >= 0 else 1 << 63
-    return _text(integers, next((letter for letter, end in _UNSIGNED if largest < end), "q"))
-
-
-def _text(numbers: NDArray[Any], letter: str) -> bytes:
-    """Numbers as base64 of their bytes, low byte first, after the letter of their type."""
-    data = numbers.astype(_WIDTHS[letter]).tobytes()
-    return letter.encode() + pybase64.b64encode(data)
-
-
-def _numbers(text: bytes, letters: str) -> NDArray[Any]:
-    """The inverse of `_text`, for one of these letters."""
-    letter = text[:1].decode(errors="replace")
-    if not letter or letter not in letters:
-        raise RowError(f"numbers that are not text: {text[:40]!r}")
-    try:
-        return np.frombuffer(pybase64.b64decode(text[1:], validate=True), _WIDTHS[letter])
-    except ValueError as error:
-        raise RowError(f"numbers that are not base64: {error}") from error
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case list() | tuple():
+            return [*map(_in_utf8, value)]
+        case _:
+            return value
 
 
 def unpack(text: bytes, *, task_id: str, device: str) -> Answer:
@@ -161,145 +171,87 @@ def unpack(text: bytes, *, task_id: str, device: str) -> Answer:
     Raises:
         RowError: if it is not at least one row of this task on this device, with fields of the right types.
     """
-    parts = text.split(b"\t")
-    if len(parts) != _PARTS:
-        raise RowError(f"an answer without rows: {text[:60]!r}")
-    integers, floats = _numbers(parts[1], "HIq"), _numbers(parts[2], "d")
-    number = int(integers[0]) if integers.size else 0
-    if not 0 < number <= MOST_ROWS:
-        raise RowError(f"an answer of {number} rows")
-    _check_texts(_json(parts[0]), number, task_id, device)
-    _check_numbers(number, integers, floats)
-    return Answer(number=number, texts=parts[0], integers=integers, floats=floats)
-
-
-def _json(text: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(text)
-    except ValueError as error:
-        raise RowError(f"texts that are not JSON: {text[:40]!r}") from error
-    if not isinstance(found, dict):
-        raise RowError(f"texts that are not a JSON object: {text[:40]!r}")
-    return found
+        packed = pybase64.b64decode(text, validate=True)
+        answer: Any = _decode(packed)
+    except (ValueError, MsgspecError, MemoryError) as error:
+        raise RowError(plain(f"an answer that is no rows: {_PLACE.sub(_name, str(error))}")) from error
+    of_task, of_device, *_, rows = answer
+    if (of_task, of_device) != (task_id, device):
+        raise RowError(plain(f"a row of another task: {of_task} on {of_device}"))
+    for lists_of, whole in ((_integers_of, _WHOLE_INTEGERS), (_floats_of, _WHOLE_FLOATS)):
+        seen = {(of.code, len(of.data) % 8) for row in rows for of in lists_of(row) if type(of) is not list}
+        if not seen <= whole:
+            raise RowError(f"a row with a list whose bytes are no numbers of its type: {min(seen - whole)}")
+    return Answer(number=len(rows), packed=packed)
 
 
-def _check_texts(texts: dict[str, Any], number: int, task_id: str, device: str) -> None:
-    if not _are_columns(texts, number):
-        for name, values in texts.items():
-            _check_column(name, values, number)
-    missing = _NEEDED - texts.keys()
-    if missing:
-        raise RowError(f"a row without {min(missing)}")
-    for name, wanted in (("id", task_id), ("device", device)):
-        if texts[name].count(wanted) < len(texts[name]):
-            raise RowError(f"a row of another task: {texts['id'][-1]} on {texts['device'][-1]}"[:_LONGEST])
-    if not _STATUSES.issuperset(texts.get("status", ())):
-        raise RowError(f"a row whose status is {min(set(texts['status']) - _STATUSES)!r}"[:_LONGEST])
+_PLACE: Final = re.compile(r"`\$(\[\d+\])+`")
 
 
-def _are_columns(texts: dict[str, Any], number: int) -> bool:
-    """Whether no column is one that `_check_column` refuses, told of all at once."""
-    if not (
-        texts.keys() <= _KNOWN_TEXTS
-        and {list}.issuperset(map(type, texts.values()))
-        and {1, number}.issuperset(map(len, texts.values()))
-    ):
-        return False
-    of_lists = [texts[name] for name in texts.keys() & _LISTS_OF_TEXT]
-    of_texts = [texts[name] for name in texts.keys() - _LISTS_OF_TEXT]
-    return all(map(_are_texts, chain.from_iterable(of_lists))) and _are_texts([*chain.from_iterable(of_texts)])
-
-
-def _check_column(name: str, values: Any, number: int) -> None:
-    """A column of text, one value a row or one for all."""
-    if name not in _KNOWN_TEXTS:
-        raise RowError(f"a row with a field {name!r}"[:_LONGEST])
-    if not isinstance(values, list) or len(values) not in {1, number}:
-        raise RowError(f"{number} rows whose {name} is {values!r}"[:_LONGEST])
-    for value in values:
-        if not (_are_texts(value) if name in _LISTS_OF_TEXT else type(value) is str):
-            raise RowError(f"a row whose {name} is {value!r}"[:_LONGEST])
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and {str}.issuperset(map(type, value))
-
-
-def _check_numbers(number: int, integers: NDArray[Any], floats: NDArray[np.float64]) -> None:
-    """There must be as many as the lengths of lists say."""
-    fields, cut = 1 + len(_INTEGERS) * number, len(_INTEGER_LISTS) * number
-    lengths = integers[fields : fields + len(_LISTS) * number].tolist()
-    if len(lengths) < len(_LISTS) * number or min(lengths) < 0:
-        raise RowError(f"{number} rows whose lists have lengths {lengths[:8]}")
-    if len(floats) < len(_FLOATS) * number:
-        raise RowError(f"{number} rows with {len(floats)} numbers")
-    there = len(integers) - fields - len(lengths), len(floats) - len(_FLOATS) * number
-    for said, seen in zip((sum(lengths[:cut]), sum(lengths[cut:])), there, strict=True):
-        if said != seen:
-            raise RowError(f"rows whose lists have {seen} elements, not {said}")
+def _name(place: re.Match[str]) -> str:
+    """The field at `$[field]`, or at `$[rows][row][field]`."""
+    index = [int(number) for number in re.findall(r"\d+", place[0])]
+    return _OWN[index[2]] if len(index) > 2 else (*SHARED, "rows")[index[0]]  # noqa: PLR2004  as said
 
 
 def rows_of(answers: Sequence[Answer]) -> list[Row]:
     """The rows of answers, whole, with their fields in the order of `NAMES`; lists of numbers are arrays."""
-    found = columns(answers)
-    values = (_plain(found[name]) for name in NAMES)
-    return [dict(zip(NAMES, each, strict=True)) for each in zip(*values, strict=True)]
+    rows = (dict(zip(_FIELDS, row, strict=True)) for row in _rows_of(answers))
+    return [{name: _plain(row[name], TYPES[name]) for name in NAMES} for row in rows]
 
 
-def _plain(column: Column) -> list[Any]:
-    match column:
-        case Ragged():
-            return column.parts()
-        case np.ndarray():
-            return list(column.tolist())
-        case _:
-            return column
+def _rows_of(answers: Sequence[Answer]) -> list[tuple[Any, ...]]:
+    """The rows of answers, whole, with their fields as they were sent."""
+    return [(*shared, *own) for *shared, rows in (_decode(answer.packed) for answer in answers) for own in rows]
+
+
+def _plain(sent: Any, kind: Any) -> Any:
+    if kind in _LISTS:
+        return _array(sent).astype(_DTYPES[kind])
+    return math.nan if sent is None else sent
+
+
+def _array(sent: Any) -> NDArray[Any]:
+    """A list of numbers as an array, as narrow as it was sent."""
+    if type(sent) is list:
+        return np.array(sent) if sent else _NONE
+    return np.frombuffer(sent.data, _ARRAYS[sent.code])
+
+
+_NONE: Final = np.empty(0, _ARRAYS[0])
 
 
 def columns(answers: Sequence[Answer]) -> dict[str, Column]:
     """The rows of answers by column."""
-    texts = [_json(answer.texts) for answer in answers]
-    found: dict[str, Column] = {name: _column(name, answers, texts) for name in _TEXTS}
-    numbers = [answer.number for answer in answers]
-    integers = _fields([answer.integers[1:] for answer in answers], numbers, len(_INTEGERS) + len(_LISTS), np.int64)
-    floats = _fields([answer.floats for answer in answers], numbers, len(_FLOATS), np.float64)
-    found |= dict(zip(_INTEGERS, integers, strict=False)) | dict(zip(_FLOATS, floats, strict=True))
-    return found | _lists(answers, integers[len(_INTEGERS) :])
+    parts = [_columns(answers[first : first + _AT_A_TIME]) for first in range(0, len(answers) or 1, _AT_A_TIME)]
+    return {name: _joined([part.pop(name) for part in parts], TYPES[name]) for name in NAMES}
 
 
-def _column(name: str, answers: Sequence[Answer], texts: Sequence[dict[str, Any]]) -> list[Any]:
-    """A column of text."""
-    column: list[Any] = []
-    default = [DEFAULTS[name]]
-    for answer, each in zip(answers, texts, strict=True):
-        values = each.get(name, default)
-        column += values if len(values) == answer.number else values * answer.number
-    return column
+def _columns(answers: Sequence[Answer]) -> dict[str, Column]:
+    """Columns of some answers; lists of numbers are as narrow as they were sent."""
+    rows = _rows_of(answers)
+    values = zip(*rows, strict=True) if rows else [()] * len(_FIELDS)
+    return {name: _column(each, TYPES[name]) for name, each in zip(_FIELDS, values, strict=True)}
 
 
-def _fields(
-    arrays: Sequence[NDArray[Any]], numbers: Sequence[int], count: int, dtype: type[np.generic]
-) -> NDArray[Any]:
-    """The first so many fields of all rows, [count, rows], from arrays with the fields of so many rows each."""
-    parts = [array[: count * number].reshape(count, number) for array, number in zip(arrays, numbers, strict=True)]
-    return np.concatenate([np.empty((count, 0), dtype), *parts], axis=1, dtype=dtype)
+def _column(sent: Sequence[Any], kind: Any) -> Column:
+    if kind in _LISTS:
+        lists = [*map(_array, sent)]
+        some = [each for each in lists if each.size] or [_NONE]
+        return Ragged(np.concatenate(some), np.array([*map(len, lists)], np.int64))
+    if kind in _DTYPES:
+        return np.array(sent, _DTYPES[kind])
+    same: dict[Any, Any] = {}
+    return [*map(same.setdefault, sent, sent)] if kind is str else [*sent]
 
 
-def _lists(answers: Sequence[Answer], lengths: NDArray[np.int64]) -> dict[str, Ragged]:
-    """The columns of lists, whose lengths are [field, row]."""
-    ends = np.cumsum([0, *(answer.number for answer in answers)])
-    whole = np.concatenate([np.zeros((len(_LISTS), 1), np.int64), lengths.cumsum(axis=1)], axis=1)
-    counts = np.diff(whole[:, ends]).T.tolist()
-    parts: list[list[NDArray[Any]]] = [[np.empty(0, np.int64)] for _ in _INTEGER_LISTS]
-    parts += [[np.empty(0, np.float64)] for _ in _FLOAT_LISTS]
-    cut = len(_INTEGER_LISTS)
-    for answer, mine in zip(answers, counts, strict=True):
-        first = 1 + (len(_INTEGERS) + len(_LISTS)) * answer.number, len(_FLOATS) * answer.number
-        sides = (answer.integers, mine[:cut], parts[:cut]), (answer.floats, mine[cut:], parts[cut:])
-        for place, (elements, sizes, taken) in zip(first, sides, strict=True):
-            for (begin, end), part in zip(pairwise(accumulate(sizes, initial=place)), taken, strict=True):
-                part.append(elements[begin:end])
-    return {
-        name: Ragged(np.concatenate(part, dtype=part[0].dtype), row)
-        for name, part, row in zip(_LISTS, parts, lengths, strict=True)
-    }
+def _joined(parts: Sequence[Any], kind: Any) -> Column:
+    match parts[0]:
+        case Ragged():
+            elements = np.concatenate([part.elements for part in parts], dtype=_DTYPES[kind])
+            return Ragged(elements, np.concatenate([part.lengths for part in parts]))
+        case np.ndarray():
+            return np.concatenate(parts)
+        case _:
+            return [*chain.from_iterable(parts)]

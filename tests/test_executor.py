@@ -30,12 +30,12 @@ DEADLY = {
     "deep_json": "crash crash: an answer that is not JSON: b'[[[",
     "answer_for_another": "crash crash: an answer that nobody waits for",
     "grandchildren": "crash crash: SIGABRT; at workloads.py, line",
-    "no_rows": "crash crash: an answer of 0 rows",
+    "no_rows": "crash crash: an answer that is no rows: Expected `array` of length >= 1 - at rows",
     "rows_of_another": "crash crash: a row of another task: 0000000000000000 on cpu",
-    "text_for_numbers": "crash crash: numbers that are not base64",
-    "unknown_field": "crash crash: a row with a field 'verdict'",
-    "unknown_status": "crash crash: a row whose status is 'fine'",
-    "missing_field": "crash crash: a row without stage",
+    "text_for_numbers": "crash crash: an answer that is no rows: Expected `float | null`, got `str` - at abs_max",
+    "unknown_field": "crash crash: an answer that is no rows: Expected `array` of length",
+    "unknown_status": "crash crash: an answer that is no rows: Invalid enum value 'fine' - at status",
+    "missing_field": "crash crash: an answer that is no rows: Expected `str`, got `None` - at stage",
 }
 RAISING = {
     "sys_exit": "crash exception: SystemExit",

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ def written(found: list[Row]) -> list[dict[str, str]]:
         {name: text for name, text in row.items() if name in given}
         for row, given in zip(comparable(found), rows(0), strict=True)
     ]
+
+
+def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+    """In one line: what it says of rows would be misread, or read as nothing."""
+    body = b'{"about":{},"journal":5,"key":{}}'
+    (tmp_path / JOURNAL).write_bytes(b"%08x\t%b\n" % (zlib.crc32(body), body))
+    with pytest.raises(StoreError, match=r"has format 5, 6 is wanted: use a new folder$"):
+        Journal(tmp_path, {}, resume=True)
 
 
 def test_what_was_settled_comes_back(tmp_path: Path) -> None:

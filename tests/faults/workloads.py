@@ -46,7 +46,13 @@ def row(task: Task, **values: object) -> Row:
 def healthy(task: Task, _device: str) -> list[Row]:
     """Two rows of every task."""
     return [
-        row(task, abs_bins=[task["seed"], 2**40], abs_counts=(3, 4), sample_values=[0.1, float("-inf")]),
+        row(
+            task,
+            abs_bins=[task["seed"], 2**40],
+            abs_counts=(3, 4),
+            sample_values=[0.1, float("-inf")],
+            strata=["odd", "wide"],
+        ),
         row(
             task,
             quantity="grad_input",
@@ -133,17 +139,16 @@ def answer_for_another(task: Task) -> None:
     _answer(task, done="0" * 16)
 
 
-def _answer(
-    task: Task, done: str = "", texts: dict[str, Any] | None = None, integers: bytes = b"", floats: bytes = b""
-) -> None:
-    """Answers as a sound worker would, with these changes; a text that is None is left out."""
+def _answer(task: Task, done: str = "", first: Row | None = None, **changes: Any) -> None:
+    """Answers as a sound worker would, with these changes of what rows share and of the first row."""
     from accuracy.packing import pack
     from accuracy.wire import encode
+    from faults.answers import taken_apart, together
 
-    sound = pack(healthy(task, "")).split(b"\t")
-    changed = {name: values for name, values in (json.loads(sound[0]) | (texts or {})).items() if values is not None}
-    parts = json.dumps(changed).encode(), integers or sound[1], floats or sound[2]
-    os.write(_wire(), encode({"done": done or task["id"]}, b"\t".join(parts)))
+    parts = taken_apart(pack(healthy(task, ""))) | changes
+    if parts["rows"]:
+        parts["rows"][0] |= first or {}
+    os.write(_wire(), encode({"done": done or task["id"]}, together(parts)))
 
 
 def hang_in_c(_task: Task) -> None:
@@ -229,12 +234,12 @@ FAULTS: dict[str, Callable[[Task], Any]] = {
     "not_json": _say(b"\xff\xfe{\n"),
     "not_an_object": _say(b"[1]\n"),
     "deep_json": _say(b"[" * 100_000 + b"\n"),
-    "no_rows": lambda task: _answer(task, integers=b"IAAAAAA=="),
-    "rows_of_another": lambda task: _answer(task, texts={"id": ["0" * 16]}),
-    "text_for_numbers": lambda task: _answer(task, floats=b"d0.5"),
-    "unknown_field": lambda task: _answer(task, texts={"verdict": ["pass"]}),
-    "unknown_status": lambda task: _answer(task, texts={"status": ["fine"]}),
-    "missing_field": lambda task: _answer(task, texts={"stage": None}),
+    "no_rows": lambda task: _answer(task, rows=[]),
+    "rows_of_another": lambda task: _answer(task, id="0" * 16),
+    "text_for_numbers": lambda task: _answer(task, first={"abs_max": "0.5"}),
+    "unknown_field": lambda task: _answer(task, first={"verdict": "pass"}),
+    "unknown_status": lambda task: _answer(task, first={"status": "fine"}),
+    "missing_field": lambda task: _answer(task, first={"stage": None}),
     "hang_in_c": hang_in_c,
     "hang_in_python": hang_in_python,
     "hang_in_openmp": hang_in_openmp,
