@@ -2,8 +2,8 @@
 
 A line is a JSON object, and after a tab what it brings with it: an answer, packed (`accuracy.packing`).
 
-JSON and not pickle: a process whose memory a kernel has overwritten can then say something wrong,
-but cannot make its parent run code. A socket of its own and not stdin or stdout: what C code prints
+JSON, MessagePack within it, and not pickle: a process whose memory a kernel has overwritten can then say
+something wrong, but cannot make its parent run code. A socket of its own and not stdin or stdout: what C code prints
 cannot be taken for an answer.
 """
 
@@ -11,6 +11,8 @@ import json
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Bytes after which a line without an end is refused, so that a runaway writer cannot fill the parent."""
@@ -111,9 +113,14 @@ compact_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(message: Mapping[str, Any], brought: bytes = b"") -> bytes:
-    """A message as a line, with what it brings, which has no line break."""
-    head = compact_json(message).encode()
-    return b"%b\t%b\n" % (head, brought) if brought else head + b"\n"
+    """A message as a line, with what it brings, which has no line break.
+
+    One that brings something, an answer, has finite numbers alone: a worker writes one a case, and between cases
+    Python's own JSON takes 20 µs.
+    """
+    if brought:
+        return b"%b\t%b\n" % (msgspec.json.encode(message), brought)
+    return compact_json(message).encode() + b"\n"
 
 
 def decode(line: bytes) -> tuple[dict[str, Any], bytes]:
