@@ -1,4 +1,4 @@
-/* The tally of `accuracy/tally.py`, the sums and projections of `accuracy/structure.py` and the split of
+/* The totals of `accuracy/totals.py`, the strongest structure and the projections of `accuracy/structure.py` and the split of
  * `accuracy/decomposition.py`, each in one pass over a comparison. What they are is said there, in numpy: both give the
  * same bits.
  *
@@ -37,6 +37,19 @@ enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
 
 static const double shares[] = {0.5, 0.99}; /* as in accuracy/tally.py */
 enum { SHARES = sizeof shares / sizeof *shares };
+
+/* Columns of numbers, as `accuracy.case.Observation` has them. */
+enum {
+    ABS_MEAN, ABS_P50, ABS_P99, ABS_MAX, REL_P50, REL_P99, REL_MAX, REL_FRO,
+    SQNR_DB, ULP_MAX, KAPPA_MAX, SLOPE, SLOPE_Z, MEAN_Z, WORST_RATIO, COLUMNS,
+};
+static const char *const column_texts[COLUMNS] = {
+    "abs_mean", "abs_p50", "abs_p99", "abs_max", "rel_p50", "rel_p99", "rel_max", "rel_fro",
+    "sqnr_db", "ulp_max", "kappa", "slope", "slope_z", "mean_z", "ratio",
+};
+/* What is told of one of the worst elements. */
+enum { INDEX, ACTUAL, EXPECTED, LIMIT, RATIO_OF_ONE, TOLD };
+static const char *const element_texts[TOLD] = {"index", "actual", "expected", "limit", "ratio"};
 
 /* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
 enum { BY_COLUMN = 5 };
@@ -243,16 +256,15 @@ static void quantiles(double found[SHARES], const Pairs *pairs)
     }
 }
 
-/* Bins and numbers, int64, as two bytearrays. */
-static PyObject *histogram(const Pairs *pairs)
+/* Integers as a view of memory that knows what it holds. */
+static PyObject *integers_of(const int64_t *integers, Py_ssize_t number)
 {
-    const Py_ssize_t size = pairs->occupied * (Py_ssize_t)sizeof(int64_t);
-    PyObject *first = PyByteArray_FromStringAndSize((const char *)pairs->bins, size);
-    PyObject *second = PyByteArray_FromStringAndSize((const char *)pairs->numbers, size);
-    PyObject *both = first && second ? PyTuple_Pack(2, first, second) : NULL;
-    Py_XDECREF(first);
-    Py_XDECREF(second);
-    return both;
+    PyObject *bytes = PyByteArray_FromStringAndSize((const char *)integers, number * (Py_ssize_t)sizeof *integers);
+    PyObject *view = bytes ? PyMemoryView_FromObject(bytes) : NULL;
+    PyObject *typed = view ? PyObject_CallMethod(view, "cast", "s", "q") : NULL;
+    Py_XDECREF(view);
+    Py_XDECREF(bytes);
+    return typed;
 }
 
 static double largest(const double lanes[LANES])
@@ -264,41 +276,119 @@ static double largest(const double lanes[LANES])
     return found;
 }
 
-static PyObject *answer(Tally *tally)
+/* Names of columns and of what is told of one element, as objects; in the order of what they name. */
+static PyObject *names[COLUMNS], *bins_names[2], *counts_names[2], *element_names[TOLD];
+
+/* Sets a number by name. Whether that went well. */
+static int set(PyObject *in, PyObject *name, double value)
 {
-    static Pairs pairs[HISTOGRAMS]; /* whoever is here holds the lock of the interpreter */
-    double of_errors[SHARES], of_relatives[SHARES];
-    const double *sums = tally->sums;
-    double maxima[MAXIMA];
-    for (int maximum = 0; maximum < MAXIMA; maximum++)
-        maxima[maximum] = largest(tally->maxima[maximum]);
-    PyObject *worst = PyTuple_New(tally->kept);
-    for (int at = 0; worst && at < tally->kept; at++) {
-        PyObject *pair = Py_BuildValue("(dn)", tally->worst[at].ratio, tally->worst[at].place);
-        if (!pair || PyTuple_SetItem(worst, at, pair) < 0)
-            Py_CLEAR(worst);
-    }
-    if (!worst)
-        return NULL;
-    for (int which = 0; which < HISTOGRAMS; which++)
-        take(&pairs[which], tally, which);
-    quantiles(of_errors, &pairs[ERRORS]);
-    quantiles(of_relatives, &pairs[RELATIVES]);
-    /* "N" takes what it is given, and makes nothing where one of them is NULL. */
-    return Py_BuildValue("((dddddd)(ddddd)(dddd)NNN)", sums[MAGNITUDE], sums[TOTAL], sums[ENERGY], sums[CROSS],
-                         sums[SIGNAL], sums[SPREAD], maxima[LARGEST], maxima[RELATIVE], maxima[RATIO], maxima[KAPPA],
-                         maxima[ULPS], of_errors[0], of_errors[1], of_relatives[0], of_relatives[1],
-                         histogram(&pairs[ERRORS]), histogram(&pairs[RATIOS]), worst);
+    PyObject *number = PyFloat_FromDouble(value);
+    const int set = number && PyDict_SetItem(in, name, number) == 0;
+    Py_XDECREF(number);
+    return set;
 }
 
-/* The elements of a buffer, which holds one dimension of floats of `bits` without gaps; else an exception. */
+/* Sets an object by name, and takes it. Whether there was one, and that went well. */
+static int give(PyObject *in, PyObject *name, PyObject *object)
+{
+    const int set = object && PyDict_SetItem(in, name, object) == 0;
+    Py_XDECREF(object);
+    return set;
+}
+
+/* The columns of numbers, as `in_numpy` of accuracy/totals.py has them. */
+static void statistics(double found[COLUMNS], const Tally *tally, Py_ssize_t size, const Pairs pairs[HISTOGRAMS])
+{
+    const double *sums = tally->sums, energy = sums[ENERGY], signal = sums[SIGNAL];
+    const int flat = signal == 0 || sums[SPREAD] == 0;
+    const double relative = energy == 0 ? 0.0 : signal != 0 ? sqrt(energy / signal) : INFINITY;
+    double of_errors[SHARES], of_relatives[SHARES];
+    quantiles(of_errors, &pairs[ERRORS]);
+    quantiles(of_relatives, &pairs[RELATIVES]);
+    found[ABS_MEAN] = sums[MAGNITUDE] / (double)size;
+    found[ABS_P50] = of_errors[0];
+    found[ABS_P99] = of_errors[1];
+    found[ABS_MAX] = largest(tally->maxima[LARGEST]);
+    found[REL_P50] = of_relatives[0];
+    found[REL_P99] = of_relatives[1];
+    found[REL_MAX] = largest(tally->maxima[RELATIVE]);
+    found[REL_FRO] = relative;
+    found[SQNR_DB] = relative == 0 ? INFINITY : isfinite(relative) ? -20 * log10(relative) : -INFINITY;
+    found[ULP_MAX] = largest(tally->maxima[ULPS]);
+    found[KAPPA_MAX] = largest(tally->maxima[KAPPA]);
+    found[SLOPE] = flat ? 0.0 : sums[CROSS] / signal;
+    found[SLOPE_Z] = flat ? 0.0 : sums[CROSS] / sqrt(sums[SPREAD]);
+    found[MEAN_Z] = energy != 0 ? sums[TOTAL] / sqrt(energy) : 0.0;
+    found[WORST_RATIO] = largest(tally->maxima[RATIO]);
+}
+
+/* The index of an element from its place in row-major order. */
+static PyObject *index_of(Py_ssize_t place, PyObject *shape)
+{
+    const Py_ssize_t dimensions = PyTuple_Size(shape);
+    PyObject *index = PyList_New(dimensions);
+    for (Py_ssize_t at = dimensions - 1; index && at >= 0; at--) {
+        const Py_ssize_t size = PyLong_AsSsize_t(PyTuple_GetItem(shape, at));
+        PyObject *along = size > 0 ? PyLong_FromSsize_t(place % size) : NULL;
+        if (!along || PyList_SetItem(index, at, along) < 0)
+            Py_CLEAR(index);
+        else
+            place /= size;
+    }
+    return index;
+}
+
+/* The worst elements, the worst one first. */
+static PyObject *elements_of(const Tally *tally, const double *const arrays[ARRAYS], PyObject *shape)
+{
+    PyObject *all = PyList_New(tally->kept);
+    for (int at = 0; all && at < tally->kept; at++) {
+        const Py_ssize_t place = tally->worst[at].place;
+        PyObject *one = PyDict_New();
+        if (!one || !give(one, element_names[INDEX], index_of(place, shape)) ||
+            !set(one, element_names[ACTUAL], arrays[0][place]) ||
+            !set(one, element_names[EXPECTED], arrays[1][place]) ||
+            !set(one, element_names[LIMIT], arrays[2][place]) ||
+            !set(one, element_names[RATIO_OF_ONE], tally->worst[at].ratio)) {
+            Py_XDECREF(one);
+            Py_CLEAR(all);
+        } else if (PyList_SetItem(all, at, one) < 0)
+            Py_CLEAR(all);
+    }
+    return all;
+}
+
+static PyObject *answer(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_t size, PyObject *shape)
+{
+    static Pairs pairs[HISTOGRAMS]; /* whoever is here holds the lock of the interpreter */
+    static const int kept[2] = {ERRORS, RATIOS};
+    double found[COLUMNS];
+    PyObject *columns = PyDict_New();
+    for (int which = 0; which < HISTOGRAMS; which++)
+        take(&pairs[which], tally, which);
+    statistics(found, tally, size, pairs);
+    int well = columns != NULL;
+    for (int column = 0; well && column < COLUMNS; column++)
+        well = set(columns, names[column], found[column]);
+    for (int which = 0; well && which < 2; which++) {
+        const Pairs *each = &pairs[kept[which]];
+        well = give(columns, bins_names[which], integers_of(each->bins, each->occupied)) &&
+               give(columns, counts_names[which], integers_of(each->numbers, each->occupied));
+    }
+    if (!well)
+        Py_CLEAR(columns);
+    /* "N" takes what it is given, and makes nothing where one of them is NULL. */
+    return Py_BuildValue("(NN)", columns, well ? elements_of(tally, arrays, shape) : NULL);
+}
+
+/* The elements of a buffer, which holds floats of `bits` in row-major order without gaps; else an exception. */
 static const void *floats(PyObject *object, Py_buffer *view, int bits)
 {
     const Py_ssize_t bytes = bits / 8;
     if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_STRIDES) < 0)
         return NULL;
-    if (view->ndim == 1 && view->format && !strcmp(view->format, bits == 64 ? "d" : "f") && view->itemsize == bytes &&
-        (view->shape[0] < 2 || view->strides[0] == bytes) && (uintptr_t)view->buf % (uintptr_t)bytes == 0)
+    if (view->format && !strcmp(view->format, bits == 64 ? "d" : "f") && view->itemsize == bytes &&
+        PyBuffer_IsContiguous(view, 'C') && (uintptr_t)view->buf % (uintptr_t)bytes == 0)
         return view->buf;
     PyErr_Format(PyExc_ValueError, "an array of %d dimensions and format %s; one of float%d without gaps is wanted",
                  view->ndim, view->format ? view->format : "B", bits);
@@ -306,14 +396,33 @@ static const void *floats(PyObject *object, Py_buffer *view, int bits)
     return NULL;
 }
 
+/* How many elements a buffer holds. */
+static Py_ssize_t number_of(const Py_buffer *view)
+{
+    return view->len / view->itemsize;
+}
+
 static const double *elements(PyObject *object, Py_buffer *view)
 {
     return floats(object, view, 64);
 }
 
-static PyObject *tally_of(PyObject *module, PyObject *args)
+/* How many elements a shape has, -1 where it is none. */
+static Py_ssize_t elements_in(PyObject *shape)
 {
-    PyObject *objects[ARRAYS], *told = NULL;
+    Py_ssize_t all = 1;
+    for (Py_ssize_t at = 0; at < PyTuple_Size(shape); at++) {
+        const Py_ssize_t size = PyLong_AsSsize_t(PyTuple_GetItem(shape, at));
+        if (size < 0 || (size > 0 && all > PY_SSIZE_T_MAX / size))
+            return -1;
+        all *= size;
+    }
+    return all;
+}
+
+static PyObject *totals_of(PyObject *module, PyObject *args)
+{
+    PyObject *objects[ARRAYS], *shape, *told = NULL;
     Py_buffer views[ARRAYS];
     const double *arrays[ARRAYS];
     Terms terms;
@@ -321,21 +430,26 @@ static PyObject *tally_of(PyObject *module, PyObject *args)
     int held = 0;
     static Tally tally; /* whoever is here holds the lock of the interpreter */
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOOddin:tally", &objects[0], &objects[1], &objects[2], &objects[3], &terms.below,
-                          &terms.smallest, &terms.mantissa, &block))
+    if (!PyArg_ParseTuple(args, "OOOOO!ddin:totals", &objects[0], &objects[1], &objects[2], &objects[3], &PyTuple_Type,
+                          &shape, &terms.below, &terms.smallest, &terms.mantissa, &block))
         return NULL;
     for (; held < ARRAYS; held++) {
         arrays[held] = elements(objects[held], &views[held]);
         if (!arrays[held])
             goto end;
     }
-    const Py_ssize_t size = views[0].shape[0];
+    const Py_ssize_t size = number_of(&views[0]);
     for (int other = 1; other < ARRAYS; other++)
-        if (views[other].shape[0] != size) {
+        if (number_of(&views[other]) != size) {
             PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; equal lengths are wanted", size,
-                         views[other].shape[0]);
+                         number_of(&views[other]));
             goto end;
         }
+    if (elements_in(shape) != size) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_ValueError, "%zd elements of shape %R; as many as it has are wanted", size, shape);
+        goto end;
+    }
     if (!(terms.smallest >= DBL_MIN) || terms.mantissa < 0 || terms.mantissa >= DBL_MANT_DIG) {
         PyErr_Format(PyExc_ValueError, "%d bits of mantissa; a dtype that float64 holds is wanted", terms.mantissa);
         goto end;
@@ -353,7 +467,7 @@ static PyObject *tally_of(PyObject *module, PyObject *args)
         begin += taken;
         left -= taken;
     }
-    told = ordinary ? answer(&tally) : Py_NewRef(Py_None);
+    told = ordinary ? answer(&tally, arrays, size, shape) : Py_NewRef(Py_None);
     if (!told || !ordinary)
         memset(tally.counts, 0, sizeof tally.counts);
 end:
@@ -362,44 +476,103 @@ end:
     return told;
 }
 
-static PyObject *sums_of(PyObject *module, PyObject *args)
+/* The sum of numbers in lanes. */
+static double total(const double *numbers, Py_ssize_t number)
 {
-    PyObject *objects[2], *told = NULL;
-    Py_buffer views[2];
-    const double *arrays[2];
-    Py_ssize_t columns;
+    double lanes[LANES] = {0.0};
+    for (Py_ssize_t at = 0; at < number; at++)
+        lanes[at % LANES] += numbers[at];
+    return folded(lanes);
+}
+
+/* The strongest structure of those that were looked at. */
+typedef struct {
+    double z, effect;
+    Py_ssize_t at, looked_at;
+} Strongest;
+
+static void look_at(Strongest *found, double z, double effect, double least)
+{
+    if (fabs(effect) > least && isfinite(z) && fabs(z) > fabs(found->z)) {
+        found->z = z;
+        found->effect = effect;
+        found->at = found->looked_at;
+    }
+    found->looked_at++;
+}
+
+/* A group from its sums of e·y, (e·y)² and y². */
+static void look_at_slope(Strongest *found, double cross, double spread, double signal, double least)
+{
+    look_at(found, cross / sqrt(spread), cross / signal, least);
+}
+
+/* A group of so many elements from its sums of e, e² and y². */
+static void look_at_mean(Strongest *found, double sum, double energy, double signal, double number, double least)
+{
+    look_at(found, sum / sqrt(energy), sum / number / sqrt(signal / number), least);
+}
+
+/* The strongest structure of an error of whole rows, and of `number` blocks by their sums. */
+static int strongest(Strongest *found, const double *error, const double *expected, Py_ssize_t rows,
+                     Py_ssize_t columns, const double *blocks, Py_ssize_t number, double least)
+{
+    double *by_column[BY_COLUMN], *by_row[BY_ROW], all[BY_COLUMN];
+    double *sums = PyMem_Calloc((size_t)(BY_COLUMN * columns + BY_ROW * rows), sizeof(double));
+    if (!sums)
+        return 0;
+    for (int sum = 0; sum < BY_COLUMN; sum++)
+        by_column[sum] = sums + sum * columns;
+    for (int sum = 0; sum < BY_ROW; sum++)
+        by_row[sum] = sums + BY_COLUMN * columns + sum * rows;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        double of_row[BY_ROW];
+        kernels->add_row(error + row * columns, expected + row * columns, columns, by_column, of_row);
+        for (int sum = 0; sum < BY_ROW; sum++)
+            by_row[sum][row] = of_row[sum];
+    }
+    for (int sum = 0; sum < BY_COLUMN; sum++)
+        all[sum] = total(by_column[sum], columns);
+    look_at_slope(found, all[0], all[1], all[2], least);
+    for (Py_ssize_t at = 0; at < columns; at++)
+        look_at_slope(found, by_column[0][at], by_column[1][at], by_column[2][at], least);
+    for (Py_ssize_t at = 0; at < rows; at++)
+        look_at_slope(found, by_row[0][at], by_row[1][at], by_row[2][at], least);
+    look_at_mean(found, all[3], all[4], all[2], (double)(rows * columns), least);
+    for (Py_ssize_t at = 0; at < columns; at++)
+        look_at_mean(found, by_column[3][at], by_column[4][at], by_column[2][at], (double)rows, least);
+    for (Py_ssize_t at = 0; at < number; at++)
+        look_at_slope(found, blocks[BY_PART * at], blocks[BY_PART * at + 1], blocks[BY_PART * at + 2], least);
+    PyMem_Free(sums);
+    return 1;
+}
+
+static PyObject *strongest_of(PyObject *module, PyObject *args)
+{
+    PyObject *objects[3], *told = NULL;
+    Py_buffer views[3];
+    const double *arrays[3];
+    double least;
     int held = 0;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOn:sums", &objects[0], &objects[1], &columns))
+    if (!PyArg_ParseTuple(args, "OOOd:strongest", &objects[0], &objects[1], &objects[2], &least))
         return NULL;
-    for (; held < 2; held++) {
+    for (; held < 3; held++) {
         arrays[held] = elements(objects[held], &views[held]);
         if (!arrays[held])
             goto end;
     }
-    const Py_ssize_t size = views[0].shape[0];
-    if (views[1].shape[0] != size || columns < 1 || size % columns || size > PY_SSIZE_T_MAX / 64) {
-        PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements for %zd columns; whole rows of both are wanted",
-                     size, views[1].shape[0], columns);
+    const Py_ssize_t size = number_of(&views[0]), blocks = number_of(&views[2]);
+    const Py_ssize_t columns = views[0].ndim ? views[0].shape[views[0].ndim - 1] : 1;
+    if (!size || number_of(&views[1]) != size || blocks % BY_PART || size > PY_SSIZE_T_MAX / 64) {
+        PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements, and %zd sums of blocks; as many of both, at least "
+                     "one, and %d sums a block are wanted", size, number_of(&views[1]), blocks, BY_PART);
         goto end;
     }
-    const Py_ssize_t rows = size / columns, numbers = BY_COLUMN * columns + BY_ROW * rows;
-    double *sums = PyMem_Calloc((size_t)numbers, sizeof(double));
-    if (!sums) {
-        PyErr_NoMemory();
-        goto end;
-    }
-    double *by_column[BY_COLUMN], *by_row = sums + BY_COLUMN * columns;
-    for (int sum = 0; sum < BY_COLUMN; sum++)
-        by_column[sum] = sums + sum * columns;
-    for (Py_ssize_t row = 0; row < rows; row++) {
-        double found[BY_ROW];
-        kernels->add_row(arrays[0] + row * columns, arrays[1] + row * columns, columns, by_column, found);
-        for (int sum = 0; sum < BY_ROW; sum++)
-            by_row[sum * rows + row] = found[sum];
-    }
-    told = PyByteArray_FromStringAndSize((const char *)sums, numbers * (Py_ssize_t)sizeof(double));
-    PyMem_Free(sums);
+    Strongest found = {0};
+    told = strongest(&found, arrays[0], arrays[1], size / columns, columns, arrays[2], blocks / BY_PART, least)
+               ? Py_BuildValue("ddn", found.z, found.effect, found.at)
+               : PyErr_NoMemory();
 end:
     while (held > 0)
         PyBuffer_Release(&views[--held]);
@@ -435,10 +608,10 @@ static PyObject *projected_on(PyObject *module, PyObject *args)
     const float *second = floats(parts, &all, 32);
     if (!second)
         goto end;
-    const Py_ssize_t size = errors.shape[0], number = size ? all.shape[0] / size : 0;
-    if (!size || number * size != all.shape[0]) {
+    const Py_ssize_t size = number_of(&errors), number = size ? number_of(&all) / size : 0;
+    if (!size || number * size != number_of(&all)) {
         PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; parts as long as the error are wanted", size,
-                     all.shape[0]);
+                     number_of(&all));
         goto both;
     }
     told = PyByteArray_FromStringAndSize(NULL, number * BY_PART * (Py_ssize_t)sizeof(double));
@@ -496,10 +669,10 @@ static PyObject *split_of(PyObject *module, PyObject *args)
         if (!arrays[held])
             goto end;
     }
-    const Py_ssize_t size = views[SEEN].shape[0];
-    if (views[ORACLE].shape[0] != size || views[REPLACED].shape[0] != size || block < 1) {
+    const Py_ssize_t size = number_of(&views[SEEN]);
+    if (number_of(&views[ORACLE]) != size || number_of(&views[REPLACED]) != size || block < 1) {
         PyErr_Format(PyExc_ValueError, "arrays of %zd, %zd and %zd elements in blocks of %zd; equal lengths are wanted",
-                     size, views[ORACLE].shape[0], views[REPLACED].shape[0], block);
+                     size, number_of(&views[ORACLE]), number_of(&views[REPLACED]), block);
         goto end;
     }
     double energies[ENERGIES] = {0.0};
@@ -531,8 +704,8 @@ static PyObject *width_of(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"tally", tally_of, METH_VARARGS, "Sums, maxima, quantiles, two histograms and the worst, in the order of `tally.of`."},
-    {"sums", sums_of, METH_VARARGS, "Of e·y, (e·y)², y², e and e² by column, then of the first three by row, float64."},
+    {"totals", totals_of, METH_VARARGS, "The columns of a comparison by name, and its worst elements."},
+    {"strongest", strongest_of, METH_VARARGS, "z, effect and number of the strongest structure of an error."},
     {"projected", projected_on, METH_VARARGS, "Of e·p, (e·p)² and p² for each part p that an error e may hold, float64."},
     {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},
     {"width", width_of, METH_VARARGS, "Elements in a vector from now on: as many as the processor holds, at most those given."},
@@ -546,8 +719,22 @@ static struct PyModuleDef definition = {
     .m_methods = methods,
 };
 
+/* Strings of Python, the same for every dictionary, so that keys are not made and hashed again and again. */
+static int intern(PyObject **objects, const char *const *texts, int number)
+{
+    int well = 1;
+    for (int at = 0; well && at < number; at++)
+        well = objects[at] || (objects[at] = PyUnicode_InternFromString(texts[at]));
+    return well;
+}
+
 PyMODINIT_FUNC PyInit__compiled(void)
 {
+    static const char *const bins_texts[2] = {"abs_bins", "ratio_bins"};
+    static const char *const counts_texts[2] = {"abs_counts", "ratio_counts"};
+    if (!intern(names, column_texts, COLUMNS) || !intern(element_names, element_texts, TOLD) ||
+        !intern(bins_names, bins_texts, 2) || !intern(counts_names, counts_texts, 2))
+        return NULL;
     kernels = widest();
     return PyModuleDef_Init(&definition);
 }

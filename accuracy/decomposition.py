@@ -47,10 +47,10 @@ def columns(actual: Array, oracle: Array, reference: Array) -> dict[str, object]
 
 
 def of(actual: Array, oracle: Array, reference: Array) -> Split | None:
-    """The split of arrays of one dimension and the same length; nothing where a value is not finite.
+    """The split of arrays of the same size; nothing where a value is not finite.
 
     Raises:
-        ValueError: if the arrays differ in length, or are no arrays of float64 without gaps.
+        ValueError: if the arrays differ in size, or are no arrays of float64 without gaps.
     """
     if compiled is None:
         return in_numpy(actual, oracle, reference)
@@ -74,7 +74,7 @@ def in_numpy(actual: Array, oracle: Array, reference: Array) -> Split | None:
 
 
 def _energy(values: Array) -> float:
-    squares = values * values
+    squares = (values * values).ravel()
     begins = range(0, values.size, tally.BLOCK)
     return reduce(operator.add, (tally.total(squares[begin : begin + tally.BLOCK]) for begin in begins), 0.0)
 

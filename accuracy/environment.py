@@ -27,9 +27,9 @@ def facts(device: str) -> dict[str, Any]:
     library = sys.modules.get("bitsandbytes")
     if library is not None:
         known["bitsandbytes"] = str(getattr(library, "__version__", "unknown"))
-    tally = sys.modules.get("accuracy.tally")
-    if tally is not None:
-        known["tally"] = "numpy" if tally.compiled is None else "compiled"  # the same rows, at another price
+    totals = sys.modules.get("accuracy.totals")
+    if totals is not None:
+        known["tally"] = "numpy" if totals.compiled is None else "compiled"  # the same rows, at another price
     known |= read_ahead(device)
     if "torch" in sys.modules:
         known.update(_torch_facts(device))

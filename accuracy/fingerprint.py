@@ -11,8 +11,6 @@ from xxhash import xxh3_64
 SAMPLED = 16
 """How many elements a row keeps."""
 
-_AS_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
 
 def digest(values: Tensor, *, without_nan: bool = False) -> str:
     """XXH3 (64 bits, sixteen hex digits) of dtype, shape and bytes in row-major order.
@@ -21,12 +19,19 @@ def digest(values: Tensor, *, without_nan: bool = False) -> str:
     says that it is known to hold none. It tells whether two tensors are the same bits, by chance wrongly once in 2^64,
     and not whether somebody made one to look like another (https://xxhash.com, specification of XXH3).
     """
-    plain = values.detach()
+    plain = values.detach() if values.requires_grad else values
     if not without_nan and plain.is_floating_point() and plain.isnan().any():
         plain = torch.where(plain.isnan(), torch.nan, plain)
-    said = xxh3_64(f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)} ".encode())
-    said.update(plain.view(_AS_INTEGERS[plain.element_size()]).numpy().ravel().data)
+    if plain.dtype == torch.bfloat16:  # which numpy has not
+        plain = plain.view(torch.int16)
+    said = xxh3_64(_head(values.dtype, values.shape))
+    said.update(np.ascontiguousarray(plain.numpy()).data)
     return said.hexdigest()
+
+
+@cache
+def _head(dtype: torch.dtype, shape: torch.Size) -> bytes:
+    return f"{str(dtype).removeprefix('torch.')} {tuple(shape)} ".encode()
 
 
 def positions(count: int) -> list[int]:
@@ -39,8 +44,8 @@ def positions(count: int) -> list[int]:
 
 
 def sample(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The elements at `positions` of an array of one dimension."""
-    return values[_places(values.size)]
+    """The elements at `positions` of an array, in row-major order."""
+    return values.take(_places(values.size))
 
 
 @cache

@@ -7,8 +7,7 @@ block of the inner dimension adds up instead. At n elements |z| cannot exceed �
 raise no alarm.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from accuracy.compiled import function
 from accuracy.roundoff import DOUBLE, UNIT, gamma
 from accuracy.tally import LANES, Array, total
 
-compiled = function("sums")
+compiled = function("strongest")
 compiled_projected = function("projected")
 
 BLOCKS = 8
@@ -27,12 +26,15 @@ BLOCKS = 8
 AT_ONCE = 1 << 16
 """Elements of the contributions of several blocks that are made together; of more, one block at a time."""
 
+CHEAPER = 4
+"""How much smaller the products of the operands with themselves must be than with each other to be made first: they are
+of float64, of narrow blocks, and in vain where a block is not quiet."""
+
 LEAST_INNER = 8
 """Inner dimension below which few distinct products exist, so that rounding errors repeat."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Structure:
+class Structure(NamedTuple):
     """The strongest structure: its z, its relative effect, and where ("all", "row 3", "column 17", "block 2 of 8").
 
     `mean` is put before the place for a shift instead of a scale. z is 0 where nothing has the
@@ -44,34 +46,40 @@ class Structure:
     at: str
 
 
-def strongest(error: Tensor, expected: Tensor, factors: tuple[Tensor, Tensor] | None, least: float) -> Structure:
+NONE = Structure(z=0.0, effect=0.0, at="")
+
+
+def strongest(error: Array, expected: Array, factors: tuple[Tensor, Tensor] | None, least: float) -> Structure:
     """The largest |z| over the whole residual, its rows, its columns, and blocks of the inner dimension.
 
     `error` and `expected` are float64 [R, C]; `factors` are the operands [R, K] and [C, K] whose
     product `expected` is, or None. Non-finite elements must have been set to zero in both. Effects
     of a relative size up to `least` do not count.
     """
-    e, y = error.numpy(), expected.numpy()
-    rows, columns = e.shape
-    (*by_column, totals, energies), by_row = sums(e, y)
-    cross, spread, signal = (
-        np.concatenate([[of.sum()], of, others]) for of, others in zip(by_column, by_row, strict=True)
-    )
-    total_of, energy, power = (np.concatenate([[of.sum()], of]) for of in (totals, energies, by_column[2]))
-    number = np.full(1 + columns, rows)
-    number[0] = e.size
-    blocks = np.empty((0, 3))
-    if factors is not None:
-        blocks = _blocks(e, factors, least, quiet=bool(energy[0] <= least * least * signal[0]))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    if not error.size:
+        return NONE
+    blocks = np.empty((0, 3)) if factors is None else _blocks(error, expected, factors, least)
+    z, effect, at = (compiled or strongest_in_numpy)(error, expected, blocks, least)
+    return Structure(z=z, effect=effect, at=_place(at, error.shape[0], error.shape[1], len(blocks))) if z else NONE
+
+
+def strongest_in_numpy(error: Array, expected: Array, blocks: Array, least: float) -> tuple[float, float, int]:
+    """z, effect and number of the strongest structure, given `projected` of the blocks; 0 where there is none."""
+    rows, columns = error.shape
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        (*by_column, totals, energies), by_row = sums(error, expected)
+        cross, spread, signal = (
+            np.concatenate([[total(of)], of, others]) for of, others in zip(by_column, by_row, strict=True)
+        )
+        total_of, energy, power = (np.concatenate([[total(of)], of]) for of in (totals, energies, by_column[2]))
+        number = np.full(1 + columns, rows)
+        number[0] = error.size
         slopes = _slopes(cross, spread, signal), _slopes(*blocks.T)
         means = total_of / np.sqrt(energy), total_of / number / np.sqrt(power / number)
     z, effect = (np.concatenate(each) for each in zip(slopes[0], means, slopes[1], strict=True))
     counts = np.where((np.abs(effect) > least) & np.isfinite(z), np.abs(z), 0.0)
     at = int(counts.argmax())
-    if counts[at] == 0:
-        return Structure(z=0.0, effect=0.0, at="")
-    return Structure(z=float(z[at]), effect=float(effect[at]), at=_place(at, rows, columns, len(blocks)))
+    return (z.item(at), effect.item(at), at) if counts[at] else (0.0, 0.0, 0)
 
 
 def _slopes(cross: Array, spread: Array, signal: Array) -> tuple[Array, Array]:
@@ -98,15 +106,6 @@ def sums(error: Array, expected: Array) -> tuple[Array, Array]:
     A row is summed as `accuracy.tally.total` sums. Both arrays are [R, C].
     """
     rows, columns = error.shape
-    if compiled is None or not error.size:
-        return sums_in_numpy(error, expected)
-    found = np.frombuffer(compiled(error.ravel(), expected.ravel(), columns))
-    return found[: 5 * columns].reshape(5, columns), found[5 * columns :].reshape(3, rows)
-
-
-def sums_in_numpy(error: Array, expected: Array) -> tuple[Array, Array]:
-    """What `sums` are."""
-    rows, columns = error.shape
     product = error * expected
     terms = (product, product * product, expected * expected)
     begun = np.zeros((1, columns))
@@ -126,33 +125,23 @@ def sums_in_numpy(error: Array, expected: Array) -> tuple[Array, Array]:
     return np.array(by_column), np.array(by_row)
 
 
-def _blocks(error: Array, factors: tuple[Tensor, Tensor], least: float, *, quiet: bool) -> Array:
+def _blocks(error: Array, expected: Array, factors: tuple[Tensor, Tensor], least: float) -> Array:
     """`projected` on what each block of the inner dimension contributes: runs of ⌈K / BLOCKS⌉ elements.
 
-    Where the error is `quiet`, smaller than what counts of the whole product, or larger than what is made at once, it
-    is looked first which blocks can have an effect: their contributions need not be made, or be kept.
+    Contributions are made in float32, which takes half the time: what is lost of e·p is at most γ_k·|e|·|l||r|ᵀ, k the
+    block's columns. Where it costs much less, it is looked first whether any block can have an effect.
     """
-    left, right = (factor.numpy() for factor in factors)
-    inner = left.shape[1]
-    size = -(-inner // BLOCKS)
-    lefts, rights = _cut(left, size), _cut(right, size)
-    count = len(lefts)
-    reached = np.arange(count)
-    # Products of the operands with themselves must cost less than with each other.
-    if (quiet or error.size > AT_ONCE) and size * sum(error.shape) < error.size:
-        reached = reached[_can_reach(error, (left, right), (lefts, rights), least)]
-    found = np.tile([0.0, 1.0, 1.0], (count, 1))  # no effect at all
-    at_once = max(1, AT_ONCE // max(1, error.size))
-    for begin in range(0, reached.size, at_once):
-        some: Any = reached[begin : begin + at_once]
-        if some.size == count:
-            some = slice(None)  # which copies nothing
-        with np.errstate(invalid="ignore", over="ignore"):
-            # Of float32 they take half the time. What is lost of e·p is at most γ_k·|e|·|l||r|ᵀ, k the block's columns.
-            one, other = (blocks[some].astype(np.float32) for blocks in (lefts, rights))
-            parts = np.matmul(one, other.transpose(0, 2, 1))
-        found[some] = projected(error, parts)
-    return found
+    lefts, rights = (_cut(factor.numpy()) for factor in factors)
+    if _is_quiet(error, expected, lefts, rights, least):
+        return np.empty((0, 3))
+    at_once = max(1, AT_ONCE // error.size)
+    with np.errstate(invalid="ignore", over="ignore"):
+        one, other = lefts.astype(np.float32), rights.astype(np.float32).transpose(0, 2, 1)
+        found = [
+            projected(error, np.matmul(one[begin : begin + at_once], other[begin : begin + at_once]))
+            for begin in range(0, len(one), at_once)
+        ]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def projected(error: Array, parts: NDArray[np.float32]) -> Array:
@@ -162,7 +151,7 @@ def projected(error: Array, parts: NDArray[np.float32]) -> Array:
     """
     if compiled_projected is None or not error.size:
         return projected_in_numpy(error, parts)
-    return np.frombuffer(compiled_projected(error.ravel(), parts.ravel())).reshape(len(parts), 3)
+    return np.frombuffer(compiled_projected(error, parts)).reshape(len(parts), 3)
 
 
 def projected_in_numpy(error: Array, parts: NDArray[np.float32]) -> Array:
@@ -174,44 +163,38 @@ def projected_in_numpy(error: Array, parts: NDArray[np.float32]) -> Array:
     return found
 
 
-def _cut(factor: Array, size: int) -> Array:
-    """A matrix [R, K] as blocks [⌈K / size⌉, R, size], the last filled up with zeros."""
+def _cut(factor: Array) -> Array:
+    """A matrix [R, K] as blocks [⌈K / k⌉, R, k] of k = ⌈K / BLOCKS⌉ columns, the last filled up with zeros."""
     rows, inner = factor.shape
+    size = -(-inner // BLOCKS)
     count = -(-inner // size)
     if inner < count * size:
         factor = np.concatenate([factor, np.zeros((rows, count * size - inner))], axis=1)
     return factor.reshape(rows, count, size).transpose(1, 0, 2)
 
 
-def _can_reach(
-    error: Array, factors: tuple[Array, Array], blocks: tuple[Array, Array], least: float
-) -> NDArray[np.bool_]:
-    """Whether the slope on each block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
+def _is_quiet(error: Array, expected: Array, lefts: Array, rights: Array, least: float) -> bool:
+    """Whether no slope on a block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
 
-    Σe·p is the trace of lᵀ·e·r, and Σp² that of (lᵀl)(rᵀr). In whatever order and by whichever of both formulas
-    they are summed, two results differ by at most 2γ·‖e‖·m and 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of
-    the block, and γ that of as many terms (Higham 2002, sections 3.1 and 3.5, and Cauchy-Schwarz); twice that is
-    granted, for what is computed of these bounds. That contributions are made in float32 counts as more terms. Where
-    something is not finite, anything can be reached. `blocks` are the factors as `_cut` cuts them.
+    By Cauchy-Schwarz |Σe·p| ≤ ‖e‖·‖p‖, and Σp² is the trace of (lᵀl)(rᵀr). As it is summed here and as `projected`
+    sums it, with contributions in float32, it differs by at most 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of
+    the block, and γ that of as many terms; and what is lost of Σe·p is at most 2γ·‖e‖·m (Higham 2002, sections 3.1
+    and 3.5). Twice that is granted, for what is computed of these bounds. False where something is not finite, too.
+
+    It is not even tried where blocks that share the energy of the product evenly would not be quiet, or where it costs
+    more than to make the contributions.
     """
-    left, right = factors
-    size = blocks[0].shape[2]
-    begins = np.arange(0, left.shape[1], size)
+    count, _, size = lefts.shape
+    if CHEAPER * size * sum(error.shape) > error.size:
+        return False
+    energy = np.vdot(error, error)
+    if not count * energy <= least * least * np.vdot(expected, expected):
+        return False
     with np.errstate(invalid="ignore", over="ignore"):
-        one, other = (np.matmul(cut.transpose(0, 2, 1), cut) for cut in blocks)
+        one, other = (np.matmul(cut.transpose(0, 2, 1), cut) for cut in (lefts, rights))
         squares = np.einsum("bkl,bkl->b", one, other)
         most = np.sqrt(np.einsum("bkk->bk", one) * np.einsum("bkk->bk", other)).sum(axis=1)
         apart = gamma(error.size + sum(error.shape) + size, DOUBLE) + gamma(size + 2, UNIT["float32"])
-        norm, unsure = (1 + apart) * np.sqrt(np.vdot(error, error)), 8 * apart * most * most
+        norm, unsure = (1 + apart) * np.sqrt(energy), 8 * apart * most * most
         reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
-        # By Cauchy-Schwarz, which is enough for errors of float32; else from the sums themselves, by whichever order
-        # of the three factors has the smaller product of two.
-        if (norm * np.sqrt(squares + unsure) <= reach).all():
-            return np.zeros(begins.size, dtype=bool)
-        by_inner = (
-            np.einsum("kc,ck->k", left.T @ error, right)
-            if left.shape[0] > right.shape[0]
-            else np.einsum("rk,rk->k", error @ right, left)
-        )
-        within: NDArray[np.bool_] = np.abs(np.add.reduceat(by_inner, begins)) <= reach
-    return ~within
+        return bool((norm * np.sqrt(squares + unsure) <= reach).all())

@@ -1,8 +1,7 @@
 """What one pass over a comparison adds up: sums, maxima and histograms of errors that are finite.
 
-This is the definition, in numpy. Where `_compiled.c` was compiled, it does all in one pass and gives the same bits, in
-a third of the time of a large comparison and a tenth of a small one. Elements are taken in blocks that fit the
-processor's cache, since here a comparison is a few dozen simple operations on each, and memory is what they would
+This is the definition, in numpy; `accuracy.totals` says what usually does it. Elements are taken in blocks that fit
+the processor's cache, since here a comparison is a few dozen simple operations on each, and memory is what they would
 wait for.
 """
 
@@ -17,11 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from accuracy import histogram
-from accuracy.compiled import function
 from accuracy.histogram import Counts
-from accuracy.oracles.rounding import MANTISSA_BITS, SMALLEST_NORMAL, ulp
-
-compiled = function("tally")
+from accuracy.oracles.rounding import ulp
 
 Array = NDArray[np.float64]
 
@@ -84,28 +80,7 @@ def of(actual: Array, expected: Array, bound: Array, scale: Array, *, below: flo
     """The tally of arrays of one dimension and the same, positive length; bounds and scales are not negative.
 
     Nothing where a value is not finite, or an expected one not smaller than `below`: then classes come first.
-
-    Raises:
-        ValueError: if the arrays differ in length, or are no arrays of float64 without gaps.
     """
-    if compiled is None:
-        return blockwise(actual, expected, bound, scale, below=below, dtype=dtype)
-    found = compiled(actual, expected, bound, scale, below, SMALLEST_NORMAL[dtype], MANTISSA_BITS[dtype], BLOCK)
-    if found is None:
-        return None
-    sums, maxima, quantiles, errors, ratios, worst = found
-    return Tally(_counts(errors), _counts(ratios), quantiles, worst, *sums, *maxima)
-
-
-def _counts(bytes_of: tuple[bytearray, bytearray]) -> Counts:
-    bins, counts = bytes_of
-    return np.frombuffer(bins, np.int64), np.frombuffer(counts, np.int64)
-
-
-def blockwise(
-    actual: Array, expected: Array, bound: Array, scale: Array, *, below: float, dtype: torch.dtype
-) -> Tally | None:
-    """What `of` is, in numpy."""
     parts = []
     for begin in range(0, actual.size, BLOCK):
         seen, wanted, most, noise = (array[begin : begin + BLOCK] for array in (actual, expected, bound, scale))

@@ -18,9 +18,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accuracy import decomposition, environment, structure, tally
+from accuracy import decomposition, environment, structure, tally, totals
 from accuracy.compiled import function
-from accuracy.tally import Array, Tally
+from accuracy.tally import Array
+from accuracy.totals import Totals
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 EDGES = (0.0, -0.0, 1.0, -1.5, 5e-324, 2.0**-1022, 2.0**-149, 2.0**-126, 65504.0, 3.4e38, 1.7e308, -1.7e308)
@@ -33,8 +34,8 @@ divisors = st.one_of(st.sampled_from(DIVISORS), st.floats(0, 10))
 
 def of() -> Callable[..., Any]:
     """What the build made; the project's own always does (a compiler is among what CONTRIBUTING.md asks for)."""
-    assert tally.compiled is not None, "accuracy/_compiled.c was not compiled: make .venv/.installed says why"
-    return tally.compiled
+    assert totals.compiled is not None, "accuracy/_compiled.c was not compiled: make .venv/.installed says why"
+    return totals.compiled
 
 
 def widths() -> Iterator[int]:
@@ -46,27 +47,31 @@ def widths() -> Iterator[int]:
         yield width
 
 
-def bits(told: Tally | None) -> object:
-    """All that a tally holds, floats as their bytes, so that equal means equal to the bit. NaN is NaN."""
-    if told is None:
-        return None
-    return {name: _bits(value) for name, value in told._asdict().items()}
+def bits(value: Any) -> object:
+    """All that something holds, floats as their bytes, so that equal means equal to the bit. NaN is NaN."""
+    match value:
+        case float():
+            return b"NaN" if math.isnan(value) else struct.pack("d", value)
+        case dict():
+            return {name: bits(each) for name, each in value.items()}
+        case tuple() | list():
+            return [bits(each) for each in value]
+        case np.ndarray() | memoryview():
+            return value.tolist()
+    return value
 
 
-def _bits(value: Any) -> object:
-    if isinstance(value, float):
-        return b"NaN" if math.isnan(value) else struct.pack("d", value)
-    if isinstance(value, tuple):
-        return tuple(map(_bits, value))
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def assert_same(parts: tuple[Array, Array, Array, Array], *, below: float, dtype: torch.dtype) -> Tally | None:
+def assert_same(
+    parts: tuple[Array, Array, Array, Array], *, below: float, dtype: torch.dtype, shape: tuple[int, ...] | None = None
+) -> Totals | None:
     """Compiled, whatever the width, and in numpy the same; gives what they are."""
     of()
-    defined = tally.blockwise(*parts, below=below, dtype=dtype)
+    shape = shape or parts[0].shape
+    defined = totals.in_numpy(parts, shape, below=below, dtype=dtype)
     for _ in widths():
-        assert bits(tally.of(*parts, below=below, dtype=dtype)) == bits(defined)
+        found = totals.of(parts, shape, below=below, dtype=dtype)
+        assert bits(found) == bits(defined)
+        assert found is None or [*found.columns] == [*defined.columns]  # type: ignore[union-attr]  # they are equal
     return defined
 
 
@@ -80,7 +85,7 @@ def assert_same(parts: tuple[Array, Array, Array, Array], *, below: float, dtype
 )
 @example([(1.0, 0.5, math.nan, math.nan)], 1, 1.0, math.inf, torch.float16, 64)
 @example([(0.0, 5e-324, 0.0, 0.0), (1.7e308, -1.7e308, 1.0, 1.0)], 5, 1.0, math.inf, torch.bfloat16, 7)
-def test_it_is_the_tally_to_the_bit(  # noqa: PLR0917
+def test_they_are_the_totals_to_the_bit(  # noqa: PLR0917
     elements: list[tuple[float, float, float, float]],
     repeated: int,
     special: float,
@@ -110,7 +115,7 @@ def test_every_size_of_chunk_and_block(size: int, dtype: torch.dtype) -> None:
 
     told = assert_same((actual, expected, bound, scale), below=math.inf, dtype=dtype)
     assert told
-    assert told.errors[1].sum() == size
+    assert told.columns["abs_counts"].sum() == size
 
 
 @pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"), reason="two is the widest here")
@@ -130,54 +135,82 @@ def test_a_sum_is_taken_in_lanes() -> None:
 
     told = assert_same((numbers, numbers * 0, numbers * 0 + 1, numbers * 0 + 1), below=math.inf, dtype=torch.float32)
     assert told
-    assert told.total == 4.0
+    assert told.columns["mean_z"] == 4.0 / math.sqrt(tally.total(numbers**2))
+
+
+def test_the_worst_elements_by_hand() -> None:
+    """Of two rows of three, with limits of 1, 1, 4 and 0: places in the shape, and an exact value that is missed."""
+    expected = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    actual = expected + np.array([[0.0, -0.5, 2.0], [0.0, 1e-9, 0.0]])
+    bound = np.array([[1.0, 1.0, 4.0], [0.0, 0.0, 0.0]])
+    told = assert_same((actual, expected, bound, expected * 0), below=math.inf, dtype=torch.float32, shape=(2, 1, 3))
+    assert told
+    assert told.worst == [
+        {"index": [1, 0, 1], "actual": actual[1, 1], "expected": 5.0, "limit": 0.0, "ratio": math.inf},
+        {"index": [0, 0, 1], "actual": 1.5, "expected": 2.0, "limit": 1.0, "ratio": 0.5},
+        {"index": [0, 0, 2], "actual": 5.0, "expected": 3.0, "limit": 4.0, "ratio": 0.5},
+    ]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 0), (-2, -2), (1 << 62, 4), (1 << 62, 1 << 62)])
+def test_a_shape_has_as_many_elements(shape: tuple[int, ...]) -> None:
+    """Else there would be no index to tell, or one beyond it."""
+    with pytest.raises(ValueError, match="4 elements of shape"):
+        of()(ONES, ONES, ONES, ONES, shape, math.inf, 2.0**-126, 23, 64)
+
+
+@pytest.mark.parametrize("shape", [[4], None, 4, ("4",)])
+def test_a_shape_is_a_tuple_of_integers(shape: object) -> None:
+    """By the interpreter's own word."""
+    with pytest.raises(TypeError):
+        of()(ONES, ONES, ONES, ONES, shape, math.inf, 2.0**-126, 23, 64)
 
 
 @given(
     rows=st.integers(1, 30),
     columns=st.integers(1, 40),
+    blocks=st.integers(0, 8),
     seed=st.integers(0, 2**32),
     scales=st.lists(st.sampled_from((0.0, 5e-324, 1e-160, 1.0, 3.0, 1e150, 1e300)), min_size=1, max_size=5),
+    least=st.sampled_from((0.0, 1e-9, 0.3, math.inf)),
 )
-def test_sums_by_row_and_column_to_the_bit(rows: int, columns: int, seed: int, scales: list[float]) -> None:
+def test_the_strongest_structure_to_the_bit(  # noqa: PLR0917
+    rows: int, columns: int, blocks: int, seed: int, scales: list[float], least: float
+) -> None:
     """Of numbers so far apart that each order of adding them gives another sum."""
     assert structure.compiled is not None
     dice = np.random.default_rng(seed)
     errors, expected = (dice.normal(size=(rows, columns)) * dice.choice(scales, (rows, columns)) for _ in range(2))
-    with np.errstate(over="ignore", invalid="ignore"):
-        defined = structure.sums_in_numpy(errors, expected)
+    sums = np.abs(dice.normal(size=(blocks, 3)) * dice.choice(scales, (blocks, 3)))
+    defined = structure.strongest_in_numpy(errors, expected, sums, least)
 
     for _ in widths():
-        for one, other in zip(structure.sums(errors, expected), defined, strict=True):
-            assert one.shape == other.shape
-            np.testing.assert_array_equal(one, other)  # NaN equals NaN
+        assert bits(structure.compiled(errors, expected, sums, least)) == bits(defined)
 
 
 def test_sums_by_row_and_column_by_hand() -> None:
-    """Two rows of two; of no rows the sums are 0."""
-    errors, expected = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[1.0, -1.0], [2.0, 4.0]])
-    by_column, by_row = structure.sums(errors, expected)
+    """Two rows of two."""
+    by_column, by_row = structure.sums(np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[1.0, -1.0], [2.0, 4.0]]))
     assert by_column.tolist() == [[7, -6], [37, 20], [5, 17], [4, 1], [10, 5]]
     assert by_row.tolist() == [[-1, 2], [5, 52], [2, 20]]
-    assert structure.sums(errors[:0], expected[:0])[0].tolist() == [[0, 0]] * 5
 
 
-@pytest.mark.parametrize(("sizes", "columns"), [((4, 6), 2), ((6, 6), 4), ((6, 6), 0), ((6, 6), -2), ((6, 4), 2)])
-def test_sums_are_of_whole_rows(sizes: tuple[int, int], columns: int) -> None:
-    """Of as many columns in both."""
+@pytest.mark.parametrize(("sizes", "blocks"), [((4, 6), 3), ((4, 4), 2), ((0, 0), 3), ((6, 4), 0)])
+def test_a_structure_is_of_whole_parts(sizes: tuple[int, int], blocks: int) -> None:
+    """As many elements in both, at least one, and three sums a block."""
     assert structure.compiled is not None
-    with pytest.raises(ValueError, match=f"for {columns} columns; whole rows"):
-        structure.compiled(*map(np.ones, sizes), columns)
+    with pytest.raises(ValueError, match=f"arrays of {sizes[0]} and {sizes[1]} elements, and {blocks} sums"):
+        structure.compiled(*map(np.ones, sizes), np.ones(blocks), 0.0)
 
 
-@pytest.mark.parametrize("place", range(2))
-def test_sums_are_of_float64_without_gaps(place: int) -> None:
-    """As a tally is."""
+@pytest.mark.parametrize("place", range(3))
+def test_a_structure_is_of_float64_without_gaps(place: int) -> None:
+    """As totals are."""
     assert structure.compiled is not None
-    arrays = [np.ones(4), np.ones(4)]
-    arrays[place] = np.ones(8)[::2]
+    arrays = [np.ones(6), np.ones(6), np.ones(6)]
+    arrays[place] = np.ones(12)[::2]
     with pytest.raises(ValueError, match="without gaps"):
-        structure.compiled(*arrays, 2)
+        structure.compiled(*arrays, 0.0)
 
 
 @given(
@@ -250,7 +283,7 @@ def test_a_split_to_the_bit(
             patch.setattr(tally, "BLOCK", block)
             defined = decomposition.in_numpy(*parts)
             for _ in widths():
-                assert _bits(decomposition.of(*parts)) == _bits(defined)
+                assert bits(decomposition.of(*parts)) == bits(defined)
 
 
 def test_a_split_by_hand() -> None:
@@ -263,7 +296,7 @@ def test_a_split_by_hand() -> None:
 
 @pytest.mark.parametrize("place", range(3))
 def test_a_split_is_of_equal_lengths_of_float64(place: int) -> None:
-    """As a tally is."""
+    """As totals are."""
     assert decomposition.compiled is not None
     for wrong, said in ((np.ones(5), "equal lengths"), (np.ones(4, np.float32), "format f")):
         arrays: list[Any] = [np.ones(4)] * 3
@@ -280,10 +313,10 @@ ONES = np.ones(4)
     [
         (np.ones(4, np.float32), "format f; one of float64"),
         (np.ones(4, np.int64), "format l; one of float64"),
-        (np.ones((2, 2)), "2 dimensions"),
+        (np.ones((2, 2)).T[:1], "2 dimensions"),
         (np.ones(8)[::2], "without gaps"),
         (np.ones(4)[::-1], "without gaps"),
-        (np.array(1.0), "0 dimensions"),
+        (np.array(1.0), "of 4 and 1 elements|of 1 and 4 elements"),
         (np.frombuffer(bytes(33), np.float64, 4, 1), "without gaps"),
         (array.array("f", [1, 1, 1, 1]), "format f"),
         (b"12345678" * 4, "format B"),
@@ -298,13 +331,13 @@ def test_what_is_not_float64_without_gaps_is_refused(wrong: Any, said: str, plac
     arrays: list[Any] = [ONES.copy() for _ in range(4)]
     arrays[place] = wrong
     with pytest.raises(ValueError, match=said):
-        of()(*arrays, math.inf, 2.0**-126, 23, 64)
+        of()(*arrays, (4,), math.inf, 2.0**-126, 23, 64)
 
     resizable = bytearray(32)
     view = memoryview(resizable).cast("d")
     arrays = [view, view, view, wrong]
     with pytest.raises(ValueError, match=said):
-        of()(*arrays, math.inf, 2.0**-126, 23, 64)
+        of()(*arrays, (4,), math.inf, 2.0**-126, 23, 64)
     view.release()
     resizable.clear()  # a buffer that is still held would keep it from shrinking
 
@@ -313,27 +346,27 @@ def test_what_is_not_float64_without_gaps_is_refused(wrong: Any, said: str, plac
 def test_a_block_holds_an_element(block: int) -> None:
     """Else none would ever be reached."""
     with pytest.raises(ValueError, match=f"in blocks of {block};"):
-        of()(ONES, ONES, ONES, ONES, math.inf, 2.0**-126, 23, block)
+        of()(ONES, ONES, ONES, ONES, (4,), math.inf, 2.0**-126, 23, block)
 
 
 @pytest.mark.parametrize(("smallest", "mantissa"), [(2.0**-126, -1), (2.0**-126, 53), (0.0, 23), (math.nan, 23)])
 def test_a_dtype_that_float64_does_not_hold_is_refused(smallest: float, mantissa: int) -> None:
     """Its spacing would be none."""
     with pytest.raises(ValueError, match=f"{mantissa} bits of mantissa"):
-        of()(ONES, ONES, ONES, ONES, math.inf, smallest, mantissa, 64)
+        of()(ONES, ONES, ONES, ONES, (4,), math.inf, smallest, mantissa, 64)
 
 
 @pytest.mark.parametrize("wrong", [None, 1.0, [1.0], "text"])
 def test_what_has_no_memory_to_show_is_refused(wrong: object) -> None:
     """By the interpreter's own word."""
     with pytest.raises(TypeError, match="bytes-like object"):
-        of()(ONES, ONES, wrong, ONES, math.inf, 2.0**-126, 23, 64)
+        of()(ONES, ONES, wrong, ONES, (4,), math.inf, 2.0**-126, 23, 64)
 
 
 def test_a_run_says_how_it_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the manifest, among what is known of each device."""
     assert environment.facts("cpu")["tally"] == "compiled"
-    monkeypatch.setattr(tally, "compiled", None)
+    monkeypatch.setattr(totals, "compiled", None)
     assert environment.facts("cpu")["tally"] == "numpy"
 
 
@@ -342,7 +375,7 @@ def test_what_another_checkout_compiled_is_not_taken(tmp_path: Path) -> None:
     root = Path(tally.__file__).resolve().parent
     shutil.copytree(root, tmp_path / "accuracy", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     said = subprocess.run(
-        [sys.executable, "-c", "from accuracy import compiled; print(compiled.__file__, compiled.function('tally'))"],
+        [sys.executable, "-c", "from accuracy import compiled; print(compiled.__file__, compiled.function('totals'))"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
@@ -354,7 +387,7 @@ def test_what_another_checkout_compiled_is_not_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compiler", ["cc", "/nowhere/cc"])
 def test_a_wheel_is_built_with_a_compiler_and_without(compiler: str, tmp_path: Path) -> None:
-    """With one it holds the compiled tally, for every CPython from 3.11 on; else numpy serves."""
+    """With one it holds the compiled totals, for every CPython from 3.11 on; else numpy serves."""
     root = Path(tally.__file__).resolve().parent.parent
     for name in ("accuracy", "commands", "reports"):
         shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))

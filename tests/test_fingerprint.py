@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from xxhash import xxh3_64_hexdigest
 
+from accuracy.errors import array
 from accuracy.fingerprint import SAMPLED, digest, positions, sample
-from accuracy.metrics import flat
 
 QUIET, LOUD = 0x7FC00000, 0x7FC00123
 """Two NaNs of float32 with different payloads."""
@@ -81,6 +81,6 @@ def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
 def test_the_sample_holds_values_as_they_are() -> None:
     """In row-major order, widened exactly, special values among them."""
     values = torch.tensor([[1.0, math.inf], [-0.0, 0.1]], dtype=torch.bfloat16)
-    assert sample(flat(values.double())).tolist() == [1.0, math.inf, 0.0, 0.10009765625]
-    assert sample(flat(values.double().T)).tolist() == [1.0, 0.0, math.inf, 0.10009765625]
-    assert math.isnan(sample(flat(torch.tensor([math.nan], dtype=torch.float64)))[0])
+    assert sample(array(values.double())).tolist() == [1.0, math.inf, 0.0, 0.10009765625]
+    assert sample(array(values.double().T)).tolist() == [1.0, 0.0, math.inf, 0.10009765625]
+    assert math.isnan(sample(array(torch.tensor([math.nan], dtype=torch.float64)))[0])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accuracy import histogram, metrics, tally
+from accuracy import errors, histogram, metrics, tally, totals
 from accuracy.case import Observation, Stage
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.tally import Tally
@@ -62,10 +62,10 @@ def described(actual: Tensor, expected: Tensor, **options: Any) -> dict[str, Any
 def told(error: Tensor, expected: Tensor, *, bound: Tensor | None = None, scale: Tensor | None = None) -> Tally:
     """The tally of these errors, by default under bounds of 1 and scales of 0."""
     found = tally.block(
-        metrics.flat(error),
-        metrics.flat(expected),
-        metrics.flat(torch.ones_like(error) if bound is None else bound),
-        metrics.flat(torch.zeros_like(error) if scale is None else scale),
+        errors.array(error),
+        errors.array(expected),
+        errors.array(torch.ones_like(error) if bound is None else bound),
+        errors.array(torch.zeros_like(error) if scale is None else scale),
         below=math.inf,
         dtype=torch.float16,
     )
@@ -75,19 +75,19 @@ def told(error: Tensor, expected: Tensor, *, bound: Tensor | None = None, scale:
 
 def test_sqnr_of_a_known_error() -> None:
     """Signal 1, noise a tenth of it in amplitude: 20 dB, worked out by hand."""
-    assert metrics.sqnr_db(told(tensor(0.0, 0.1), tensor(1.0, 0.0))) == pytest.approx(20.0)
+    assert totals.sqnr_db(told(tensor(0.0, 0.1), tensor(1.0, 0.0))) == pytest.approx(20.0)
 
 
 def test_ratios_at_the_edges() -> None:
     """Exact agreement is perfect even of nothing; an error on a zero signal has no finite ratio."""
     zero, one = tensor(0.0), tensor(1.0)
 
-    assert metrics.relative_frobenius(told(zero, zero)) == 0
-    assert metrics.relative_frobenius(told(one, zero)) == math.inf
-    assert metrics.sqnr_db(told(zero, one)) == math.inf
-    assert metrics.sqnr_db(told(one, zero)) == -math.inf
-    assert metrics.slope(told(zero, one)) == metrics.slope(told(one, zero)) == (0, 0)
-    assert metrics.mean_z(told(zero, one)) == 0
+    assert totals.relative_frobenius(told(zero, zero)) == 0
+    assert totals.relative_frobenius(told(one, zero)) == math.inf
+    assert totals.sqnr_db(told(zero, one)) == math.inf
+    assert totals.sqnr_db(told(one, zero)) == -math.inf
+    assert totals.slope(told(zero, one)) == totals.slope(told(one, zero)) == (0, 0)
+    assert totals.mean_z(told(zero, one)) == 0
     assert [
         told(tensor(error), one, bound=tensor(bound)).ratio
         for error, bound in ((0.0, 0.0), (0.0, 1.0), (0.0, math.nan), (1e-300, 0.0), (-3.0, 2.0), (1.0, math.inf))
@@ -126,12 +126,12 @@ def test_norms_slope_and_mean_against_arbitrary_precision(pair: list[tuple[float
         lost, lost_products = (float(mpmath.fsum(part, absolute=True)) * 1e-14 for part in (e, products))
 
     if noise and signal:
-        assert metrics.relative_frobenius(sums) == pytest.approx(float(noise / signal), rel=1e-12)
-        assert metrics.sqnr_db(sums) == pytest.approx(float(-20 * mpmath.log10(noise / signal)), abs=1e-9)
+        assert totals.relative_frobenius(sums) == pytest.approx(float(noise / signal), rel=1e-12)
+        assert totals.sqnr_db(sums) == pytest.approx(float(-20 * mpmath.log10(noise / signal)), abs=1e-9)
     if noise:
-        assert metrics.mean_z(sums) * float(noise) == pytest.approx(float(total), rel=1e-12, abs=lost)
+        assert totals.mean_z(sums) * float(noise) == pytest.approx(float(total), rel=1e-12, abs=lost)
     if spread:
-        beta, z = metrics.slope(sums)
+        beta, z = totals.slope(sums)
         assert beta * float(signal) ** 2 == pytest.approx(float(cross), rel=1e-12, abs=lost_products)
         assert z * float(spread) == pytest.approx(float(cross), rel=1e-12, abs=lost_products)
 
@@ -144,16 +144,16 @@ def test_relative_metrics_ignore_a_common_scale(pair: list[tuple[float, float]],
     one = told(error, expected, scale=expected.abs())
     other = told(error * factor, expected * factor, scale=expected.abs() * factor)
 
-    assert metrics.relative_frobenius(other) == metrics.relative_frobenius(one)
-    assert metrics.slope(other) == metrics.slope(one)
-    assert metrics.mean_z(other) == metrics.mean_z(one)
+    assert totals.relative_frobenius(other) == totals.relative_frobenius(one)
+    assert totals.slope(other) == totals.slope(one)
+    assert totals.mean_z(other) == totals.mean_z(one)
     assert (other.kappa, other.relative) == (one.kappa, one.relative)
 
 
 def test_a_common_scale_fault_is_seen_by_its_slope() -> None:
     """1000 outputs a part in 1e6 too large, far below a float16 ulp: β says 1e-6, and is sure of it."""
     expected = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    beta, z = metrics.slope(told(expected * 1e-6, expected))
+    beta, z = totals.slope(told(expected * 1e-6, expected))
 
     assert beta == pytest.approx(1e-6)
     assert z > 7
@@ -162,7 +162,7 @@ def test_a_common_scale_fault_is_seen_by_its_slope() -> None:
 def test_truncation_is_seen_by_its_mean() -> None:
     """Errors that all point down: n equal errors give z = -√n."""
     errors = torch.full((400,), -1e-9, dtype=torch.float64)
-    assert metrics.mean_z(told(errors, torch.ones_like(errors))) == pytest.approx(-20)
+    assert totals.mean_z(told(errors, torch.ones_like(errors))) == pytest.approx(-20)
 
 
 @pytest.mark.parametrize(("seen", "wanted"), list(product(CLASSES, CLASSES)))
@@ -442,6 +442,6 @@ def test_classes_follow_the_rule_in_every_combination() -> None:
     every = list(product(values, values, (math.nan, 0.0, 1.0, 2.0, 30.0, math.inf)))
     actual, wanted, bound = np.array(every).T
 
-    wrong = metrics.of_the_wrong_class(actual, wanted, bound, 10.0).tolist()
+    wrong = errors.of_the_wrong_class(actual, wanted, bound, 10.0).tolist()
     assert wrong == [place for place, each in enumerate(every) if not rightly(*each, 10.0)]
     assert 0 < len(wrong) < len(every)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from layers import INT8, LIMITS, NF4, SEED, seen
 
-from accuracy import inputs, metrics, subjects
+from accuracy import errors, inputs, metrics, subjects
 from accuracy.adapters import cpu
 from accuracy.case import Linear4bitConfig, Stage
 from accuracy.checks import int8 as checks
@@ -98,7 +98,7 @@ def test_a_bias_gradient_that_overflows_in_the_compute_dtype_is_infinite_in_a_wi
     model = linear.column_sums(torch.full((8, 1), 2.0e4, dtype=torch.float64), torch.float16, torch.float32)
 
     for value, wrong in ((math.inf, 0), (1.6e5, 1)):
-        found = metrics.errors(torch.tensor([value]).double(), model, torch.float32)
+        found = errors.against(torch.tensor([value]).double(), model, torch.float32)
         assert found.wrong is not None
         assert found.wrong.size == wrong
 

@@ -44,7 +44,8 @@ def layer(seed: int, gain: float = 1.0) -> tuple[Tensor, Model]:
 
 def residual(output: Tensor, model: Model) -> Structure:
     floor = LIMITS.bounds.structure_effect * 2**-8
-    return structure.strongest(output - model.expected, model.expected, model.factors, floor)
+    errors = (output - model.expected).numpy()
+    return structure.strongest(errors, model.expected.numpy(), model.factors, floor)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
