@@ -226,9 +226,14 @@ class Task:
     origin: str
 
     @cached_property
+    def text(self) -> str:
+        """The canonical JSON of the config: what rows and plans hold, and workers are sent."""
+        return canonical_json(vars(self.config))
+
+    @cached_property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON of (case, config, seed)."""
-        return short_hash({"case": self.case, "config": vars(self.config), "seed": self.seed})
+        return _short(f'{{"case":{canonical_json(self.case)},"config":{self.text},"seed":{self.seed}}}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,4 +322,8 @@ def canonical_json(value: object) -> str:
 
 def short_hash(value: object) -> str:
     """Sixteen hex digits of the SHA-256 of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return _short(canonical_json(value))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ import torch
 
 from accuracy import dispatch, inputs, limits, metrics, unwritten
 from accuracy.adapter import Arithmetic
-from accuracy.case import Case, Status, canonical_json
+from accuracy.case import Case, Status
 from accuracy.cases import CASES
 from accuracy.checks import contract
 from accuracy.checks.setting import Setting
@@ -67,7 +67,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     identity = {
         "id": task["id"],
         "case": case.name,
-        "config": canonical_json(task["config"]),
+        "config": task["text"],
         "seed": str(task["seed"]),
         "origin": task["origin"],
         "device": device,
@@ -78,7 +78,8 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         "strata": [stratum.name for stratum in case.strata if stratum.holds(config)],
     }
     rows = [*contract.rows(case, ran.setting, ran.failure), *_compared(case, ran.setting, str(task["origin"]))]
-    return [identity | row | {"path": _path(row, ran.paths)} for row in rows]
+    all_paths = merged(*ran.paths.values())
+    return [{**identity, **row, "path": _path(row, ran.paths, all_paths)} for row in rows]
 
 
 def run(task: Mapping[str, Any]) -> Ran:
@@ -140,10 +141,10 @@ def _run(
     return parts, paths, failure
 
 
-def _path(row: Mapping[str, Any], paths: Mapping[str, str]) -> str:
+def _path(row: Mapping[str, Any], paths: Mapping[str, str], all_paths: str) -> str:
     """The path of the part that a row judges; of a row that judges none in particular, all of them."""
     part = JUDGED_PARTS.get(row["stage"]) or JUDGED_PARTS.get(row["quantity"], row["quantity"])
-    return paths[part] or TORCH if part in paths else merged(*paths.values())
+    return paths[part] or TORCH if part in paths else all_paths
 
 
 def _compared(case: Case, setting: Setting, origin: str) -> Iterator[dict[str, Any]]:

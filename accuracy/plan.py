@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import DataObject, SearchStrategy, data, just, tuples
 
 from accuracy import shards
-from accuracy.case import Case, Task, canonical_json, short_hash
+from accuracy.case import Case, Task, short_hash
 from accuracy.shards import Shard, Whole
 from accuracy.strategies import DTYPES, seeds
 
@@ -178,7 +178,7 @@ def rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
             "id": task.id,
             "case": task.case,
             "origin": task.origin,
-            "config": canonical_json(vars(task.config)),
+            "config": task.text,
             "seed": str(task.seed),
         }
         for task in tasks

@@ -187,8 +187,7 @@ class Record:
     def message(self, index: int) -> dict[str, Any]:
         """What a worker is sent."""
         task = self.tasks[index]
-        config = vars(task.config)
-        return {"id": task.id, "case": task.case, "config": config, "seed": task.seed, "origin": task.origin}
+        return {"id": task.id, "case": task.case, "text": task.text, "seed": task.seed, "origin": task.origin}
 
     def settle(self, index: int, device: str, outcome: Settled) -> None:
         """Records an outcome. An explored task that was not run is none: nobody planned it."""

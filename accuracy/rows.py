@@ -8,7 +8,7 @@ from typing import Any, Final, get_type_hints
 
 import numpy as np
 
-from accuracy.case import Observation, Stage, Status, Task, canonical_json
+from accuracy.case import Observation, Stage, Status, Task
 
 Row = dict[str, Any]
 """An observation by field name. Lists of numbers are any sequence, in rows that came from a worker numpy arrays."""
@@ -48,7 +48,7 @@ def incomplete(
     row = Observation(
         id=task_id,
         case=task.case,
-        config=canonical_json(vars(task.config)),
+        config=task.text,
         seed=str(task.seed),
         origin=task.origin,
         device=device,

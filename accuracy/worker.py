@@ -8,6 +8,7 @@ import ctypes
 import faulthandler
 import gc
 import importlib
+import json
 import os
 import resource
 import signal
@@ -25,8 +26,9 @@ from accuracy.wire import Wire, decode, encode
 PR_SET_PDEATHSIG: Final = 1
 
 Measure = Callable[[dict[str, Any], str], list[Row]]
-"""(task, name of the device) -> rows. A task holds `id, case, config, seed, origin, device, torch_device, arithmetic,
-bounds`; the name, `device` too, is the one that rows carry, `cpu:avx2` where torch says `cpu`."""
+"""(task, name of the device) -> rows. A task holds `id, case, config, text, seed, origin, device, torch_device,
+arithmetic, bounds`, where `text` is the canonical JSON of `config`, and all that is sent of it; the name, `device` too,
+is the one that rows carry, `cpu:avx2` where torch says `cpu`."""
 
 Check = Callable[[str], None]
 """Raises if the device, by torch's name, no longer computes."""
@@ -132,7 +134,7 @@ def _serve(wire: Wire, setup: Mapping[str, Any], measure: Measure, check: Check 
         key = task["id"]
         wire.write(encode(answer | {"started": key, "log": os.fstat(2).st_size}, packed))
         began = time.perf_counter()
-        message, packed = _attempt(measure, {**task, **told}, told["device"])
+        message, packed = _attempt(measure, {**task, **told, "config": json.loads(task["text"])}, told["device"])
         lost = _lost(check, device)
         if lost:
             # The device may have gone wrong at any point of this task: its rows are worth nothing.

@@ -35,7 +35,8 @@ def of(task: Task, device: str) -> Work:
     told = {
         "id": task.id,
         "case": task.case,
-        "config": json.loads(json.dumps(vars(task.config))),
+        "config": json.loads(task.text),
+        "text": task.text,
         "seed": task.seed,
         "origin": task.origin,
         "device": device,

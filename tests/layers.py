@@ -1,6 +1,7 @@
 """Layers that the pinned library gets right on the CPU, and a way to measure and judge one as a night does."""
 
 import datetime
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,8 +64,8 @@ class Seen:
 def measured(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> list[dict[str, Any]]:
     """The rows of one task as they come back from a worker, from the message that it is sent."""
     task = Task(case=case, config=config, seed=seed, origin=origin)
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-    message = {"id": task.id, "case": case, "config": values, "seed": seed, "origin": origin}
+    config_of = {"config": json.loads(task.text), "text": task.text}
+    message = {"id": task.id, "case": case, **config_of, "seed": seed, "origin": origin}
     return rows_of([unpack(pack(measure(message | TOLD, "cpu")), task_id=task.id, device="cpu")])
 
 

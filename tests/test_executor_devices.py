@@ -115,7 +115,7 @@ def test_the_last_words_of_a_worker_count_though_it_can_be_told_no_more() -> Non
         return {
             "id": tasks[index].id,
             "case": "planted",
-            "config": vars(tasks[index].config),
+            "text": tasks[index].text,
             "seed": index,
             "origin": "",
         }

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
-from accuracy.case import Observation, Stage, canonical_json
+from accuracy.case import Observation, Stage
 from accuracy.selftest import plant
 from accuracy.selftest.tasks import CASE, split_origin
 
@@ -39,7 +39,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     row = Observation(
         id=task["id"],
         case=CASE,
-        config=canonical_json(config),
+        config=task["text"],
         seed=str(task["seed"]),
         origin=origin,
         device=device,
