@@ -206,7 +206,7 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
 
 /* A histogram as pairs of a bin and how often it is met. */
 typedef struct {
-    int64_t bins[BINS], numbers[BINS];
+    uint32_t bins[BINS], numbers[BINS];
     Py_ssize_t occupied;
 } Pairs;
 
@@ -222,7 +222,7 @@ static void take(Pairs *pairs, Tally *tally, int which)
             seen |= counts[group + i];
         for (int i = group; seen && i < group + GROUP; i++)
             if (counts[i]) {
-                pairs->bins[pairs->occupied] = i;
+                pairs->bins[pairs->occupied] = (uint32_t)i;
                 pairs->numbers[pairs->occupied++] = counts[i];
                 counts[i] = 0;
             }
@@ -230,9 +230,9 @@ static void take(Pairs *pairs, Tally *tally, int which)
 }
 
 /* The middle of a bin, as `centre` in accuracy/histogram.py. */
-static double centre(int64_t bin)
+static double centre(uint32_t bin)
 {
-    uint32_t bits = (uint32_t)bin << SHIFT;
+    uint32_t bits = bin << SHIFT;
     float value;
     if (bin > 0 && bin < INFINITY_BIN)
         bits |= 1u << (SHIFT - 1);
@@ -256,15 +256,9 @@ static void quantiles(double found[SHARES], const Pairs *pairs)
     }
 }
 
-/* Integers as a view of memory that knows what it holds. */
-static PyObject *integers_of(const int64_t *integers, Py_ssize_t number)
+static PyObject *bytes_of(const uint32_t *integers, Py_ssize_t number)
 {
-    PyObject *bytes = PyByteArray_FromStringAndSize((const char *)integers, number * (Py_ssize_t)sizeof *integers);
-    PyObject *view = bytes ? PyMemoryView_FromObject(bytes) : NULL;
-    PyObject *typed = view ? PyObject_CallMethod(view, "cast", "s", "q") : NULL;
-    Py_XDECREF(view);
-    Py_XDECREF(bytes);
-    return typed;
+    return PyByteArray_FromStringAndSize((const char *)integers, number * (Py_ssize_t)sizeof *integers);
 }
 
 static double largest(const double lanes[LANES])
@@ -372,8 +366,8 @@ static PyObject *answer(Tally *tally, const double *const arrays[ARRAYS], Py_ssi
         well = set(columns, names[column], found[column]);
     for (int which = 0; well && which < 2; which++) {
         const Pairs *each = &pairs[kept[which]];
-        well = give(columns, bins_names[which], integers_of(each->bins, each->occupied)) &&
-               give(columns, counts_names[which], integers_of(each->numbers, each->occupied));
+        well = give(columns, bins_names[which], bytes_of(each->bins, each->occupied)) &&
+               give(columns, counts_names[which], bytes_of(each->numbers, each->occupied));
     }
     if (!well)
         Py_CLEAR(columns);

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from accuracy import tally
@@ -50,7 +51,12 @@ def of(arrays: Arrays, shape: Sequence[int], *, below: float, dtype: torch.dtype
     if compiled is None:
         return in_numpy(arrays, shape, below=below, dtype=dtype)
     found = compiled(*arrays, shape, below, SMALLEST_NORMAL[dtype], MANTISSA_BITS[dtype], tally.BLOCK)
-    return None if found is None else Totals(*found)
+    if found is None:
+        return None
+    columns, worst = found
+    for name in HISTOGRAMS:
+        columns[name] = np.frombuffer(columns[name], np.uint32)
+    return Totals(columns, worst)
 
 
 def in_numpy(arrays: Arrays, shape: Sequence[int], *, below: float, dtype: torch.dtype) -> Totals | None:
