@@ -27,7 +27,6 @@
 #define SHIFT 18  /* as in accuracy/histogram.py */
 #define BINS (1 << (31 - SHIFT))
 #define INFINITY_BIN (0x7F800000 >> SHIFT)
-#define GROUP 64  /* bins that are looked at together */
 #define CHUNK 128 /* elements whose quotients are kept at once, in a few kilobytes: a multiple of LANES */
 #define ARRAYS 4
 
@@ -84,7 +83,9 @@ typedef struct {
     double maxima[MAXIMA][LANES];
     Worst worst[KEPT];
     int kept;
-    uint32_t exact, counted;           /* elements in chunks without an error, which are all in bin 0, and in others */
+    uint32_t exact;                    /* elements in chunks without an error, which are all in bin 0 */
+    uint32_t lowest[HISTOGRAMS];       /* of the others the lowest bin above 0, less 1 */
+    uint32_t highest[HISTOGRAMS];      /* and the highest one */
     uint32_t counts[HISTOGRAMS][BINS]; /* of the others; last, and all 0 between two tallies */
 } Tally;
 
@@ -192,7 +193,6 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
         if (kernels->differ(from[0], from[1])) {
             if (!kernels->add(tally, &sums, from, number, place, terms))
                 return 0;
-            tally->counted += (uint32_t)number;
             continue;
         }
         if (!kernels->add_exact(&sums, from[1], terms))
@@ -210,23 +210,25 @@ typedef struct {
     Py_ssize_t occupied;
 } Pairs;
 
-/* The bins that are occupied; the counts are 0 then. */
+static void take_one(Pairs *pairs, uint32_t *counts, uint32_t bin)
+{
+    if (!counts[bin])
+        return;
+    pairs->bins[pairs->occupied] = bin;
+    pairs->numbers[pairs->occupied++] = counts[bin];
+    counts[bin] = 0;
+}
+
+/* The bins that are occupied; the counts are 0 then. Only those are looked at that may be: all of them would be a
+ * hundred kilobytes, of which nothing is in the caches between two comparisons. */
 static void take(Pairs *pairs, Tally *tally, int which)
 {
     uint32_t *counts = tally->counts[which];
     pairs->occupied = 0;
     counts[0] += tally->exact;
-    for (int group = 0; group < (tally->counted ? BINS : GROUP); group += GROUP) {
-        uint32_t seen = 0;
-        for (int i = 0; i < GROUP; i++)
-            seen |= counts[group + i];
-        for (int i = group; seen && i < group + GROUP; i++)
-            if (counts[i]) {
-                pairs->bins[pairs->occupied] = (uint32_t)i;
-                pairs->numbers[pairs->occupied++] = counts[i];
-                counts[i] = 0;
-            }
-    }
+    take_one(pairs, counts, 0);
+    for (uint32_t bin = tally->lowest[which] + 1; bin && bin <= tally->highest[which]; bin++)
+        take_one(pairs, counts, bin);
 }
 
 /* The middle of a bin, as `centre` in accuracy/histogram.py. */
@@ -454,6 +456,7 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
         goto end;
     }
     memset(&tally, 0, offsetof(Tally, counts));
+    memset(tally.lowest, 0xFF, sizeof tally.lowest);
     int ordinary = 1;
     for (Py_ssize_t begin = 0, left = size; ordinary && left > 0;) {
         const Py_ssize_t taken = left < block ? left : block;

@@ -146,8 +146,14 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
         for (int i = 0; i < CHUNK; i++)
             values[i] = (float)counted[which][i];
         memcpy(bins[which], values, sizeof values);
-        for (int i = 0; i < CHUNK; i++)
-            bins[which][i] = (bins[which][i] & INT32_MAX) >> SHIFT;
+        uint32_t lowest = tally->lowest[which], highest = tally->highest[which];
+        for (int i = 0; i < CHUNK; i++) {
+            const uint32_t bin = bins[which][i] = (bins[which][i] & INT32_MAX) >> SHIFT;
+            lowest = bin - 1 < lowest ? bin - 1 : lowest; /* bin 0 is beyond all others */
+            highest = bin > highest ? bin : highest;
+        }
+        tally->lowest[which] = lowest;
+        tally->highest[which] = highest;
     }
     for (int i = 0; i < number; i++) /* in turn, so that no count waits for itself */
         for (int which = 0; which < HISTOGRAMS; which++)
