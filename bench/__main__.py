@@ -104,7 +104,7 @@ def plan(
     small = ("--profile", "smoke", *(("--cases", "embedding8bit", "--examples", "1") if tiny else ()))
     return {
         "layers": partial(layers.by_size, device, sizes=sizes, turns=turns),
-        "mix": partial(layers.mix, device, count=4 if tiny else 150, turns=turns),
+        "mix": partial(layers.mix, device, count=4 if tiny else 400, turns=turns),
         "published": partial(published.section, device, batches=2 if tiny else 100, turns=turns),
         "workers": partial(runs.workers, device, count=count, turns=min(turns, 3), jobs=jobs),
         "faults": partial(faults.section, device, good=4 if tiny else 200),

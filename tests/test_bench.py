@@ -48,6 +48,12 @@ def test_samples_by_hand() -> None:
     assert clock.total([sample(1, 2), sample(10, 20)]) == sample(11, 22)
 
 
+def test_the_standard_error_of_a_share_by_hand() -> None:
+    """Twice a floor of 1, to which 1 and 3 are added: residuals of 1 each, √(2 · 2) over a sum of 2. None of one case."""
+    assert layers.standard_error([(1.0, 1.0), (1.0, 3.0)], 2.0) == 1.0
+    assert layers.standard_error([(2.0, 1.0)], 0.5) == 0.0
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1.234, "1.23 s"), (0.01, "10 ms"), (0.0012345, "1.23 ms"), (2.5e-5, "25 µs"), (-0.25, "-250 ms"), (0.0, "0 µs")],
