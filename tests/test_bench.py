@@ -49,7 +49,7 @@ def test_samples_by_hand() -> None:
 
 
 def test_the_standard_error_of_a_share_by_hand() -> None:
-    """Twice a floor of 1, to which 1 and 3 are added: residuals of 1 each, √(2 · 2) over a sum of 2. None of one case."""
+    """Twice a floor of 1, to which 1 and 3 are added: residuals of 1 each, √4 over a sum of 2. None of one case."""
     assert layers.standard_error([(1.0, 1.0), (1.0, 3.0)], 2.0) == 1.0
     assert layers.standard_error([(2.0, 1.0)], 0.5) == 0.0
 
