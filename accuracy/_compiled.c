@@ -206,7 +206,8 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
 
 /* A histogram as pairs of a bin and how often it is met. */
 typedef struct {
-    uint32_t bins[BINS], numbers[BINS];
+    uint16_t bins[BINS];
+    uint32_t numbers[BINS];
     Py_ssize_t occupied;
 } Pairs;
 
@@ -214,7 +215,7 @@ static void take_one(Pairs *pairs, uint32_t *counts, uint32_t bin)
 {
     if (!counts[bin])
         return;
-    pairs->bins[pairs->occupied] = bin;
+    pairs->bins[pairs->occupied] = (uint16_t)bin;
     pairs->numbers[pairs->occupied++] = counts[bin];
     counts[bin] = 0;
 }
@@ -258,9 +259,23 @@ static void quantiles(double found[SHARES], const Pairs *pairs)
     }
 }
 
-static PyObject *bytes_of(const uint32_t *integers, Py_ssize_t number)
+/* Bins, in 16 bits. */
+static PyObject *bins_of(const Pairs *pairs)
 {
-    return PyByteArray_FromStringAndSize((const char *)integers, number * (Py_ssize_t)sizeof *integers);
+    return PyByteArray_FromStringAndSize((const char *)pairs->bins, pairs->occupied * (Py_ssize_t)sizeof *pairs->bins);
+}
+
+/* Numbers in 32 bits, or 16 where all elements are fewer than that. */
+static PyObject *numbers_of(const Pairs *pairs, int narrow)
+{
+    const Py_ssize_t width = narrow ? sizeof(uint16_t) : sizeof(uint32_t);
+    PyObject *bytes = PyByteArray_FromStringAndSize((const char *)pairs->numbers, pairs->occupied * width);
+    char *into = bytes ? PyByteArray_AsString(bytes) : NULL;
+    for (Py_ssize_t at = 0; into && narrow && at < pairs->occupied; at++) {
+        const uint16_t number = (uint16_t)pairs->numbers[at];
+        memcpy(into + at * width, &number, sizeof number);
+    }
+    return bytes;
 }
 
 static double largest(const double lanes[LANES])
@@ -368,8 +383,8 @@ static PyObject *answer(Tally *tally, const double *const arrays[ARRAYS], Py_ssi
         well = set(columns, names[column], found[column]);
     for (int which = 0; well && which < 2; which++) {
         const Pairs *each = &pairs[kept[which]];
-        well = give(columns, bins_names[which], bytes_of(each->bins, each->occupied)) &&
-               give(columns, counts_names[which], bytes_of(each->numbers, each->occupied));
+        well = give(columns, bins_names[which], bins_of(each)) &&
+               give(columns, counts_names[which], numbers_of(each, size <= UINT16_MAX));
     }
     if (!well)
         Py_CLEAR(columns);

@@ -27,6 +27,9 @@ Element = dict[str, Any]
 HISTOGRAMS = ("abs_bins", "abs_counts", "ratio_bins", "ratio_counts")
 
 
+_MOST_IN_16_BITS = (1 << 16) - 1
+
+
 class Totals(NamedTuple):
     """`columns` are those of `accuracy.case.Observation` that tell sizes of errors; the worst element comes first."""
 
@@ -54,8 +57,9 @@ def of(arrays: Arrays, shape: Sequence[int], *, below: float, dtype: torch.dtype
     if found is None:
         return None
     columns, worst = found
-    for name in HISTOGRAMS:
-        columns[name] = np.frombuffer(columns[name], np.uint32)
+    kinds = np.uint16, np.uint16 if arrays[0].size <= _MOST_IN_16_BITS else np.uint32
+    for name, kind in zip(HISTOGRAMS, kinds * 2, strict=True):
+        columns[name] = np.frombuffer(columns[name], kind)
     return Totals(columns, worst)
 
 
