@@ -28,7 +28,10 @@ AT_ONCE = 1 << 16
 
 CHEAPER = 4
 """How much smaller the products of the operands with themselves must be than with each other to be made first: they are
-of float64, of narrow blocks, and in vain where a block is not quiet."""
+of float64, of narrow blocks, and in vain where a block may have an effect."""
+
+SMALL = 2.0**-200
+"""The mean square from which on what float32 rounds to zero, at most 2**-150 an element, is nothing beside its unit."""
 
 LEAST_INNER = 8
 """Inner dimension below which few distinct products exist, so that rounding errors repeat."""
@@ -131,8 +134,9 @@ def _blocks(error: Array, expected: Array, factors: tuple[Tensor, Tensor], least
     Contributions are made in float32, which takes half the time: what is lost of e·p is at most γ_k·|e|·|l||r|ᵀ, k the
     block's columns. Where it costs much less, it is looked first whether any block can have an effect.
     """
-    lefts, rights = (_cut(factor.numpy()) for factor in factors)
-    if _is_quiet(error, expected, lefts, rights, least):
+    left, right = (factor.numpy() for factor in factors)
+    lefts, rights = _cut(left), _cut(right)
+    if _out_of_reach(error, expected, (left, right), (lefts, rights), least):
         return np.empty((0, 3))
     at_once = max(1, AT_ONCE // error.size)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -173,28 +177,45 @@ def _cut(factor: Array) -> Array:
     return factor.reshape(rows, count, size).transpose(1, 0, 2)
 
 
-def _is_quiet(error: Array, expected: Array, lefts: Array, rights: Array, least: float) -> bool:
+def _out_of_reach(
+    error: Array, expected: Array, factors: tuple[Array, Array], blocks: tuple[Array, Array], least: float
+) -> bool:
     """Whether no slope on a block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
 
-    By Cauchy-Schwarz |Σe·p| ≤ ‖e‖·‖p‖, and Σp² is the trace of (lᵀl)(rᵀr). As it is summed here and as `projected`
-    sums it, with contributions in float32, it differs by at most 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of
-    the block, and γ that of as many terms; and what is lost of Σe·p is at most 2γ·‖e‖·m (Higham 2002, sections 3.1
-    and 3.5). Twice that is granted, for what is computed of these bounds. False where something is not finite, too.
+    Σp² is the trace of (lᵀl)(rᵀr), and |Σe·p| at most ‖e‖·‖p‖ by Cauchy-Schwarz, which is enough where errors are those
+    of float32; or it is told from the trace of lᵀ·e·r. In whatever order and by whichever of both formulas they are
+    summed, two results differ by at most 2γ·‖e‖·m and 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of the block,
+    and γ that of as many terms (Higham 2002, sections 3.1 and 3.5); twice that is granted, for what is computed of
+    these bounds. That contributions are made in float32 counts as more terms. False where something is not finite, too.
 
-    It is not even tried where blocks that share the energy of the product evenly would not be quiet, or where it costs
-    more than to make the contributions.
+    It is not tried where it costs more than the contributions; nor where errors are so large that slopes exceed `least`
+    by chance: where errors have nothing to do with the contributions, and these share the energy of the product evenly,
+    a slope of n elements is ‖e‖ / (‖p‖·√n) or so, and hardly ever four times that. `blocks` are the factors as `_cut` cuts them.
     """
-    count, _, size = lefts.shape
+    count, _, size = blocks[0].shape
     if CHEAPER * size * sum(error.shape) > error.size:
         return False
     energy = np.vdot(error, error)
-    if not count * energy <= least * least * np.vdot(expected, expected):
+    if not 16 * count * energy <= least * least * np.vdot(expected, expected) * error.size:
         return False
+    left, right = factors
     with np.errstate(invalid="ignore", over="ignore"):
-        one, other = (np.matmul(cut.transpose(0, 2, 1), cut) for cut in (lefts, rights))
+        one, other = (np.matmul(cut.transpose(0, 2, 1), cut) for cut in blocks)
         squares = np.einsum("bkl,bkl->b", one, other)
-        most = np.sqrt(np.einsum("bkk->bk", one) * np.einsum("bkk->bk", other)).sum(axis=1)
+        lengths = [np.einsum("bkk->bk", each) for each in (one, other)]
+        most = np.sqrt(lengths[0] * lengths[1]).sum(axis=1)
         apart = gamma(error.size + sum(error.shape) + size, DOUBLE) + gamma(size + 2, UNIT["float32"])
         norm, unsure = (1 + apart) * np.sqrt(energy), 8 * apart * most * most
         reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
-        return bool((norm * np.sqrt(squares + unsure) <= reach).all())
+        if (norm * np.sqrt(squares + unsure) <= reach).all():
+            return True
+        # By whichever order of the three factors has the smaller product of two, which is made in float32. What it can
+        # lose is granted twice, too, where nothing is so small that float32 has fewer digits of it.
+        inner, outer = (left, right) if left.shape[0] > right.shape[0] else (right, left)
+        error = error if inner is left else error.T
+        single = inner.astype(np.float32).T @ error.astype(np.float32)
+        slopes = np.add.reduceat(np.einsum("ko,ok->k", single, outer), np.arange(0, inner.shape[1], size))
+        lost = 4 * gamma(inner.shape[0] + 2, UNIT["float32"]) * norm * most
+        small = SMALL * error.size
+        ordinary = energy > small and all(((each == 0) | (each > small)).all() for each in lengths)
+        return bool(ordinary and (np.abs(slopes) <= reach - lost).all())
