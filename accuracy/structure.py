@@ -190,7 +190,8 @@ def _out_of_reach(
 
     It is not tried where it costs more than the contributions; nor where errors are so large that slopes exceed `least`
     by chance: where errors have nothing to do with the contributions, and these share the energy of the product evenly,
-    a slope of n elements is ‖e‖ / (‖p‖·√n) or so, and hardly ever four times that. `blocks` are the factors as `_cut` cuts them.
+    a slope of n elements is ‖e‖ / (‖p‖·√n) or so, and hardly ever four times that. `blocks` are the factors as `_cut`
+    cuts them.
     """
     count, _, size = blocks[0].shape
     if CHEAPER * size * sum(error.shape) > error.size:

@@ -24,9 +24,6 @@ Arrays = tuple[Array, Array, Array, Array]
 Element = dict[str, Any]
 """One element: its `index` in the shape, `actual` and `expected` values, `limit` of the error, and `ratio` to it."""
 
-HISTOGRAMS = ("abs_bins", "abs_counts", "ratio_bins", "ratio_counts")
-
-
 _MOST_IN_16_BITS = (1 << 16) - 1
 
 
@@ -57,9 +54,11 @@ def of(arrays: Arrays, shape: Sequence[int], *, below: float, dtype: torch.dtype
     if found is None:
         return None
     columns, worst = found
-    kinds = np.uint16, np.uint16 if arrays[0].size <= _MOST_IN_16_BITS else np.uint32
-    for name, kind in zip(HISTOGRAMS, kinds * 2, strict=True):
-        columns[name] = np.frombuffer(columns[name], kind)
+    numbers = np.uint16 if arrays[0].size <= _MOST_IN_16_BITS else np.uint32
+    columns["abs_bins"] = np.frombuffer(columns["abs_bins"], np.uint16)
+    columns["abs_counts"] = np.frombuffer(columns["abs_counts"], numbers)
+    columns["ratio_bins"] = np.frombuffer(columns["ratio_bins"], np.uint16)
+    columns["ratio_counts"] = np.frombuffer(columns["ratio_counts"], numbers)
     return Totals(columns, worst)
 
 
@@ -88,7 +87,8 @@ def in_numpy(arrays: Arrays, shape: Sequence[int], *, below: float, dtype: torch
         "mean_z": mean_z(told),
         "ratio": told.ratio,
     }
-    columns |= dict(zip(HISTOGRAMS, (*told.errors, *told.ratios), strict=True))
+    columns |= {"abs_bins": told.errors[0], "abs_counts": told.errors[1]}
+    columns |= {"ratio_bins": told.ratios[0], "ratio_counts": told.ratios[1]}
     return Totals(columns, [element(arrays, place, shape, ratio) for ratio, place in told.worst])
 
 

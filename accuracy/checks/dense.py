@@ -93,7 +93,7 @@ def against_reference(
     sizes = matrix.abs()
     # Where nothing was rounded, and 0·|W| is 0, both products are one.
     unrounded = given.dtype == compute or torch.equal(seen, given.double())
-    moved = linear.at_least(seen.abs(), torch.add(error, sizes, alpha=growth)) if unrounded else None
+    moved = linear.at_least(seen, torch.add(error, sizes, alpha=growth)) if unrounded else None
     if moved is None or not all_finite(moved):
         values = given.double()
         moved = seen.abs() @ error.T + ((values - seen).abs() + growth * values.abs()) @ sizes.T

@@ -43,7 +43,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
     """Product of x [*batch, K] and weight [N, K] transposed, plus bias [N]; all float64."""
     product = x @ weight.T
     factors = (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight)
-    magnitude = at_least(x.abs(), weight.abs())
+    magnitude = at_least(x, weight)
     if bias is None:
         return Product(
             product=product, total=product, magnitude=magnitude, terms=x.shape[-1], biased=False, factors=factors
@@ -59,20 +59,20 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def at_least(left: Tensor, right: Tensor) -> Tensor:
-    """The product of left [*batch, K] and right [N, K] transposed, or a little more; all float64 and not negative.
+    """|left||right|ᵀ of left [*batch, K] and right [N, K], or a little more; all float64.
 
     In float32, which takes half the time: rounding both operands, products and sums loses at most γ of K + 4 terms
     (Higham 2002, lemma 3.1), of which twice is added again: 5e-4 for K = 4096. What underflow takes is less than one
     rounding more, since operands are at most 2⁴⁰, as are sums, which are no less than 2⁻⁴⁰: K terms lose at most
     K·2⁻¹²⁶·2⁴⁰. Where operands or sums are not so, it is the product in float64.
     """
-    narrow = left.float(), right.float()
+    narrow = [each.to(torch.float32, copy=True).abs_() for each in (left, right)]
     found = narrow[0] @ narrow[1].T
     if not found.numel() or not left.shape[-1]:
-        return left @ right.T
+        return left.abs() @ right.abs().T
     least, most = (limit.item() for limit in found.aminmax())
     if least < 1 / LARGEST or not max(most, *(operand.max().item() for operand in narrow)) <= LARGEST:
-        return left @ right.T
+        return left.abs() @ right.abs().T
     return found.double().mul_(1 + 2 * gamma(left.shape[-1] + 4, UNIT_ROUNDOFF[torch.float32]))
 
 
