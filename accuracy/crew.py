@@ -24,6 +24,10 @@ GRACE: Final = 2.0
 """Seconds between a worker's last word, or its killing, and the report that it is gone."""
 
 
+UNWATCHED: Final = 0.05
+"""The share of its limit that a task is not looked at, which few take. What it waited for until then is not forgiven."""
+
+
 def overrun(worker: Worker, terms: Terms) -> tuple[str, str] | None:
     """Why a worker must be ended, as kind and text, or nothing. One that has grown is marked to be replaced."""
     now = time.monotonic()
@@ -33,7 +37,8 @@ def overrun(worker: Worker, terms: Terms) -> tuple[str, str] | None:
     if not worker.ready:
         late = now - worker.born > terms.start_timeout_s
         return ("timeout", f"no answer within {terms.start_timeout_s:g} s of starting") if late else None
-    if worker.assigned and worker.worked() > terms.timeout_s:
+    watched = now - worker.since > UNWATCHED * terms.timeout_s
+    if worker.assigned and watched and worker.worked() > terms.timeout_s:
         return "timeout", f"no answer within {terms.timeout_s:g} s of starting"
     if terms.memory and held > terms.memory:
         return "oom", f"out of memory: more than {terms.memory >> 20} MiB"

@@ -196,19 +196,21 @@ def start_worker(server: Server, *, alone: bool, memory: int) -> Worker:
 
 def queued(pid: int) -> float:
     """Seconds that a process was ready to run but waited for a processor; 0 where the system does not say."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
+    return _second(f"/proc/{pid}/schedstat") / 1e9
 
 
 def resident(pid: int) -> int:
     """Bytes of memory that a process holds; 0 where the system does not say."""
+    return _second(f"/proc/{pid}/statm") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _second(path: str) -> int:
+    """The second number in a file of the system; 0 where there is none. Looked at often, so without layers of text."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  as said
+            return int(file.read(256).split()[1])
     except (OSError, IndexError, ValueError):
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def available() -> int:
