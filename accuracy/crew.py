@@ -25,7 +25,7 @@ GRACE: Final = 2.0
 
 
 UNWATCHED: Final = 0.05
-"""The share of its limit that a task is not looked at, which few take. What it waited for until then is not forgiven."""
+"""The share of its limit for which a task is not looked at, as most take less. No wait is forgiven that ends before."""
 
 
 def overrun(worker: Worker, terms: Terms) -> tuple[str, str] | None:
