@@ -26,9 +26,9 @@ BLOCKS = 8
 AT_ONCE = 1 << 16
 """Elements of the contributions of several blocks that are made together; of more, one block at a time."""
 
-CHEAPER = 4
-"""How much smaller the products of the operands with themselves must be than with each other to be made first: they are
-of float64, of narrow blocks, and in vain where a block may have an effect."""
+CHEAP, CHEAP_OF_NARROW = 0.3, 60
+"""Up to which share of the product of the operands their products with themselves are made first: a constant one, and
+another that is the smaller the longer the inner dimension, since parts are looked through whatever that is."""
 
 SMALL = 2.0**-200
 """The mean square from which on what float32 rounds to zero, at most 2**-150 an element, is nothing beside its unit."""
@@ -48,6 +48,8 @@ class Structure(NamedTuple):
     effect: float
     at: str
 
+
+Single = NDArray[np.float32]
 
 NONE = Structure(z=0.0, effect=0.0, at="")
 
@@ -132,18 +134,18 @@ def _blocks(error: Array, expected: Array, factors: tuple[Tensor, Tensor], least
     """`projected` on what each block of the inner dimension contributes: runs of ⌈K / BLOCKS⌉ elements.
 
     Contributions are made in float32, which takes half the time: what is lost of e·p is at most γ_k·|e|·|l||r|ᵀ, k the
-    block's columns. Where it costs much less, it is looked first whether any block can have an effect.
+    block's columns. Where it costs less, it is looked first whether any block can have an effect.
     """
-    left, right = (factor.numpy() for factor in factors)
-    lefts, rights = _cut(left), _cut(right)
-    if _out_of_reach(error, expected, (left, right), (lefts, rights), least):
-        return np.empty((0, 3))
-    at_once = max(1, AT_ONCE // error.size)
     with np.errstate(invalid="ignore", over="ignore"):
-        one, other = lefts.astype(np.float32), rights.astype(np.float32).transpose(0, 2, 1)
+        left, right = (factor.numpy().astype(np.float32) for factor in factors)
+        lefts, rights = _cut(left), _cut(right)
+        if _out_of_reach(error, expected, (left, right), (lefts, rights), least):
+            return np.empty((0, 3))
+        at_once = max(1, AT_ONCE // error.size)
+        rights = rights.transpose(0, 2, 1)
         found = [
-            projected(error, np.matmul(one[begin : begin + at_once], other[begin : begin + at_once]))
-            for begin in range(0, len(one), at_once)
+            projected(error, np.matmul(lefts[begin : begin + at_once], rights[begin : begin + at_once]))
+            for begin in range(0, len(lefts), at_once)
         ]
     return found[0] if len(found) == 1 else np.concatenate(found)
 
@@ -167,56 +169,54 @@ def projected_in_numpy(error: Array, parts: NDArray[np.float32]) -> Array:
     return found
 
 
-def _cut(factor: Array) -> Array:
+def _cut(factor: Single) -> Single:
     """A matrix [R, K] as blocks [⌈K / k⌉, R, k] of k = ⌈K / BLOCKS⌉ columns, the last filled up with zeros."""
     rows, inner = factor.shape
     size = -(-inner // BLOCKS)
     count = -(-inner // size)
     if inner < count * size:
-        factor = np.concatenate([factor, np.zeros((rows, count * size - inner))], axis=1)
+        factor = np.concatenate([factor, np.zeros((rows, count * size - inner), np.float32)], axis=1)
     return factor.reshape(rows, count, size).transpose(1, 0, 2)
 
 
 def _out_of_reach(
-    error: Array, expected: Array, factors: tuple[Array, Array], blocks: tuple[Array, Array], least: float
+    error: Array, expected: Array, factors: tuple[Single, Single], blocks: tuple[Single, Single], least: float
 ) -> bool:
     """Whether no slope on a block can exceed `least`, told without its contributions p = l·rᵀ, which cost most.
 
     Σp² is the trace of (lᵀl)(rᵀr), and |Σe·p| at most ‖e‖·‖p‖ by Cauchy-Schwarz, which is enough where errors are those
     of float32; or it is told from the trace of lᵀ·e·r. In whatever order and by whichever of both formulas they are
     summed, two results differ by at most 2γ·‖e‖·m and 4γ·m², where m = Σ‖l_k‖·‖r_k‖ over the columns k of the block,
-    and γ that of as many terms (Higham 2002, sections 3.1 and 3.5); twice that is granted, for what is computed of
-    these bounds. That contributions are made in float32 counts as more terms. False where something is not finite, too.
+    and γ that of as many terms of float32 (Higham 2002, sections 3.1 and 3.5), where nothing is so small that it has
+    fewer digits there; twice that is granted, for what is computed of these bounds. False where something is not
+    finite, too.
 
-    It is not tried where it costs more than the contributions; nor where errors are so large that slopes exceed `least`
-    by chance: where errors have nothing to do with the contributions, and these share the energy of the product evenly,
-    a slope of n elements is ‖e‖ / (‖p‖·√n) or so, and hardly ever four times that. `blocks` are the factors as `_cut`
-    cuts them.
+    It is not tried where it costs more than half of the contributions (CHEAP, as measured); nor where errors are so
+    large that slopes exceed `least` by chance: where errors have nothing to do with the contributions, and these share
+    the energy of the product evenly, a slope of n elements is ‖e‖ / (‖p‖·√n) or so, and hardly ever four times that.
+    `factors` and, as `_cut` cuts them, `blocks` are those of the product, rounded to float32.
     """
+    left, right = factors
     count, _, size = blocks[0].shape
-    if CHEAPER * size * sum(error.shape) > error.size:
+    if size * sum(error.shape) > (CHEAP + CHEAP_OF_NARROW / left.shape[1]) * error.size:
         return False
     energy = np.vdot(error, error)
     if not 16 * count * energy <= least * least * np.vdot(expected, expected) * error.size:
         return False
-    left, right = factors
-    with np.errstate(invalid="ignore", over="ignore"):
-        one, other = (np.matmul(cut.transpose(0, 2, 1), cut) for cut in blocks)
-        squares = np.einsum("bkl,bkl->b", one, other)
-        lengths = [np.einsum("bkk->bk", each) for each in (one, other)]
-        most = np.sqrt(lengths[0] * lengths[1]).sum(axis=1)
-        apart = gamma(error.size + sum(error.shape) + size, DOUBLE) + gamma(size + 2, UNIT["float32"])
-        norm, unsure = (1 + apart) * np.sqrt(energy), 8 * apart * most * most
-        reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
-        if (norm * np.sqrt(squares + unsure) <= reach).all():
-            return True
-        # By whichever order of the three factors has the smaller product of two, which is made in float32. What it can
-        # lose is granted twice, too, where nothing is so small that float32 has fewer digits of it.
-        inner, outer = (left, right) if left.shape[0] > right.shape[0] else (right, left)
-        error = error if inner is left else error.T
-        single = inner.astype(np.float32).T @ error.astype(np.float32)
-        slopes = np.add.reduceat(np.einsum("ko,ok->k", single, outer), np.arange(0, inner.shape[1], size))
-        lost = 4 * gamma(inner.shape[0] + 2, UNIT["float32"]) * norm * most
-        small = SMALL * error.size
-        ordinary = energy > small and all(((each == 0) | (each > small)).all() for each in lengths)
-        return bool(ordinary and (np.abs(slopes) <= reach - lost).all())
+    one, other = (np.matmul(cut.transpose(0, 2, 1), cut).astype(np.float64) for cut in blocks)
+    lengths = [np.einsum("bkk->bk", each) for each in (one, other)]
+    small = SMALL * error.size
+    if not (energy > small and all(((each == 0) | (each > small)).all() for each in lengths)):
+        return False
+    squares = np.einsum("bkl,bkl->b", one, other)
+    most = np.sqrt(lengths[0] * lengths[1]).sum(axis=1)
+    apart = gamma(error.size, DOUBLE) + gamma(sum(error.shape) + 2 * size + 6, UNIT["float32"])
+    norm, unsure = (1 + apart) * np.sqrt(energy), 8 * apart * most * most
+    reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
+    if (norm * np.sqrt(squares + unsure) <= reach).all():
+        return True
+    # By whichever order of the three factors has the smaller product of two.
+    inner, outer = (left, right) if len(left) > len(right) else (right, left)
+    narrow = (error if inner is left else error.T).astype(np.float32)
+    slopes = np.add.reduceat(np.einsum("ko,ok->k", inner.T @ narrow, outer), np.arange(0, inner.shape[1], size))
+    return bool((np.abs(slopes) <= reach).all())
