@@ -34,7 +34,7 @@ bench: $(COMPILED)
 	$(VENV)/bin/python -m bench --out docs/benchmarks.md $(ARGS)
 
 # --no-build-isolation: else pip would build with the newest setuptools and not with the pinned one.
-$(INSTALLED): pyproject.toml constraints.txt accuracy/_compiled.c accuracy/_kernels.h
+$(INSTALLED): pyproject.toml constraints.txt accuracy/_compiled.c $(wildcard accuracy/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), wanted Python >= 3.11: try make PYTHON=python3.11" >&2; \
 	  exit 2; }

@@ -1,0 +1,65 @@
+/* The split of `accuracy/decomposition.py`. Included once, by `_compiled.c`. */
+
+/* The elements from `begin` to `end`, as in `add_block`. Whether all are finite. */
+static int split_block(double energies[ENERGIES], double extents[EXTENTS][LANES], const double *const arrays[PARTS],
+                       Py_ssize_t begin, Py_ssize_t end)
+{
+    double sums[ENERGIES][LANES] = {{0.0}};
+    int finite = 1, uncertain = 0;
+    for (Py_ssize_t place = begin; place < end; place += CHUNK) {
+        const Py_ssize_t number = end - place < CHUNK ? end - place : CHUNK;
+        const double *from[PARTS] = {arrays[SEEN] + place, arrays[ORACLE] + place, arrays[REPLACED] + place};
+        double filled[PARTS][CHUNK];
+        if (number < CHUNK) {
+            memset(filled, 0, sizeof filled);
+            for (int part = 0; part < PARTS; part++) {
+                memcpy(filled[part], from[part], sizeof(double) * (size_t)number);
+                from[part] = filled[part];
+            }
+        }
+        finite &= kernels->split(sums, extents, from, &uncertain);
+    }
+    if (uncertain) /* as in `add` */
+        extents[APART][0] = NAN;
+    for (int sum = 0; sum < ENERGIES; sum++)
+        energies[sum] += folded(sums[sum]);
+    return finite;
+}
+
+static PyObject *split_of(PyObject *module, PyObject *args)
+{
+    PyObject *objects[PARTS], *told = NULL;
+    Py_buffer views[PARTS];
+    const double *arrays[PARTS];
+    Py_ssize_t block;
+    int held = 0, finite = 1;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOn:split", &objects[SEEN], &objects[ORACLE], &objects[REPLACED], &block))
+        return NULL;
+    for (; held < PARTS; held++) {
+        arrays[held] = elements(objects[held], &views[held]);
+        if (!arrays[held])
+            goto end;
+    }
+    const Py_ssize_t size = number_of(&views[SEEN]);
+    if (number_of(&views[ORACLE]) != size || number_of(&views[REPLACED]) != size || block < 1) {
+        PyErr_Format(PyExc_ValueError, "arrays of %zd, %zd and %zd elements in blocks of %zd; equal lengths are wanted",
+                     size, number_of(&views[ORACLE]), number_of(&views[REPLACED]), block);
+        goto end;
+    }
+    double energies[ENERGIES] = {0.0};
+    double extents[EXTENTS][LANES] = {{0.0}};
+    for (Py_ssize_t begin = 0, left = size; finite && left > 0;) {
+        const Py_ssize_t taken = left < block ? left : block;
+        finite = split_block(energies, extents, arrays, begin, begin + taken);
+        begin += taken;
+        left -= taken;
+    }
+    told = finite ? Py_BuildValue("ddddd", energies[TOTAL_ENERGY], energies[COMPUTE_ENERGY],
+                                  energies[QUANTIZATION_ENERGY], largest(extents[APART]), largest(extents[ENTERING]))
+                  : Py_NewRef(Py_None);
+end:
+    while (held > 0)
+        PyBuffer_Release(&views[--held]);
+    return told;
+}
