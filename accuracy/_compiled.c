@@ -158,6 +158,16 @@ static const Kernels *widest(void)
     return &kernels_of_two;
 }
 
+/* A whole chunk that begins with so many elements: themselves, or copies with zeros behind them where they are fewer. */
+static const double *chunk(const double *elements, int number, double filled[CHUNK])
+{
+    if (number == CHUNK)
+        return elements;
+    memcpy(filled, elements, sizeof(double) * (size_t)number);
+    memset(filled + number, 0, sizeof(double) * (size_t)(CHUNK - number));
+    return filled;
+}
+
 /* The largest of lanes; NaN where one is none. */
 static double largest(const double lanes[LANES])
 {

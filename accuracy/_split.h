@@ -7,16 +7,11 @@ static int split_block(double energies[ENERGIES], double extents[EXTENTS][LANES]
     double sums[ENERGIES][LANES] = {{0.0}};
     int finite = 1, uncertain = 0;
     for (Py_ssize_t place = begin; place < end; place += CHUNK) {
-        const Py_ssize_t number = end - place < CHUNK ? end - place : CHUNK;
-        const double *from[PARTS] = {arrays[SEEN] + place, arrays[ORACLE] + place, arrays[REPLACED] + place};
+        const int number = end - place < CHUNK ? (int)(end - place) : CHUNK;
+        const double *from[PARTS];
         double filled[PARTS][CHUNK];
-        if (number < CHUNK) {
-            memset(filled, 0, sizeof filled);
-            for (int part = 0; part < PARTS; part++) {
-                memcpy(filled[part], from[part], sizeof(double) * (size_t)number);
-                from[part] = filled[part];
-            }
-        }
+        for (int part = 0; part < PARTS; part++)
+            from[part] = chunk(arrays[part] + place, number, filled[part]);
         finite &= kernels->split(sums, extents, from, &uncertain);
     }
     if (uncertain) /* as in `add` */

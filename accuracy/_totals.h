@@ -24,15 +24,10 @@ static int add_block(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_
     Sums sums = {{0.0}};
     for (Py_ssize_t place = begin; place < end; place += CHUNK) {
         const int number = end - place < CHUNK ? (int)(end - place) : CHUNK;
-        const double *from[ARRAYS] = {arrays[0] + place, arrays[1] + place, arrays[2] + place, arrays[3] + place};
+        const double *from[ARRAYS];
         double filled[ARRAYS][CHUNK];
-        if (number < CHUNK) {
-            memset(filled, 0, sizeof filled);
-            for (int array = 0; array < ARRAYS; array++) {
-                memcpy(filled[array], from[array], sizeof(double) * (size_t)number);
-                from[array] = filled[array];
-            }
-        }
+        for (int array = 0; array < ARRAYS; array++)
+            from[array] = chunk(arrays[array] + place, number, filled[array]);
         if (kernels->differ(from[0], from[1])) {
             if (!kernels->add(tally, &sums, from, number, place, terms))
                 return 0;

@@ -65,7 +65,7 @@ def against(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
 
 def _with_special_values(arrays: Arrays, shape: Sequence[int], below: float, dtype: torch.dtype) -> Errors:
     """The errors where some are not finite, or beyond a threshold, or where there are none."""
-    seen, expected, bound, scale = (array.ravel() for array in arrays)
+    seen, expected, bound, scale = (each.ravel() for each in arrays)
     wrong = of_the_wrong_class(seen, expected, bound, below)
     places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
     if not places.size:

@@ -51,7 +51,7 @@ def test_a_scale_fault_of_one_block_is_found(rows: int, inner: int, block: int) 
     rows=st.integers(60, 90),
     columns=st.integers(60, 90),
     inner=st.integers(8, 24),
-    scale=st.sampled_from([1e-300, 2.0**-20, 1.0, 1e150]),
+    scale=st.sampled_from([1e-300, 2.0**-100, 2.0**-80, 2.0**-50, 2.0**-20, 1.0, 1e150]),
     noise=st.sampled_from([0.0, 1e-4, 1e-2, 1.0]),
     share=st.sampled_from([0.0, 0.9, 0.999999, 1.0, 1.000001, 1.1]),
 )
@@ -69,6 +69,18 @@ def test_where_nothing_is_made_no_block_has_the_least_effect(  # noqa: PLR0917
         beyond = np.abs(cross / signal) > LEAST
 
     assert not (beyond.any() and out_of_reach(errors, left, right))
+
+
+@pytest.mark.parametrize("exponent", range(-150, 121, 10))
+@pytest.mark.parametrize("side", ["left", "right", "both"])
+def test_a_block_is_not_passed_over_where_products_of_float32_underflow_or_overflow(exponent: int, side: str) -> None:
+    """Of a tenth more than counts, whatever the size of the operands: their own squares may be nothing in float32."""
+    errors, left, right = problem(1, 80, 80, 16)
+    scales = [2.0**exponent if side in {each, "both"} else 1.0 for each in ("left", "right")]
+    left, right = (factor * scale for factor, scale in zip((left, right), scales, strict=True))
+    errors = 0.01 * errors * scales[0] * scales[1] + 1.1 * LEAST * left[:, :2] @ right[:, :2].T
+
+    assert not out_of_reach(errors, left, right)
 
 
 def test_errors_out_of_reach_by_hand() -> None:
