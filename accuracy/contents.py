@@ -18,7 +18,7 @@ from accuracy.packing import Answer, unpack
 from accuracy.rows import RowError
 from accuracy.shards import Whole
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 
 LARGEST: Final = 4 << 30
 """Bytes of a journal that are read at most."""

@@ -29,10 +29,9 @@ from accuracy.journal import Journal
 from accuracy.lane import Lane
 from accuracy.launch import Server, available
 from accuracy.mailbox import Mailbox
-from accuracy.packing import rows_of
+from accuracy.packing import Answer
 from accuracy.plan import Drawing
 from accuracy.record import Execution, Progress, Record
-from accuracy.rows import Row
 from accuracy.schedule import settle
 
 MEMORY_SHARE: Final = 0.8
@@ -46,14 +45,14 @@ RECYCLE_AFTER: Final = 500
 class Search(Protocol):
     """Thinks of more tasks once those of the plan are done, by what was measured, and asks in its mailbox.
 
-    `timeout_s` is what each of them may take. `begin(rows)` starts it with the rows of the plan; it has ended
-    when the mailbox is closed, by itself or by the executor.
+    `timeout_s` is what each of them may take. `begin(answers)` starts it with what there is to the tasks of each case;
+    it has ended when the mailbox is closed, by itself or by the executor.
     """
 
     mailbox: Mailbox
     timeout_s: float
 
-    def begin(self, rows: Sequence[Row]) -> None:
+    def begin(self, answers: Mapping[str, Sequence[Answer]]) -> None:
         """Starts to ask, from other threads."""
 
 
@@ -305,7 +304,7 @@ def _work(
             for lane in lanes:
                 lane.terms = replace(lane.terms, timeout_s=search.timeout_s)
             selector.register(mailbox, selectors.EVENT_READ, lambda: run.ask(mailbox, lanes, refuse))
-            search.begin(rows_of(run.answers()))
+            search.begin(run.answers_by_case())
             settle(lanes, selector, mailbox, on_tick=on_tick)
     except KeyboardInterrupt:
         for lane in lanes:

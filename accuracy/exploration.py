@@ -19,8 +19,8 @@ from accuracy.case import Case, Task
 from accuracy.hunt import Hunt
 from accuracy.limits import Limits
 from accuracy.mailbox import Mailbox
-from accuracy.rows import Row
-from accuracy.score import scorer, standing
+from accuracy.packing import Answer, rows_of
+from accuracy.score import scored, scorer, standing
 
 TIMEOUT_S: Final = 10.0
 """Seconds of a worker's own time that one example may take: some hundred times what the slowest takes."""
@@ -59,14 +59,14 @@ class Search:
         self.mailbox = Mailbox()
         self.hunts: dict[str, Hunt] = {}
         self._cases, self._tasks, self._budget, self._seed = cases, tasks, budget, seed
-        self._score = scorer(limits)
+        self._score, self._scored = scorer(limits), scored(limits)
         self._folder = folder(devices)
         self._deadline = float("inf") if deadline is None else deadline
         self._pool = ThreadPoolExecutor(max_workers=max(1, len(cases)), thread_name_prefix="explore")
         self._ends: list[Future[None]] = []
 
-    def begin(self, rows: Sequence[Row]) -> None:
-        """Starts to explore every case, given the rows of the plan."""
+    def begin(self, answers: Mapping[str, Sequence[Answer]]) -> None:
+        """Starts to explore every case, given what its tasks were answered. One case's rows at a time are unpacked."""
         until = self._deadline
         if self._budget.seconds is not None:
             until = min(until, time.monotonic() + self._budget.seconds)
@@ -76,7 +76,7 @@ class Search:
                 seed=self._seed,
                 mailbox=self.mailbox,
                 score=self._score,
-                standing=standing([row for row in rows if row["case"] == case.name], self._score),
+                standing=standing(rows_of(answers.get(case.name, ()), self._scored), self._score),
                 planned=[task.config for task in self._tasks if task.case == case.name],
                 database=DirectoryBasedExampleDatabase(self._folder / case.name),
                 most=self._budget.examples,

@@ -208,6 +208,14 @@ class Lane:
         match message:
             case _ if worker.killed_at:
                 pass
+            case {"done": str(key)} if key == current and worker.under_way:
+                self._done(worker, key, message, brought)
+                if "started" in message and worker in self.workers:
+                    self._take(worker, {"started": message["started"], "log": message.get("log")}, b"")
+            case {"started": str(key), "log": int(start)} if key == current and not worker.under_way:
+                worker.under_way = True
+                worker.begin()
+                worker.log_start = start
             case {"hello": dict(facts), "pid": int(pid)} if not worker.ready:
                 worker.ready, worker.pid = True, pid
                 worker.held_at_first = resident(worker.pid)
@@ -216,14 +224,6 @@ class Lane:
             case {"unusable": str(reason)} if not worker.ready:
                 self.retire(worker)
                 self._failed_start(reason)
-            case {"started": str(key), "log": int(start)} if key == current and not worker.under_way:
-                worker.under_way = True
-                worker.begin()
-                worker.log_start = start
-            case {"done": str(key)} if key == current and worker.under_way:
-                self._done(worker, key, message, brought)
-                if "started" in message and worker in self.workers:
-                    self._take(worker, {"started": message["started"], "log": message.get("log")}, b"")
             case _:
                 raise WireError(f"an answer that nobody waits for: {str(message)[:60]}")
 

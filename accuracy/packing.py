@@ -2,9 +2,10 @@
 
 MessagePack, in base64 since it goes into a line: an array of the fields that all rows of a task share and, last, of
 the rows, each an array of its other fields. A list of numbers is the bytes of an array if it is one of a type that is
-sent so, else an array of numbers. The parent looks once whether an answer is rows of the task that was asked for, with
-every field and of the right types, and keeps it packed: as objects of Python they would take most of its time, and be
-looked through by the collector of garbage again and again. They are unpacked, some at a time, when a run is over.
+sent so, else an array of numbers. A path that an earlier row has is the number of the first that has it. The parent
+looks once whether an answer is rows of the task that was asked for, with every field and of the right types, and keeps
+it packed: as objects of Python they would take most of its time, and be looked through by the collector of garbage
+again and again. They are unpacked, some at a time, when a run is over.
 """
 
 import math
@@ -39,9 +40,11 @@ _MOST: Final = 1 << 16
 _AT_A_TIME: Final = 100
 """Answers that are objects of Python at once, where many are unpacked: what they take then stays in a cache."""
 
-_OWN: Final = tuple(name for name in NAMES if name not in SHARED)
-_FIELDS: Final = (*SHARED, *_OWN)
-_shared_of, _own_of = itemgetter(*SHARED), itemgetter(*_OWN)
+OWN: Final = (*(name for name in NAMES if name not in (*SHARED, "path")), "path")
+"""The other fields, as they are sent."""
+
+_FIELDS: Final = (*SHARED, *OWN)
+_shared_of, _own_of = itemgetter(*SHARED), itemgetter(*OWN)
 _SENT: Final = {name: None if value != value else value for name, value in DEFAULTS.items()}  # noqa: PLR0124  NaN
 """What a field is sent as that a row does not have: for NaN nil, which is shorter."""
 
@@ -54,7 +57,7 @@ _DTYPES: Final = {int: np.int64, float: np.float64, tuple[int, ...]: np.int64, t
 
 _LISTS: Final = {tuple[int, ...]: "u", tuple[float, ...]: "f"}
 _integers_of, _floats_of = (
-    itemgetter(*(place for place, name in enumerate(_OWN) if TYPES[name] == kind)) for kind in _LISTS
+    itemgetter(*(place for place, name in enumerate(OWN) if TYPES[name] == kind)) for kind in _LISTS
 )
 _WHOLE_INTEGERS, _WHOLE_FLOATS = (
     {(code, rest) for code, of in enumerate(_ARRAYS) if of.kind == kind for rest in range(0, 8, of.itemsize)}
@@ -65,6 +68,7 @@ _WHOLE_INTEGERS, _WHOLE_FLOATS = (
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _FORMS: Final[dict[Any, Any]] = {
     "status": Literal[*(status.value for status in Status)],
+    "path": str | _Integer,
     str: str,
     int: _Integer,
     float: float | None,
@@ -100,7 +104,7 @@ def _narrow(values: NDArray[Any]) -> Any:
 
 
 _encode = Encoder(enc_hook=_form).encode
-_rows: Any = GenericAlias(list, _tuple(_OWN))
+_rows: Any = GenericAlias(list, _tuple(OWN))
 _decode = Decoder(_tuple(SHARED, Annotated[_rows, Meta(min_length=1, max_length=MOST_ROWS)])).decode
 
 
@@ -147,6 +151,11 @@ def pack(rows: Sequence[Row]) -> bytes:
             raise ValueError(f"no observation has a field {min(row.keys() - _SENT.keys())!r}")
         if _shared_of(row) != shared:
             raise ValueError(f"rows of one task that differ in what they share: {shared}, {_shared_of(row)}")
+    places: dict[Any, int] = {}
+    for place, row in enumerate(whole):
+        first = places.setdefault(row["path"], place)
+        if first < place:
+            row["path"] = first
     values = [*shared, [*map(_own_of, whole)]]
     try:
         packed = _encode(values)
@@ -183,6 +192,10 @@ def unpack(text: bytes, *, task_id: str, device: str) -> Answer:
         seen = {(of.code, len(of.data) % 8) for row in rows for of in lists_of(row) if type(of) is not list}
         if not seen <= whole:
             raise RowError(f"a row with a list whose bytes are no numbers of its type: {min(seen - whole)}")
+    paths = [row[-1] for row in rows]
+    for place, path in enumerate(paths):
+        if type(path) is int and not (0 <= path < place and type(paths[path]) is str):
+            raise RowError(f"row {place} with the path of row {path}, which has none of its own before it")
     return Answer(number=len(rows), packed=packed)
 
 
@@ -192,18 +205,22 @@ _PLACE: Final = re.compile(r"`\$(\[\d+\])+`")
 def _name(place: re.Match[str]) -> str:
     """The field at `$[field]`, or at `$[rows][row][field]`."""
     index = [int(number) for number in re.findall(r"\d+", place[0])]
-    return _OWN[index[2]] if len(index) > 2 else (*SHARED, "rows")[index[0]]  # noqa: PLR2004  as said
+    return OWN[index[2]] if len(index) > 2 else (*SHARED, "rows")[index[0]]  # noqa: PLR2004  as said
 
 
-def rows_of(answers: Sequence[Answer]) -> list[Row]:
-    """The rows of answers, whole, with their fields in the order of `NAMES`; lists of numbers are arrays."""
-    rows = (dict(zip(_FIELDS, row, strict=True)) for row in _rows_of(answers))
-    return [{name: _plain(row[name], TYPES[name]) for name in NAMES} for row in rows]
+def rows_of(answers: Sequence[Answer], names: Sequence[str] = NAMES) -> list[Row]:
+    """The rows of answers, with these fields in this order; lists of numbers are arrays."""
+    fields = [(name, _FIELDS.index(name), TYPES[name]) for name in names]
+    return [{name: _plain(row[place], kind) for name, place, kind in fields} for row in _rows_of(answers)]
 
 
 def _rows_of(answers: Sequence[Answer]) -> list[tuple[Any, ...]]:
-    """The rows of answers, whole, with their fields as they were sent."""
-    return [(*shared, *own) for *shared, rows in (_decode(answer.packed) for answer in answers) for own in rows]
+    """The rows of answers, whole, with their fields as they were sent, but for paths."""
+    return [
+        (*shared, *own[:-1], own[-1] if type(own[-1]) is str else rows[own[-1]][-1])
+        for *shared, rows in (_decode(answer.packed) for answer in answers)
+        for own in rows
+    ]
 
 
 def _plain(sent: Any, kind: Any) -> Any:

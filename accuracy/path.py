@@ -7,6 +7,7 @@ how the chain ended otherwise. A step is two links that follow each other.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -26,6 +27,7 @@ NO_KERNEL: Final = "none"
 """The backend of an operator that has no kernel for the device."""
 
 
+@lru_cache(maxsize=1024)  # a case has the paths of many before it, and is measured in milliseconds
 def merged(*paths: str) -> str:
     """Several paths as one, each chain once. Empty ones say nothing."""
     return CHAINS.join(dict.fromkeys(chain for path in paths if path for chain in path.split(CHAINS)))

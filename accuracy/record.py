@@ -276,6 +276,13 @@ class Record:
         planned = (task for task in self.tasks if task.origin != EXPLORED)
         return [answer for task in (*planned, *self._explored()) for answer in self._given(task)]
 
+    def answers_by_case(self) -> dict[str, list[Answer]]:
+        """The answers so far by the name of their case."""
+        found: dict[str, list[Answer]] = {}
+        for task in self.tasks:
+            found.setdefault(task.case, []).extend(self._given(task))
+        return found
+
     def _given(self, task: Task) -> list[Answer]:
         """The answers to a task so far, in the order of the devices."""
         pairs = ((task.id, device) for device in self.devices)

@@ -11,8 +11,9 @@ from accuracy.draw import Draw
 from accuracy.lane import Lane
 from accuracy.pace import PAUSE
 
-TICK: Final = 0.1
-"""Seconds between two looks at the clocks."""
+TICK: Final = 0.2
+"""Seconds between two looks at the clocks, each of which takes the parent as long as an answer: with half of it, a
+look came with every eighth answer of a worker."""
 
 MOMENT: Final = 0.005
 """Seconds of drawing the plan between two looks at what workers say: less than most of them take for a task."""

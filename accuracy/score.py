@@ -14,11 +14,23 @@ from accuracy.verdicts import CAN_CAUSE
 FAILED: Final = 1.0
 """Score of a cell that fails: a bit above any that passes, whatever the size of the error, NaN and a crash included."""
 
+ALWAYS: Final = ("id", "origin", "case", "device", "dtype", "stage", "quantity", "status", "ratio", "lower_ratio")
+"""What a score looks at whatever the limits are."""
+
 Cell = tuple[str, str, str, str]
 """Device, dtype, stage and quantity, within a case."""
 
 Score = Callable[[Sequence[Row]], Mapping[Cell, float]]
 """From the rows of one task to log2(error ÷ limit) of each cell that has an error, at most 0, or `FAILED`."""
+
+
+def _judging(limits: Limits) -> list[Limit]:
+    return [limit for limit in limits.limits if limit.explored and limit.verdict is Verdict.FAIL]
+
+
+def scored(limits: Limits) -> tuple[str, ...]:
+    """The fields of a row that `scorer` and `standing` look at."""
+    return tuple(dict.fromkeys((*ALWAYS, *(limit.metric for limit in _judging(limits)))))
 
 
 def scorer(limits: Limits) -> Score:
@@ -27,7 +39,7 @@ def scorer(limits: Limits) -> Score:
     An error that a lower precision explains counts by its ratio under that. A row is left out if an earlier
     stage that it must show fails in the same task: the earlier one is the finding.
     """
-    judging = [limit for limit in limits.limits if limit.explored and limit.verdict is Verdict.FAIL]
+    judging = _judging(limits)
 
     @cache
     def covering(*cell: str) -> tuple[Limit, ...]:

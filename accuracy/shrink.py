@@ -5,7 +5,7 @@ Each failure is shrunk in a thread of its own, which asks by mail as the explora
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from accuracy import executor, plan
 from accuracy.case import EXPLORED, Stage, Status, Task, Verdict, short_hash
 from accuracy.limits import Limits
 from accuracy.mailbox import Mailbox, Stopped
+from accuracy.packing import Answer
 from accuracy.record import Progress
 from accuracy.rows import Row
 from accuracy.shrunk import Shrunk, Target
@@ -225,9 +226,9 @@ class Search:
         self._pool = ThreadPoolExecutor(max_workers=max(1, len(targets)), thread_name_prefix="shrink")
         self._ends: list[Future[Shrunk]] = []
 
-    def begin(self, rows: Sequence[Row]) -> None:
-        """Starts to shrink all of them; `rows` are those of a plan, which there is not."""
-        del rows
+    def begin(self, answers: Mapping[str, Sequence[Answer]]) -> None:
+        """Starts to shrink all of them; `answers` are those to a plan, which there is not."""
+        del answers
         self._ends = [self._pool.submit(each.run) for each in self._all]
         for end in self._ends:
             end.add_done_callback(self._one_ended)

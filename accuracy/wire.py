@@ -116,7 +116,7 @@ def encode(message: Mapping[str, Any], brought: bytes = b"") -> bytes:
     """A message as a line, with what it brings, which has no line break.
 
     One that brings something, an answer, has finite numbers alone: a worker writes one a case, and between cases
-    Python's own JSON takes 20 µs.
+    Python's own JSON takes 20 µs; its parent reads it then, which takes as much.
     """
     if brought:
         return b"%b\t%b\n" % (msgspec.json.encode(message), brought)
@@ -131,8 +131,8 @@ def decode(line: bytes) -> tuple[dict[str, Any], bytes]:
     """
     head, _, brought = line.partition(b"\t")
     try:
-        value = json.loads(head.decode())
-    except (ValueError, RecursionError) as error:
+        value = msgspec.json.decode(head) if brought else json.loads(head.decode())
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise WireError(f"an answer that is not JSON: {head[:40]!r}") from error
     if not isinstance(value, dict):
         raise WireError(f"an answer that is not a JSON object: {head[:40]!r}")

@@ -1,7 +1,7 @@
 """Tasks that are thought of on the way: each has one record whatever happens to it, and whoever asked goes on."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from faults.plans import comparable, plan, run, task
 from accuracy.case import EXPLORED, Task
 from accuracy.journal import Journal
 from accuracy.mailbox import Mailbox, Stopped
+from accuracy.packing import Answer, rows_of
 from accuracy.record import Execution, Progress
 from accuracy.rows import Row
 from bench.processes import left_behind, mark
@@ -27,8 +28,8 @@ class Asking:
         self._lists, self._left = lists, len(lists)
         self._threads = [threading.Thread(target=self._ask, args=(mine,)) for mine in lists]
 
-    def begin(self, rows: Sequence[Row]) -> None:
-        self.planned = rows
+    def begin(self, answers: Mapping[str, Sequence[Answer]]) -> None:
+        self.planned = [row for each in answers.values() for row in rows_of(each)]
         for thread in self._threads:
             thread.start()
 

@@ -21,6 +21,7 @@ from accuracy.files import JOURNAL, StoreError
 from accuracy.hunt import FOUND
 from accuracy.journal import Journal
 from accuracy.nightly import Prepared, Result
+from accuracy.packing import pack, unpack
 from accuracy.record import Progress
 
 NAME = "embedding8bit"
@@ -185,7 +186,7 @@ def test_a_fault_of_our_own_is_not_lost_in_its_thread() -> None:
     row = ROW | {"case": NAME, "origin": "sample", "stage": "contract", "quantity": "completes", "ratio": 0.0}
     search = Search(cases=[case], tasks=[], budget=Budget(examples=3), seed=1, limits=limits.load(), devices=["cpu"])
     with pytest.raises(ZeroDivisionError, match="planted in a strategy"), search:  # noqa: PT012 - its end raises
-        search.begin([row])
+        search.begin({NAME: [unpack(pack([row]), task_id=row["id"], device=row["device"])]})
         until = time.monotonic() + 60
         while search.mailbox.open and time.monotonic() < until:
             time.sleep(0.01)

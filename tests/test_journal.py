@@ -56,9 +56,9 @@ def written(found: list[Row]) -> list[dict[str, str]]:
 
 def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     """In one line: what it says of rows would be misread, or read as nothing."""
-    body = b'{"about":{},"journal":5,"key":{}}'
+    body = b'{"about":{},"journal":6,"key":{}}'
     (tmp_path / JOURNAL).write_bytes(b"%08x\t%b\n" % (zlib.crc32(body), body))
-    with pytest.raises(StoreError, match=r"has format 5, 6 is wanted: use a new folder$"):
+    with pytest.raises(StoreError, match=r"has format 6, 7 is wanted: use a new folder$"):
         Journal(tmp_path, {}, resume=True)
 
 

@@ -36,6 +36,7 @@ own = st.fixed_dictionaries(
     optional={
         "quantity": st.text(max_size=3),
         "observed": st.text(max_size=3),
+        "path": st.sampled_from(("", "a", "b > c")),
         "count": INTEGERS,
         "special_mismatch": INTEGERS | INTEGERS.map(np.int64),
         "ratio": st.floats(),
@@ -102,6 +103,13 @@ def test_what_all_rows_share_is_sent_once() -> None:
     assert sent["id"] == TASK.id
     assert [each["quantity"] for each in sent["rows"]] == ["a", "b"]
     assert [each["kappa"] for each in sent["rows"]] == [None, None]
+
+
+def test_a_path_is_sent_once() -> None:
+    """Where it comes again, the row that has it first is named."""
+    sent = taken_apart(pack([row(MESSAGE, path=path) for path in ("a", "b", "a", "b", "")]))
+
+    assert [each["path"] for each in sent["rows"]] == ["a", "b", 0, 1, ""]
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("uint16", 2), ("uint32", 4), ("float64", 8)])
@@ -193,6 +201,12 @@ def second(**changes: Any) -> Change:
         (second(ratio_counts=Ext(-1, bytes(8))), r"a list whose bytes are no numbers of its type: \(-1, 0\)"),
         (second(sample_values=Ext(1, bytes(8))), r"a list whose bytes are no numbers of its type: \(1, 0\)"),
         (second(sample_bounds=Ext(2, bytes(12))), r"a list whose bytes are no numbers of its type: \(2, 4\)"),
+        (second(path=1), "row 1 with the path of row 1, which has none of its own before it"),
+        (second(path=-1), "row 1 with the path of row -1"),
+        (second(path=2**40), "row 1 with the path of row 1099511627776"),
+        (lambda parts: parts["rows"][0].update(path=1), "row 0 with the path of row 1"),
+        (lambda parts: parts.update(rows=[*parts["rows"], parts["rows"][1] | {"path": 1}]), "row 2 .* of row 1, "),
+        (second(path=None), "`int . str`, got `None` - at path"),
         (second(status="fi\nne"), r"Invalid enum value 'fi\\nne' - at status"),
         (second(status="fine" * 1000), "Invalid enum value 'finefine"),
         (shared(strata="odd"), "`array`, got `str` - at strata"),

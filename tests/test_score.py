@@ -7,15 +7,16 @@ import pytest
 from observed import ROW
 
 from accuracy import limits
-from accuracy.score import FAILED, Standing, scorer, standing
+from accuracy.score import FAILED, Standing, scored, scorer, standing
 
 SCORE = scorer(limits.load())
+SCORED = {name: ROW[name] for name in scored(limits.load())}
 OUTPUT = ("cpu", "float32", "compute", "output")
 COMPLETES = {"stage": "contract", "quantity": "completes", "ratio": 0.0}
 
 
 def rows(*changes: dict[str, Any]) -> list[dict[str, Any]]:
-    return [ROW | {"origin": "explored"} | change for change in changes]
+    return [SCORED | {"origin": "explored"} | change for change in changes]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_an_error_that_an_earlier_stage_must_show_is_its_own() -> None:
 
 def plan(*changes: dict[str, Any]) -> Standing:
     """What a plan showed whose tasks have one row each."""
-    return standing([ROW | {"id": str(number)} | change for number, change in enumerate(changes)], SCORE)
+    return standing([SCORED | {"id": str(number)} | change for number, change in enumerate(changes)], SCORE)
 
 
 def test_the_worst_of_the_plan_is_what_there_is_to_beat() -> None:

@@ -5,10 +5,7 @@ from typing import Any
 
 from msgspec import msgpack
 
-from accuracy.packing import SHARED
-from accuracy.rows import NAMES
-
-OWN = [name for name in NAMES if name not in SHARED]
+from accuracy.packing import OWN, SHARED
 
 
 def taken_apart(text: bytes) -> dict[str, Any]:
