@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from accuracy import change, histogram, store
+from accuracy import change, histogram, lists, store
 from accuracy.case import CELL, EXPLORED, Stage, Verdict
 from accuracy.cell import Cell
 from accuracy.change import CellChange, Outcome
@@ -98,7 +100,7 @@ def drawn(
         return list(changes)
     planned = before[before["origin"] != EXPLORED]
     pooled = {
-        key: histogram.merge(zip(rows["ratio_bins"], rows["ratio_counts"], strict=True))
+        key: histogram.merge([(_all(rows["ratio_bins"]), _all(rows["ratio_counts"]))])
         for key, rows in planned.groupby(list(CELL), sort=False)
     }
     nothing = histogram.zeros(0)
@@ -107,6 +109,11 @@ def drawn(
         bins, counts = pooled.get(tuple(getattr(each, part) for part in CELL), nothing)
         found.append(replace(each, before_bins=tuple(bins.tolist()), before_counts=tuple(counts.tolist())))
     return found
+
+
+def _all(column: "pd.Series[Any]") -> NDArray[Any]:
+    """The integers of all rows of a column of lists, one after another."""
+    return lists.values(lists.of(column, pa.int64()))
 
 
 def applied(cells: Sequence[Cell], against: Against) -> list[Cell]:

@@ -154,7 +154,7 @@ def gathered(looked: Sequence[Looked], by: Limits) -> Gathered:
         good, found = duplicates.settle(pd.concat(parts, ignore_index=True), number[several])
         kept[several] = good
         if found:
-            judged = judge.judge_rows(tables.observations(columns(found)), by)
+            judged = judge.judge_rows(tables.observations([columns(found)]), by)
             findings = storing.typed(judged, schemas.OBSERVATION)
             rows = _frame([*(each.rows for each in looked), _kept(_numbered(findings), judged)])
             number = np.append(number, np.full(len(found), len(looked)))

@@ -9,6 +9,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
+def kept(kind: pa.DataType) -> pd.ArrowDtype | None:
+    """How pandas holds a column: lists as Arrow does, which makes no object of any; what is none as usual."""
+    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+
+
 def of(column: pd.Series, values: pa.DataType) -> "pa.ListArray[Any]":
     """The column of a frame, whether it holds lists, arrays or Arrow's own lists; its values have this type."""
     lists: Any = pa.array(column, type=pa.list_(values))
@@ -25,3 +30,9 @@ def lengths(lists: "pa.ListArray[Any]") -> NDArray[np.int64]:
 def values(lists: "pa.ListArray[Any]") -> NDArray[Any]:
     """The values of all rows, one after another."""
     return np.asarray(lists.flatten())
+
+
+def parts(column: pd.Series, kind: pa.DataType) -> list[NDArray[Any]]:
+    """The list of each row of a frame's column, as an array; its values have this type."""
+    lists = of(column, kind)
+    return np.split(values(lists), np.cumsum(lengths(lists))[:-1]) if len(lists) else []

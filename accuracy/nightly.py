@@ -1,6 +1,7 @@
 """The pipeline: plan, measure, judge, store. Each step takes what the last one returned."""
 
 import datetime
+import itertools
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -247,7 +248,7 @@ def conclude(
     """Judge what an execution gave, and say what was run. `exploration` is what the manifest says of that."""
     request, tasks, missing = prepared.request, prepared.tasks, prepared.missing
     absent = [_absent(task, device, reason) for device, reason in missing.items() for task in tasks]
-    observations = tables.observations(execution.columns(), rows.columns(absent))
+    observations = tables.observations(itertools.chain(execution.columns(), [rows.columns(absent)]))
     cases = {
         case.name: {
             "layer": case.layer,

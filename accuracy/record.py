@@ -1,7 +1,7 @@
 """The record of a run as it grows: one outcome for each task on each device, kept in the journal as it comes."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -86,8 +86,8 @@ class Execution:
         """The rows of all answers, in their order."""
         return rows_of(self.answers)
 
-    def columns(self) -> dict[str, Column]:
-        """The rows by column, for a frame."""
+    def columns(self) -> Iterator[dict[str, Column]]:
+        """The rows by column, some at a time, for a frame."""
         return columns(self.answers)
 
 

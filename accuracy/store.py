@@ -68,8 +68,8 @@ def read(
     """The run in `folder`, every byte of it checked against the manifest.
 
     `first` is given the tables before they are read here, with the columns that will be: `accuracy.quarantine.survive`,
-    where the run may be a stranger's. `columns` says of a manifest which columns of the observations are wanted, and
-    lists of these stay Arrow's (`accuracy.lists` takes both kinds); by default all, with lists as arrays.
+    where the run may be a stranger's. `columns` says of a manifest which columns of the observations are wanted, by
+    default all. Lists stay Arrow's (`accuracy.lists` takes them apart).
 
     Raises:
         StoreError: if anything is missing, damaged, too large or of another version.
@@ -86,9 +86,7 @@ def read(
         folder=folder,
         manifest=manifest,
         plan=_frame(_table(folder / PLAN, data[PLAN], schemas.PLAN)),
-        observations=_frame(
-            _table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, wanted), lists=wanted is None
-        ),
+        observations=_frame(_table(folder / OBSERVATIONS, data[OBSERVATIONS], schemas.OBSERVATION, wanted)),
         verdicts=_frame(_table(folder / VERDICTS, data[VERDICTS], schemas.VERDICT)),
         summary=summary,
         comparison=_frame(_table(folder / COMPARISON, data[COMPARISON], schemas.COMPARISON))
@@ -218,12 +216,8 @@ def _table(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | 
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again or restore the folder") from error
 
 
-def _frame(table: pa.Table, *, lists: bool = True) -> "pd.DataFrame":
-    """The table for pandas; its lists each as an array, which takes most of the time, or as Arrow holds them."""
-    return table.to_pandas(types_mapper=None if lists else _arrow_list)
+def _frame(table: pa.Table) -> "pd.DataFrame":
+    """The table for pandas; its lists stay Arrow's."""
+    from accuracy.lists import kept  # pandas comes with it
 
-
-def _arrow_list(kind: pa.DataType) -> "pd.ArrowDtype | None":
-    import pandas as pd
-
-    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+    return table.to_pandas(types_mapper=kept)

@@ -1,13 +1,13 @@
 """What was planned and measured as tables, with the types that they have when they are stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from accuracy import schemas
+from accuracy import lists, schemas
 from accuracy.packing import Column, Ragged
 from accuracy.rows import NAMES
 
@@ -17,12 +17,15 @@ def plan(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pa.Table.from_pylist(list(rows), schema=schemas.PLAN).to_pandas()
 
 
-def observations(*parts: Mapping[str, Column]) -> pd.DataFrame:
-    """Observations from columns, as `Execution.columns` gives them. Rows of several parts come one after the other."""
+def observations(parts: Iterable[Mapping[str, Column]]) -> pd.DataFrame:
+    """Observations from columns, as `Execution.columns` gives them. Rows of several parts come one after the other.
+
+    Lists stay Arrow's: as an array each, those of a night would take gigabytes.
+    """
     tables = [
         pa.table({name: _array(columns[name]) for name in NAMES}, schema=schemas.OBSERVATION) for columns in parts
     ]
-    return pa.concat_tables(tables).to_pandas()
+    return pa.concat_tables([schemas.OBSERVATION.empty_table(), *tables]).to_pandas(types_mapper=lists.kept)
 
 
 def _array(column: Column) -> Any:

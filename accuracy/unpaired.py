@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import stats
 
-from accuracy import histogram
+from accuracy import histogram, lists
 from accuracy.case import BROKEN, CELL, MEASURED
 from accuracy.change import CellChange, Outcome
 from accuracy.limits import Change
@@ -180,7 +181,7 @@ def _fisher(numbers: list[int], totals: list[int]) -> float:
 
 def _sized(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with their sizes."""
-    counts = list(zip(rows["ratio_bins"], rows["ratio_counts"], strict=True))
+    counts = list(zip(*(lists.parts(rows[name], pa.int64()) for name in ("ratio_bins", "ratio_counts")), strict=True))
     return rows[[*CELL, "id", "status", "rel_fro"]].assign(
         ratio_mean=[histogram.mean(each) for each in counts],
         ratio_p99=[histogram.quantiles(each, (0.99,))[0] for each in counts],

@@ -4,18 +4,24 @@ import datetime
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from accuracy import lists
 from accuracy.case import BROKEN, CELL, EXPLORED, MEASURED, Stage, Status, Verdict
 from accuracy.cell import Cell
 from accuracy.waivers import Waiver
 
 CHANGED = "change"
 """Basis, and in the place of a limit, of what a comparison with a baseline decides."""
+
+_APART: Final = "\x1f"
+"""Stands between the names of strata while they are one text."""
 
 _DID_NOT = (Status.NOT_RUN.value, Status.NOT_SUPPORTED.value)
 _RULES = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.WARN, Verdict.PASS, Verdict.NOT_SUPPORTED)
@@ -111,7 +117,10 @@ def _hashable(strata: "pd.Series[Any]") -> "pd.Series[Any]":
     """Lists of names as tuples. Those of a merged run are categories, and tuples already."""
     if isinstance(strata.dtype, pd.CategoricalDtype):
         return strata
-    return pd.Series([*map(tuple, strata)], index=strata.index, dtype=object)
+    each: Any = pc.binary_join(lists.of(strata, pa.string()), _APART)
+    names = each.dictionary_encode()
+    tuples = [tuple(text.split(_APART)) if text else () for text in names.dictionary.to_pylist()]
+    return pd.Series([tuples[code] for code in names.indices.to_pylist()], index=strata.index, dtype=object)
 
 
 def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:

@@ -19,7 +19,7 @@ def main() -> None:
     except SystemExit as ended:
         code = int(ended.code or 0)
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # Not `ru_maxrss`, which of a process that another one started is at least what that one held: a gigabyte in a bench.
+    # Not `ru_maxrss`: of a process that another one started it is at least what that one held.
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     taken = {
         "code": code,

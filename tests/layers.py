@@ -72,7 +72,7 @@ def measured(case: str, config: Config, seed: int = SEED, origin: str = "sample"
 def seen(case: str, config: Config, seed: int = SEED, origin: str = "sample") -> Seen:
     """One layer, measured and judged; strata are not asked for."""
     rows = measured(case, config, seed, origin)
-    observations = tables.observations({name: [row[name] for row in rows] for name in NAMES})
+    observations = tables.observations([{name: [row[name] for row in rows] for name in NAMES}])
     judged = judgement.judged_run(observations, {case: {"strata": ()}}, LIMITS, (), datetime.date(2026, 11, 22))
     records: list[dict[str, Any]] = judged.observations.to_dict("records")  # type: ignore[assignment]  # names are text
     return Seen(

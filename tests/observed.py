@@ -34,4 +34,4 @@ ROW: dict[str, Any] = asdict(
 def frame(*changes: dict[str, Any]) -> pd.DataFrame:
     """One passing row for each of `changes`, with its fields changed so, as a run holds them."""
     rows = [ROW | change for change in changes]
-    return tables.observations({name: [row[name] for row in rows] for name in NAMES})
+    return tables.observations([{name: [row[name] for row in rows] for name in NAMES}])

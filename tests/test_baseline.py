@@ -120,7 +120,7 @@ def test_a_page_can_draw_the_baseline_if_its_limits_were_the_same(run: store.Run
     other = baseline.compared(run, run.observations, run.manifest | {"bounds": {}}, BY.change)
     planned = run.observations[run.observations["origin"] != "explored"]
     rows = planned.groupby(list(CELL))["ratio_counts"]
-    elements = {key: sum(int(each.sum()) for each in counts) for key, counts in rows}
+    elements = {key: sum(map(sum, counts)) for key, counts in rows}
 
     assert {
         tuple(getattr(each, part) for part in CELL): sum(each.before_counts) for each in against.changes

@@ -48,7 +48,7 @@ def night(root: Path, day: int, table: Mapping[history.Place, tuple[str, float]]
     manifest = {**BASE.manifest, "created": created, "limits_hash": "l" * 16, "bounds": vars(limits.load().bounds)}
     folder = root / f"night-{day:03}"
     storing.prepare(folder)
-    typed = tables.observations({str(name): column.tolist() for name, column in BASE.observations.items()})
+    typed = tables.observations([{str(name): column.tolist() for name, column in BASE.observations.items()}])
     storing.write(folder, {**manifest, **changed}, tables.plan([]), typed, verdicts, BASE.summary)
     return folder
 
@@ -288,7 +288,7 @@ def test_the_index_says_what_the_nights_say(tmp_path: Path) -> None:
 def test_a_report_with_a_past_says_since_when_and_one_without_does_not(tmp_path: Path) -> None:
     """The same night twice, by itself and after two others; a second build is byte for byte the first."""
     made = data.failing(per_case=2, cases={"linear4bit-fp4-eval": "Linear4bit"}, devices=("cpu",))
-    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations([{str(name): column.tolist() for name, column in made.observations.items()}])
     for day in (1, 2, 3):
         verdicts = made.verdicts if day > 1 else made.verdicts.assign(verdict="pass")
         manifest = {**made.manifest, "created": f"2026-11-2{day}T02:00:00+00:00", "bounds": {}}

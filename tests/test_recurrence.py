@@ -22,7 +22,7 @@ def night(root: Path, day: int, version: str, *, failing: str = "", without: boo
     rows = rows[rows["id"] != CASE] if without else rows
     folder = root / f"night-{day}"
     storing.prepare(folder)
-    typed = tables.observations({str(name): column.tolist() for name, column in rows.items()})
+    typed = tables.observations([{str(name): column.tolist() for name, column in rows.items()}])
     changed = {
         "created": f"2026-03-0{day}T02:00:00+00:00",
         "versions": BASE.manifest["versions"] | {"bitsandbytes": version},

@@ -40,7 +40,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = plan.make([CASES["embedding8bit"]], plan.PROFILES["smoke"], 1)
     storing.prepare(folder)
     manifest = {**made.manifest, "bounds": vars(by.bounds), "limits_hash": by.hash, "waivers": []}
-    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations([{str(name): column.tolist() for name, column in made.observations.items()}])
     storing.write(folder, manifest, tables.plan(plan.rows(tasks)), typed, made.verdicts, made.summary)
     return folder
 

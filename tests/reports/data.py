@@ -379,7 +379,7 @@ def stored_nights(root: Path, number: int, *, shift_on: int) -> None:
     """Run folders of consecutive nights; from `shift_on` on, under a new library, ratios are half as large again."""
     rng = np.random.default_rng(0)
     made = make(per_case=2, cases={"linear8bitlt-eval": "Linear8bitLt"}, devices=("cpu",), faults=FAULTS)
-    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations([{str(name): column.tolist() for name, column in made.observations.items()}])
     first = datetime.datetime(2026, 3, 1, 2, tzinfo=datetime.UTC)
     for day in range(number):
         new = day >= shift_on

@@ -13,7 +13,7 @@ from reports.render import render
 
 def stored(folder: Path, made: data.Run) -> Path:
     """The run as a folder."""
-    typed = tables.observations({str(name): column.tolist() for name, column in made.observations.items()})
+    typed = tables.observations([{str(name): column.tolist() for name, column in made.observations.items()}])
     storing.prepare(folder)
     storing.write(folder, {**made.manifest, "bounds": {}}, tables.plan([]), typed, made.verdicts, made.summary)
     return folder
