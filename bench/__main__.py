@@ -5,6 +5,7 @@ import datetime
 import importlib.metadata
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -106,7 +107,7 @@ def plan(
         "layers": partial(layers.by_size, device, sizes=sizes, turns=turns),
         "mix": partial(layers.mix, device, count=4 if tiny else 400, turns=turns),
         "published": partial(published.section, device, batches=2 if tiny else 100, turns=turns),
-        "workers": partial(runs.workers, device, count=count, turns=min(turns, 3), jobs=jobs),
+        "workers": partial(runs.workers, device, count=4 * count, turns=min(turns, 3), jobs=jobs),
         "faults": partial(faults.section, device, good=4 if tiny else 200),
         "replacement": partial(faults.replacement, device, count=2 if tiny else 20, turns=min(turns, 2)),
         "first": partial(runs.first_result, device, profile="smoke" if tiny else "nightly", turns=min(turns, 2)),
@@ -117,6 +118,14 @@ def plan(
     }
 
 
+def generation() -> str:
+    """Family and model of the processor, which one name may hide several of; nothing where the system does not say."""
+    listing = Path("/proc/cpuinfo")
+    text = listing.read_text(encoding="utf-8") if listing.is_file() else ""
+    found = re.search(r"^cpu family\s*: (\d+)$\n^model\s*: (\d+)$", text, re.MULTILINE)
+    return f" (family {found[1]}, model {found[2]})" if found else ""
+
+
 def head(device: str, taken: float) -> str:
     """When, where and with what."""
     import torch
@@ -125,7 +134,7 @@ def head(device: str, taken: float) -> str:
     from accuracy.executor import cores
 
     where = parse(device)
-    names = [processor(), *([] if where.adapter.on_host else [device_name(where.torch_name)])]
+    names = [f"{processor()}{generation()}", *([] if where.adapter.on_host else [device_name(where.torch_name)])]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     capability = torch.backends.cpu.get_cpu_capability()
     now = datetime.datetime.now(datetime.UTC)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from accuracy import measure
 from accuracy.case import Embedding4bitConfig, Embedding8bitConfig, Linear4bitConfig, Linear8bitConfig, Task
 from bench import clock, work
 from bench.clock import Sample
@@ -119,7 +118,7 @@ def mix(device: str, *, count: int = 400, turns: int = 5) -> Section:
     drawn = night(2 * count)
     # By workers first: a layer that ends its process would end this one.
     sound = completed(drawn, measured(drawn, device).rows)
-    works = [each for each in (work.of(task, device) for task in sound) if _runs(each)][:count]
+    works = [each for each in (work.of(task, device) for task in sound) if work.runs(each)][:count]
     each = [turns_of(each, turns, now_for(device)) for each in works]
     seen = {way: clock.total([case[way] for case in each]) for way in ("bare", "referenced", "whole")}
     whole, floor = seen["whole"], seen["referenced"]
@@ -162,14 +161,6 @@ def standard_error(pairs: Sequence[tuple[float, float]], ratio: float) -> float:
 
 LARGE: Final = 0.010
 """Seconds of floor from which a case is a large one."""
-
-
-def _runs(each: Work) -> bool:
-    """Whether the layer gives all its parts there and every check its comparisons: else there is no floor."""
-    try:
-        return measure.run(each.told).failure is None and work.referenced(each) > 0
-    except Exception:  # noqa: BLE001  a check that raises is a row of the harness, and nothing to compare with here
-        return False
 
 
 def now_for(device: str) -> Any:

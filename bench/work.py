@@ -74,6 +74,14 @@ def bare(work: Work) -> int:
     return sum(_largest(each) >= 0 for each in _comparisons(measure.run(work.told), work.compute))
 
 
+def runs(work: Work) -> bool:
+    """Whether the layer gives all its parts there and every check its comparisons: else there is no floor."""
+    try:
+        return measure.run(work.told).failure is None and referenced(work) > 0
+    except Exception:  # noqa: BLE001  a check that raises is a row of the harness, and nothing to compare with here
+        return False
+
+
 def compared(work: Work, batches: int = 1) -> tuple[int, int]:
     """Elements that are compared, and tensors: one that holds `batches` of them along its first dimension counts so."""
     actual = [each.actual for each in _comparisons(measure.run(work.told), work.checks)]
