@@ -13,7 +13,6 @@ task says what happened. The first word of its reason is one of
 import os
 import selectors
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -261,7 +260,7 @@ def _lanes(
     return [
         Lane(
             device=device,
-            queue=deque(run.left(device.name)),
+            tasks=run.left(device.name),
             terms=terms,
             calls=calls,
             selector=selector,

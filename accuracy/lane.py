@@ -9,9 +9,8 @@ The first failure of a task is a suspicion (`accuracy.confirmation`).
 import selectors
 import signal
 import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Final
 
 from accuracy.attempt import Calls, Failure, Settled, Terms, outcome_of
@@ -23,6 +22,7 @@ from accuracy.launch import Server, Worker, cut, resident
 from accuracy.pace import Pace
 from accuracy.rows import RowError, exit_reason
 from accuracy.starts import Starts
+from accuracy.waiting import Waiting
 from accuracy.wire import WireError, decode, encode
 
 LEAD: Final = 8
@@ -37,7 +37,7 @@ DEATHS: Final = 64
 
 @dataclass(eq=False, kw_only=True)
 class Lane:
-    """A device with its queue of tasks and its workers.
+    """A device with its queue of tasks, at first `tasks`, and its workers.
 
     `doubts` are the tasks that failed once and wait for a second look. `slots` is the number of workers it may have;
     `closed` says why nothing more can be done here. `twins` do the same on the same device for another library, and are
@@ -45,7 +45,7 @@ class Lane:
     """
 
     device: Device
-    queue: deque[int]
+    tasks: InitVar[Iterable[int]]
     terms: Terms
     calls: Calls
     selector: selectors.BaseSelector
@@ -57,8 +57,9 @@ class Lane:
     twins: Sequence["Lane"] = ()
     early: Server | None = None
 
-    def __post_init__(self) -> None:
-        self.doubts = Confirmation(case_of=lambda index: str(self.calls.message(index)["case"]))
+    def __post_init__(self, tasks: Iterable[int]) -> None:
+        self.queue = Waiting(tasks, case_of=self._case_of)
+        self.doubts = Confirmation(case_of=self._case_of)
         self.crew = Crew(
             device=self.device,
             terms=self.terms,
@@ -69,6 +70,9 @@ class Lane:
             on_failed_start=self._failed_start,
             early=self.early,
         )
+
+    def _case_of(self, index: int) -> str:
+        return str(self.calls.message(index)["case"])
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -187,7 +191,7 @@ class Lane:
         if worker.first is not None:
             self.doubts.queue(worker.first).extendleft((index, worker.first) for index in worker.assigned)
         else:
-            self.queue.extendleft(reversed(worker.assigned))
+            self.queue.put_back(worker.assigned)
         worker.assigned.clear()
 
     # What workers say
@@ -250,6 +254,8 @@ class Lane:
         if first is not None and first.poisoned:
             self._looked_again(index, first, again=isinstance(outcome, Failure) and outcome.text == first.text)
         if isinstance(outcome, Failure):
+            if outcome.poisoned and not self.twins:  # who are kept in step, in one order
+                self.queue.put_last(self._case_of(index))
             if first is None and not self.doubts.certain(index, outcome):
                 self.doubts.queue(outcome).append((index, outcome))
                 self.calls.suspect(index, self.device.name, outcome)

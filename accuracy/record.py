@@ -241,7 +241,7 @@ class Record:
                 rows=rows_of(self._given(task)),
             )
             for lane in able:
-                lane.queue.append(index)
+                lane.queue.append(index, asked=True)
             self._asked[index].answer()
 
     def _answer(self, index: int, device: str, rows: Sequence[Row]) -> None:

@@ -4,7 +4,8 @@ import re
 import selectors
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from typing import Any
 import pytest
 from faults.plans import TESTS, comparable, plan, reasons, run
 from faults.workloads import BOX
+from hypothesis import given
+from hypothesis import strategies as st
 
-from accuracy import confirmation
+from accuracy import confirmation, contents
 from accuracy.attempt import Calls, Failure, Terms
 from accuracy.case import Status
 from accuracy.devices import parse
+from accuracy.journal import Journal
 from accuracy.lane import Lane
 from accuracy.schedule import settle
+from accuracy.waiting import Waiting
 
 
 def test_a_poisoned_device_costs_the_task_that_poisoned_it() -> None:
@@ -85,6 +90,47 @@ def test_an_error_that_came_again_often_enough_is_not_tried_twice(
     ]
 
 
+def test_a_case_that_poisons_its_device_goes_last(tmp_path: Path) -> None:
+    """What waits of it is begun once all others have been; rows keep the order of the plan."""
+    options: dict[str, Any] = {
+        "measure": "faults.workloads:on_device",
+        "check": "faults.workloads:check_context",
+        "accelerator_jobs": 1,
+        "timeout_s": 30.0,
+    }
+    tasks = [replace(each, case=("odd", "even")[each.seed % 2 == 0]) for each in plan(40, {5: "poison"})]
+    with Journal(tmp_path, {}) as journal:
+        execution = run(tasks, ["xpu"], journal=journal, **options)
+
+    number_of = {each.id: each.seed for each in tasks}
+    settled = [number_of[task_id] for task_id, _ in contents.read(tmp_path).texts]
+    assert settled == [*range(6), *range(6, 40, 2), *range(7, 40, 2)]
+    assert [*dict.fromkeys(int(row["seed"]) for row in execution.rows)] == [*range(40)]
+
+
+numbers = st.lists(st.integers(0, 99), unique=True)
+
+
+@given(numbers, st.data())
+def test_a_queue_with_cases_put_last_loses_nothing(tasks: list[int], data: st.DataObject) -> None:
+    """Whatever is put last, taken and put back meanwhile; each half keeps its order, and what is asked for is first."""
+    queue = Waiting(tasks, case_of=lambda task: f"ends in {task % 10}")
+    last = data.draw(st.lists(st.integers(0, 9), unique=True))
+    for digit in last:
+        queue.put_last(f"ends in {digit}")
+    taken = [queue.popleft() for _ in range(data.draw(st.integers(0, len(queue))))]
+    queue.put_back(taken)
+    for task in (100, 101):
+        queue.append(task)
+    queue.append(102, asked=True)
+    assert len(queue) == len(tasks) + 3
+
+    drained = [queue.popleft() for _ in range(len(queue))]
+    moved = [task for digit in last for task in tasks if task % 10 == digit]
+    stayed, added = ([task for task in each if task % 10 not in last] for each in (tasks, (100, 101)))
+    assert drained == [*stayed, *added, 102, *moved, *(task for task in (100, 101) if task not in added)]
+
+
 def test_an_error_that_once_did_not_come_again_is_always_tried_twice() -> None:
     """Of one case in the same words, which says nothing of another case, of other words or of what no device said."""
     doubts = confirmation.Confirmation(case_of=("nf4", "fp4").__getitem__)
@@ -134,7 +180,7 @@ def test_the_last_words_of_a_worker_count_though_it_can_be_told_no_more() -> Non
         check="faults.workloads:check_context", bounds={},
     )  # fmt: skip
     with selectors.DefaultSelector() as selector:
-        lane = Lane(device=parse("xpu"), queue=deque(range(8)), terms=terms, calls=calls, selector=selector)
+        lane = Lane(device=parse("xpu"), tasks=range(8), terms=terms, calls=calls, selector=selector)
         settle([lane], selector)
         lane.dismiss()
 

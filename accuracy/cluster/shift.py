@@ -93,7 +93,7 @@ class Shift:
         try:
             with selectors.DefaultSelector() as selector:
                 self._lanes = {
-                    name: Lane(device=parse(name), queue=deque(), terms=terms, calls=calls, selector=selector)
+                    name: Lane(device=parse(name), tasks=(), terms=terms, calls=calls, selector=selector)
                     for name in devices
                 }
                 selector.register(self._bell, selectors.EVENT_READ, self._take_in)
