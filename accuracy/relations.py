@@ -21,6 +21,8 @@ from accuracy.oracles.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, roundin
 from accuracy.twice import SLICE, Bench, Pair, joined
 
 BACKWARD_CALLS = 3
+SAVED: Final = "save_and_load"
+"""The relation whose layer is saved before it has run: its form is looked at, too."""
 
 
 def repeat(bench: Bench) -> Pair:
@@ -235,6 +237,23 @@ def accumulated_weight_gradient(bench: Bench) -> Pair:
     return _added_up(*seen)
 
 
+def accumulated_bias_gradient(bench: Bench) -> Pair:
+    """The bias' gradients add up likewise."""
+    bias = torch.zeros(bench.config.out_features, dtype=bench.inputs.x.dtype)
+    inputs, seen = replace(bench.inputs, bias=bias), []
+    for calls in (1, BACKWARD_CALLS):
+        layer = bench.layer(inputs, bias=True)
+        bench.gradient(layer, inputs.x, inputs.grad_output, calls=calls)
+        seen.append(subjects.gradient(layer.bias))
+    return _added_up(*seen)
+
+
+def named_class(bench: Bench) -> Pair:
+    """`LinearNF4` and `LinearFP4` give the bits of a `Linear4bit` that is asked for their type."""
+    named = subjects.build_named_linear_4bit(bench.config, bench.inputs, bench.device)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(named))
+
+
 def transposed_weight_gradient(bench: Bench) -> Pair:
     """The weight's gradient of an input whose columns lie together is that of its contiguous copy.
 
@@ -265,12 +284,14 @@ EVERYWHERE: Final[tuple[Relation, ...]] = (
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Relation, ...]] = (
     doubled_gradient, accumulated_gradient, trains_after_eval, gradient_in_eval, no_rows_gradient, frozen_input,
-    *isolation.IN_TRAINING,
+    accumulated_bias_gradient, *isolation.IN_TRAINING,
 )  # fmt: skip
 OF_A_TRAINED_WEIGHT: Final[tuple[Relation, ...]] = (
     updated_weight, requantized_weight, accumulated_weight_gradient, transposed_weight_gradient,
 )  # fmt: skip
-DENSE: Final = {relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT)}
+DENSE: Final = {
+    relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT, named_class)
+}
 
 
 def linear_4bit(config: Linear4bitRelation, inputs: LinearInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
@@ -283,7 +304,7 @@ def linear_4bit(config: Linear4bitRelation, inputs: LinearInputs, device: torch.
         build=subjects.build_linear_4bit,
         reload=subjects.reload_linear_4bit,
     )
-    yield "relation", DENSE[config.relation](bench)
+    yield from _related(bench)
 
 
 def linear_8bit(config: Linear8bitRelation, inputs: LinearInputs, device: torch.device) -> Iterator[tuple[str, Any]]:
@@ -295,7 +316,14 @@ def linear_8bit(config: Linear8bitRelation, inputs: LinearInputs, device: torch.
         build=subjects.build_linear_8bit,
         reload=subjects.reload_linear_8bit,
     )
-    yield "relation", DENSE[config.relation](bench)
+    yield from _related(bench)
+
+
+def _related(bench: Bench) -> Iterator[tuple[str, Any]]:
+    """The pair; and before it, where the layer is saved, in what form."""
+    if bench.config.relation == SAVED:
+        yield from subjects.saved_form(bench.layer())
+    yield "relation", DENSE[bench.config.relation](bench)
 
 
 def _underflow(bench: Bench) -> float:

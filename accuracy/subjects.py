@@ -5,6 +5,7 @@ library raises, the parts before it are kept, so that what was built can still b
 that a layer changes later are copied when they are seen.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -72,6 +73,21 @@ def new_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs) -> Any:
     )
     _set_bias(layer, inputs)
     return layer
+
+
+def build_named_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
+    """The layer of `build_linear_4bit` as an object of `LinearNF4` or `LinearFP4`; its blocksize is the library's."""
+    layer = {"nf4": bnb.nn.LinearNF4, "fp4": bnb.nn.LinearFP4}[config.quant_type](
+        config.in_features,
+        config.out_features,
+        bias=config.bias,
+        compute_dtype=config.compute_dtype and getattr(torch, config.compute_dtype),
+        compress_statistics=config.nested,
+        quant_storage=getattr(torch, config.quant_storage),
+    )
+    layer.weight.data = inputs.weight.clone()
+    _set_bias(layer, inputs)
+    return layer.to(device).train(config.mode == "train")
 
 
 def linear_8bit(config: Linear8bitConfig, inputs: LinearInputs, device: torch.device) -> Iterator[Part]:
@@ -222,6 +238,24 @@ def format_4bit(weight: Any) -> str:
         storage=storage,
         own_table=torch.equal(state.code.cpu().float(), codes.four_bit(state.quant_type)),
     )
+
+
+def saved_form(layer: Any) -> Iterator[Part]:
+    """In what form a dense layer is saved, in words: `saved_tensors`, and `saved_state` where there is one."""
+    state = layer.state_dict()
+    yield (
+        "saved_tensors",
+        formats.words({name: str(value.dtype).removeprefix("torch.") for name, value in state.items()}),
+    )
+    said: dict[str, Any] = {}
+    for name, value in state.items():
+        if "quant_state." in name:
+            said |= json.loads(bytes(value.tolist()))
+            said.pop("nested_offset", None)
+        elif name == "weight_format":
+            said[name] = value.item()
+    if said:
+        yield "saved_state", formats.words(said)
 
 
 def stored_8bit(holder: Any) -> Stored8bit:

@@ -295,6 +295,24 @@ RELATED = {
 }
 """A script for each relation of dense layers."""
 
+RELATED |= {
+    "linear4bit-train-relations named_class": failing(
+        "linear4bit-train-relations",
+        small("linear4bit-train-relations", mode="train", relation="named_class"),
+        "invariant/named_class",
+    )
+} | {
+    f"{case} {check}": failing(case, small(case, mode="train", relation="save_and_load", **more), f"contract/{check}")
+    for case, more in (
+        ("linear4bit-train-relations", {"nested": True, "blocksize": 128, "quant_storage": "bfloat16"}),
+        ("linear8bitlt-train-relations", {"bias": False}),
+        ("linear8bitlt-fp16-weights-train-relations", {"has_fp16_weights": True}),
+    )
+    for check in program.SAVED
+    if not (check == "saved_state" and "has_fp16_weights" in more)
+}
+"""And of what only some have: a class of their own, and the form in which they are saved."""
+
 
 @pytest.mark.skipif(bitsandbytes.__version__ != "0.50.2", reason="the findings, and the patches that mend them")
 @pytest.mark.parametrize("mended", [False, True], ids=["plain", "mended"])

@@ -1,11 +1,12 @@
 """Relations that every layer must keep: repeat, split, reorder, scale, pad, save, copy, move, switch mode."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from hypothesis.strategies import SearchStrategy, just, none, one_of, sampled_from
 
+from accuracy import formats
 from accuracy.case import (
     Case,
     Embedding4bitRelation,
@@ -28,7 +29,7 @@ EVERYWHERE = (
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "expanded_gradient", "transposed_gradient", "gradient_kept", "two_forwards", "retained_graph",
-    "smaller_between", "autocast_gradient", "checkpointed",
+    "smaller_between", "autocast_gradient", "checkpointed", "accumulated_bias_gradient",
 )  # fmt: skip
 OF_A_TRAINED_WEIGHT = (
     "updated_weight", "requantized_weight", "accumulated_weight_gradient", "transposed_weight_gradient",
@@ -81,6 +82,15 @@ ZERO_INPUT = Stratum(
 )
 
 
+def _saved(config: Any, device_type: str) -> Mapping[str, str]:
+    """A layer that is saved is saved in the form that other releases read."""
+    del device_type
+    if config.relation != "save_and_load":
+        return {}
+    state = formats.words(formats.saved_state(config))
+    return {"saved_tensors": formats.words(formats.saved_tensors(config)), **({"saved_state": state} if state else {})}
+
+
 def _strata(names: tuple[str, ...]) -> tuple[Stratum, ...]:
     return tuple(
         ZERO_INPUT
@@ -121,7 +131,7 @@ LINEAR_4BIT = tuple(
         draw=partial(
             _four_bit,
             mode=just(mode),
-            relation=sampled_from(_names(mode)),
+            relation=sampled_from(_names(mode, "named_class")),
             blocksize=just(64),
             nested=just(False),
             quant_storage=just("uint8"),
@@ -130,8 +140,9 @@ LINEAR_4BIT = tuple(
         ),
         subject="accuracy.relations:linear_4bit",
         checks=("accuracy.checks.relation:invariant",),
+        contract=_saved,
         strata=(
-            *_strata(_names(mode)),
+            *_strata(_names(mode, "named_class")),
             *(
                 Stratum(
                     name=f"double-quantized and saved, {dtype} weight",
@@ -200,6 +211,7 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
         ),
         subject="accuracy.relations:linear_8bit",
         checks=("accuracy.checks.relation:invariant",),
+        contract=_saved,
         strata=(
             *_strata(names),
             *_conditional(

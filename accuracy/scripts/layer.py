@@ -27,7 +27,7 @@ GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
     "autocast_gradient", "checkpointed", "transposed_gradient", "gradient_kept", "smaller_between",
-    "accumulated_weight_gradient", "transposed_weight_gradient",
+    "accumulated_weight_gradient", "transposed_weight_gradient", "accumulated_bias_gradient",
 })  # fmt: skip
 """Relations that take a backward pass."""
 
@@ -114,7 +114,8 @@ class Layer:
     def standard(self) -> str:
         """What is imported of the standard library."""
         copied = self.relation in COPIED or (self.embedding and self.relation == "device_round_trip")
-        return "copy, os, sys" if copied else "os, sys"
+        parsed = self.quantity == "saved_state" and self.four_bit
+        return "copy, os, sys" if copied else "json, os, sys" if parsed else "os, sys"
 
     # The layer and its tensors
 
@@ -137,7 +138,7 @@ class Layer:
     def bias(self) -> bool:
         """Whether the layer has a bias."""
         biased = getattr(self.config, "bias", False) and self.relation != "other_dtype"
-        return bool(biased) or self.relation in {"frozen_input", "updated_bias"}
+        return bool(biased) or self.relation in {"frozen_input", "updated_bias", "accumulated_bias_gradient"}
 
     @property
     def rows(self) -> int:
@@ -266,7 +267,7 @@ class Layer:
     # These have a backward pass of their own.
     use_gradient = GRADIENT - {
         "two_forwards", "smaller_between", "retained_graph", "gradient_kept", "accumulated_weight_gradient",
-        "transposed_weight_gradient",
+        "transposed_weight_gradient", "accumulated_bias_gradient",
     }  # fmt: skip
     use_gradient_alone = ONLY_GRADIENT
 

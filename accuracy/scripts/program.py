@@ -23,11 +23,16 @@ from accuracy.scripts.subject import Subject
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
 MOST_LINES: Final = 40
-PARAGRAPHS: Final = ("import os", "import copy", "TABLE", "middles", "def ", "for seed", "try:", "PROGRAM", "print(")
+PARAGRAPHS: Final = (
+    "import os", "import copy", "import json", "TABLE", "middles", "def ", "for seed", "try:", "PROGRAM", "print(",
+)  # fmt: skip
 """How lines begin before which a blank one helps, as long as there is room."""
 
 STRUCTURE: Final = "structure"
 """The limit of structured residuals."""
+
+SAVED: Final = ("saved_tensors", "saved_state")
+"""Facts of the form in which a layer is saved."""
 
 ENCODED: Final = ("codes", "scales", "offset", "nested_table", "nested_scales", "nested_codes")
 
@@ -94,6 +99,8 @@ def _chosen(failure: Failure, bounds: limits.Bounds) -> tuple[Subject, str]:
         return subject, "ends"
     if failure.stage is Stage.CONTRACT and quantity in ("completes", "output_form"):
         return subject, "completes" if quantity == "completes" else "form"
+    if failure.stage is Stage.CONTRACT and quantity in SAVED:
+        return subject, "saved"
     if failure.stage is Stage.INVARIANT and quantity == getattr(config, "relation", ""):
         return subject, "relation"
     template = TABLES.get(type(config), {}).get((failure.stage.value, quantity))

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from accuracy import formats
 from accuracy.case import Stage
 from accuracy.limits import Bounds
 from accuracy.roundoff import SUBNORMAL, UNIT, gamma, probabilistic_gamma
@@ -31,6 +32,16 @@ class Subject(Layer):
     bounds: Bounds
     most_z: float
     tight: bool = False
+
+    @property
+    def saved_tensors(self) -> str:
+        """The dtypes of the tensors that a layer is saved as, by name."""
+        return str(formats.saved_tensors(self.config))
+
+    @property
+    def saved_state(self) -> str:
+        """What is saved beside them."""
+        return str(formats.saved_state(self.config))
 
     # What is allowed
 

@@ -78,10 +78,10 @@ def _elements(config: Any) -> int:
 def may_show(fault: Fault, task: Task) -> bool:
     """Whether a task lies where the fault can show, and where a trial looks for it.
 
-    Relations between calls are tried for the faults that nothing else can name: they cost most.
+    Relations between calls are tried for the faults that nothing else can name, or that say so: they cost most.
     """
     relation = hasattr(task.config, "relation")
-    wanted = fault.stage is Stage.INVARIANT or not relation
+    wanted = fault.stage is Stage.INVARIANT or fault.cases.endswith("-relations") or not relation
     return wanted and fnmatchcase(task.case, fault.cases) and fault.where(task.config)
 
 

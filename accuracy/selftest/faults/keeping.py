@@ -55,6 +55,28 @@ def default_dtype(lib: Library) -> None:
     lib.instead("functional:quantize_4bit", change)
 
 
+def another_name(lib: Library) -> None:
+    def saved(original: Any, state: Any, **asked: Any) -> Any:
+        lib.acted()
+        return {"scales" if name == "absmax" else name: value for name, value in original(state, **asked).items()}
+
+    def loaded(original: Any, qs_dict: Any, *args: Any, **asked: Any) -> Any:
+        given = {"absmax" if name == "scales" else name: value for name, value in qs_dict.items()}
+        return original(given, *args, **asked)
+
+    lib.instead("functional:QuantState.as_dict", saved)
+    lib.instead("functional:QuantState.from_dict", loaded)
+
+
+def another_class(lib: Library) -> None:
+    def change(original: Any, layer: Any, *args: Any, **asked: Any) -> None:
+        original(layer, *args, **asked)
+        layer.weight.quant_type = "fp4"
+        lib.acted()
+
+    lib.instead("nn.modules:LinearNF4.__init__", change)
+
+
 def one_buffer_of_rows(lib: Library) -> None:
     buffers: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
@@ -93,6 +115,21 @@ FAULTS = (
         sizes=(1e-1, 1e-2),
         cases="linear8bitlt-fp16-weights-train-relations",
         where=lambda c: c.relation == "frozen_input",
+    ),
+    fault(
+        name="another-name",
+        what="Scales of 4-bit weights are saved, and looked for, under another name.",
+        plant=another_name,
+        stage=Stage.CONTRACT,
+        cases="linear4bit-*-relations",
+        where=lambda c: c.relation == "save_and_load",
+    ),
+    fault(
+        name="another-class",
+        what="A LinearNF4 stores codes of FP4.",
+        plant=another_class,
+        cases="linear4bit-*-relations",
+        where=lambda c: c.relation == "named_class" and c.quant_type == "nf4",
     ),
     fault(
         name="default-dtype",
