@@ -177,6 +177,12 @@ Wanted: TypeAlias = str | tuple[str, ...]
 """The words that a fact must have, or those of which it must have one."""
 
 
+def any_config(config: Any) -> bool:
+    """Every config: what the case claims, it claims of all of them."""
+    del config
+    return True
+
+
 def no_more(config: Any, device_type: str) -> Mapping[str, Wanted]:
     """The contract that asks for nothing but what every layer owes."""
     del config, device_type
@@ -191,8 +197,9 @@ class Case:
     and judges but never imports torch; only a worker resolves them. `published_checks` are made at published
     points only: the layer's own cases hold every other config to them, with strata that meet each boundary
     in every plan, while a finding met here by chance would come and go. `contract` tells for a config and a
-    type of device the words that each fact must have which the subject yields. `row` is the number of the
-    behaviour in the table of upstream's tests that the case stands for.
+    type of device the words that each fact must have which the subject yields. `claimed_of` tells whether the claim is
+    made of a config at all: no other is drawn, and one that an earlier night found is forgotten if it is none any more.
+    `row` is the number of the behaviour in the table of upstream's tests that the case stands for.
     """
 
     name: str
@@ -206,6 +213,7 @@ class Case:
     strata: tuple[Stratum, ...] = ()
     published: tuple[Config, ...] = ()
     contract: Callable[[Any, str], Mapping[str, Wanted]] = no_more
+    claimed_of: Callable[[Any], bool] = any_config
     row: int | None = None
 
     def checks_at(self, origin: str) -> tuple[str, ...]:

@@ -105,12 +105,18 @@ class Hunt:
                 if self.examples == before:
                     return
 
+    def _task(self, value: bytes) -> Task | None:
+        """The task that was kept so, if it can be read."""
+        try:
+            return plan.task(json.loads(value), {self.case.name: self.case})
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return None
+
     def _replay(self) -> None:
-        """Measures what earlier nights found; what cannot be read any more is forgotten."""
+        """Measures what earlier nights found; what cannot be read, or is claimed of no more, is forgotten."""
         for value in sorted(self.database.fetch(FOUND)):
-            try:
-                task = plan.task(json.loads(value), {self.case.name: self.case})
-            except (KeyError, TypeError, ValueError, RecursionError):
+            task = self._task(value)
+            if task is None or not self.case.claimed_of(task.config):
                 self.database.delete(FOUND, value)
                 continue
             reached = self._measure(task.config, task.seed)

@@ -76,7 +76,7 @@ def new_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs) -> Any:
 
 
 def build_named_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, device: torch.device) -> Any:
-    """The layer of `build_linear_4bit` as an object of `LinearNF4` or `LinearFP4`; its blocksize is the library's."""
+    """The layer of `build_linear_4bit` as an object of `LinearNF4` or `LinearFP4`, which has its parameter itself."""
     layer = {"nf4": bnb.nn.LinearNF4, "fp4": bnb.nn.LinearFP4}[config.quant_type](
         config.in_features,
         config.out_features,
@@ -86,6 +86,7 @@ def build_named_linear_4bit(config: Linear4bitConfig, inputs: LinearInputs, devi
         quant_storage=getattr(torch, config.quant_storage),
     )
     layer.weight.data = inputs.weight.clone()
+    layer.weight.blocksize = config.blocksize
     _set_bias(layer, inputs)
     return layer.to(device).train(config.mode == "train")
 

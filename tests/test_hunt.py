@@ -14,7 +14,7 @@ from hypothesis.database import ExampleDatabase, InMemoryExampleDatabase
 from observed import ROW
 
 from accuracy import limits, plan
-from accuracy.case import EXPLORED, Task
+from accuracy.case import EXPLORED, Case, Task
 from accuracy.cases import CASES
 from accuracy.hunt import FOUND, MOST_HANGS, MOST_KEPT, Hunt
 from accuracy.mailbox import Mailbox
@@ -59,10 +59,11 @@ def hunt(
     database: ExampleDatabase | None = None,
     standing: Standing = GOOD,
     until: float = math.inf,
+    case: Case = CASE,
 ) -> tuple[Hunt, list[Task]]:
     """A hunt to its end, and what it asked for, in order."""
     with answered(layer) as (mailbox, asked):
-        hunt = made(mailbox, seed=seed, most=most, database=database, standing=standing, until=until)
+        hunt = made(mailbox, seed=seed, most=most, database=database, standing=standing, until=until, case=case)
         hunt.run()
     return hunt, asked
 
@@ -75,10 +76,11 @@ def made(
     database: ExampleDatabase | None = None,
     standing: Standing = GOOD,
     until: float = math.inf,
+    case: Case = CASE,
 ) -> Hunt:
     """A hunt before it begins."""
     return Hunt(
-        case=CASE,
+        case=case,
         seed=seed,
         mailbox=mailbox,
         score=SCORE,
@@ -217,6 +219,23 @@ def test_what_cannot_be_read_is_forgotten(value: bytes) -> None:
 
     assert (done.examples, done.replayed) == (5, 0)
     assert set(database.fetch(FOUND)) == set()
+
+
+def test_what_is_claimed_no_more_is_forgotten() -> None:
+    """A claim that went too far was found by a night, and would be a false alarm of each one after it."""
+    case = replace(CASE, claimed_of=lambda config: config.bias)
+    database = InMemoryExampleDatabase()
+    kept, gone = (
+        Task(case=CASE.name, config=replace(CASE.published[0], bias=bias), seed=1, origin=EXPLORED)
+        for bias in (True, False)
+    )
+    for task in (kept, gone):
+        database.save(FOUND, json.dumps(plan.rows([task])[0]).encode())
+    done, asked = hunt(good, case=case, most=1, database=database)
+
+    assert done.replayed == 1
+    assert asked[0].id == kept.id
+    assert [json.loads(value)["id"] for value in database.fetch(FOUND)] == [kept.id]
 
 
 def test_a_layer_that_hangs_again_and_again_is_left_alone() -> None:

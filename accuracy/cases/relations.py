@@ -61,18 +61,32 @@ _PLAIN: dict[str, SearchStrategy[Any]] = {
 }
 
 
+def _claimed_of_4bit(config: Any) -> bool:
+    """Where zero columns are appended, rows end with a block, and autocast meets no other dtype to compute in.
+
+    Else blocks change, or with double quantization the mean that is taken off every scale; and what is computed in a
+    dtype of its own is cast all the same.
+    """
+    match config.relation:
+        case "zero_columns":
+            return not (config.nested or config.in_features % config.blocksize)
+        case "autocast" | "autocast_gradient":
+            return config.compute_dtype is None
+        case _:
+            return True
+
+
+def _claimed_of_int8(config: Any) -> bool:
+    """Which columns hold outliers depends on the whole batch, so most relations hold without a threshold."""
+    return not config.threshold or config.relation in OF_ONE_BATCH
+
+
 def _four_bit(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear4bitRelation]:
-    """Double quantization leaves nothing to append: a block of zeros moves the mean that is taken off every scale."""
-    return linear_4bit(config=Linear4bitRelation, **fixed).filter(
-        lambda c: not (c.nested and c.relation == "zero_columns")
-    )
+    return linear_4bit(config=Linear4bitRelation, **fixed).filter(_claimed_of_4bit)
 
 
 def _int8(**fixed: SearchStrategy[Any]) -> SearchStrategy[Linear8bitRelation]:
-    """Which columns hold outliers depends on the whole batch, so most relations hold without a threshold."""
-    return linear_8bit(config=Linear8bitRelation, **fixed).filter(
-        lambda c: not c.threshold or c.relation in OF_ONE_BATCH
-    )
+    return linear_8bit(config=Linear8bitRelation, **fixed).filter(_claimed_of_int8)
 
 
 ZERO_INPUT = Stratum(
@@ -141,6 +155,7 @@ LINEAR_4BIT = tuple(
         subject="accuracy.relations:linear_4bit",
         checks=("accuracy.checks.relation:invariant",),
         contract=_saved,
+        claimed_of=_claimed_of_4bit,
         strata=(
             *_strata(_names(mode, "named_class")),
             *(
@@ -212,6 +227,7 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
         subject="accuracy.relations:linear_8bit",
         checks=("accuracy.checks.relation:invariant",),
         contract=_saved,
+        claimed_of=_claimed_of_int8,
         strata=(
             *_strata(names),
             *_conditional(
