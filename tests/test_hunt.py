@@ -225,9 +225,9 @@ def test_what_is_claimed_no_more_is_forgotten() -> None:
     """A claim that went too far was found by a night, and would be a false alarm of each one after it."""
     case = replace(CASE, claimed_of=lambda config: config.bias)
     database = InMemoryExampleDatabase()
+    config: Any = CASE.published[0]
     kept, gone = (
-        Task(case=CASE.name, config=replace(CASE.published[0], bias=bias), seed=1, origin=EXPLORED)
-        for bias in (True, False)
+        Task(case=CASE.name, config=replace(config, bias=bias), seed=1, origin=EXPLORED) for bias in (True, False)
     )
     for task in (kept, gone):
         database.save(FOUND, json.dumps(plan.rows([task])[0]).encode())
