@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from accuracy import duplicates, judge, schemas, store, storing, tables
+from accuracy import duplicates, judge, lists, schemas, store, storing, tables
 from accuracy.case import EXPLORED
 from accuracy.files import StoreError
 from accuracy.limits import Limits
@@ -31,9 +31,6 @@ KEPT: Final = ("id", "case", "origin", "device", "dtype", "stage", "quantity", "
 
 WORDS: Final = ("observed", "lower", "lower_ratio")
 """What judging looks at besides, whatever the limits are about."""
-
-_APART: Final = "\x1f"
-"""Stands between the names of strata while they are one text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +86,7 @@ def look(source: Source, by: Limits, taste: Taste) -> Looked:
 
 def _numbered(table: pa.Table) -> pa.Table:
     """Each column in one piece; texts as numbers of texts, and the names of strata as one text."""
-    names: Any = pc.binary_join(table["strata"], _APART)
+    names: Any = pc.binary_join(table["strata"], lists.APART)
     table = table.set_column(table.schema.get_field_index("strata"), "strata", names)
     for number, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
@@ -166,8 +163,7 @@ def _frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
     """Tables one after the other; texts as categories, those of strata tuples of names."""
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     frame = whole.to_pandas()
-    names = [tuple(text.split(_APART)) if text else () for text in frame["strata"].cat.categories]
-    tuples = pd.Index(names, tupleize_cols=False)
+    tuples = pd.Index(lists.named(frame["strata"].cat.categories), tupleize_cols=False)
     frame["strata"] = pd.Categorical.from_codes(frame["strata"].cat.codes, tuples)
     return frame
 

@@ -1,12 +1,21 @@
 """Columns of lists as Arrow holds them: all values one after another, and how many of them each row has."""
 
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+APART: Final = "\x1f"
+"""Stands between names where a list of them is one text, which Arrow can number and a list it cannot."""
+
+
+def named(texts: Iterable[str]) -> list[tuple[str, ...]]:
+    """The lists of names that `APART` has joined, as tuples."""
+    return [tuple(text.split(APART)) if text else () for text in texts]
 
 
 def kept(kind: pa.DataType) -> pd.ArrowDtype | None:

@@ -38,8 +38,8 @@ _MOST: Final = 1 << 16
 """Elements after which a list is: a histogram has at most 8,192 bins."""
 
 _AT_A_TIME: Final = 500
-"""Answers that are objects of Python at once, where many are unpacked: some ten megabytes of them, and a Python that
-makes tables of them takes no longer than with more."""
+"""Answers that are objects of Python at once, where many are unpacked: some ten megabytes. With 100 or 2,000 it takes
+as long."""
 
 OWN: Final = (*(name for name in NAMES if name not in (*SHARED, "path")), "path")
 """The other fields, as they are sent."""

@@ -4,7 +4,7 @@ import datetime
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,6 @@ from accuracy.waivers import Waiver
 
 CHANGED = "change"
 """Basis, and in the place of a limit, of what a comparison with a baseline decides."""
-
-_APART: Final = "\x1f"
-"""Stands between the names of strata while they are one text."""
 
 _DID_NOT = (Status.NOT_RUN.value, Status.NOT_SUPPORTED.value)
 _RULES = (Verdict.FAIL, Verdict.NOT_RUN, Verdict.WARN, Verdict.WARN, Verdict.PASS, Verdict.NOT_SUPPORTED)
@@ -117,10 +114,10 @@ def _hashable(strata: "pd.Series[Any]") -> "pd.Series[Any]":
     """Lists of names as tuples. Those of a merged run are categories, and tuples already."""
     if isinstance(strata.dtype, pd.CategoricalDtype):
         return strata
-    each: Any = pc.binary_join(lists.of(strata, pa.string()), _APART)
-    names = each.dictionary_encode()
-    tuples = [tuple(text.split(_APART)) if text else () for text in names.dictionary.to_pylist()]
-    return pd.Series([tuples[code] for code in names.indices.to_pylist()], index=strata.index, dtype=object)
+    texts: Any = pc.binary_join(lists.of(strata, pa.string()), lists.APART)
+    numbered = texts.dictionary_encode()
+    tuples = lists.named(numbered.dictionary.to_pylist())
+    return pd.Series([tuples[code] for code in numbered.indices.to_pylist()], index=strata.index, dtype=object)
 
 
 def _missing(place: tuple[str, str, str], stratum: str, refused: str) -> Cell:
