@@ -214,6 +214,7 @@ def _int8_product(setting: Setting, *, kernel: torch.dtype) -> Model:
     apart = outliers.magnitude * probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
     if not setting.arithmetic.fused_outliers:
         apart = _rounded(outliers.total, apart, dtype)
+        expected = _added(first, outliers.total, apart, dtype, setting.parts["output"])
     error = _rounded(expected, error + apart, dtype)
     shape = (*config.batch, config.out_features)
     return Model(
@@ -226,6 +227,20 @@ def _int8_product(setting: Setting, *, kernel: torch.dtype) -> Model:
         ),
         certain=(ambiguous == 0).reshape(shape),
     )
+
+
+def _added(first: Tensor, second: Tensor, error: Tensor, dtype: torch.dtype, output: Tensor) -> Tensor:
+    """The sum; where `second`, known up to `error`, may itself overflow, that with its infinity, if `output` is so.
+
+    With the infinity of the other sign that is NaN.
+    """
+    plain = first + second
+    if output.numel() != first.numel():
+        return plain
+    seen = output.double().reshape(first.shape)
+    infinite = first + second.sign() * torch.inf
+    met = (seen == infinite) | (seen.isnan() & infinite.isnan())
+    return torch.where((second.abs() + error >= overflow_threshold(dtype)) & met, infinite, plain)
 
 
 def _rounded(value: Tensor, error: Tensor, dtype: torch.dtype) -> Tensor:
