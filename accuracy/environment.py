@@ -55,10 +55,15 @@ def _paths(dispatch: ModuleType, library: ModuleType, device: str) -> dict[str, 
 
 def processor() -> str:
     """The CPU's name as the system gives it."""
+    return of_processor("model name") or platform.processor() or platform.machine()
+
+
+def of_processor(fact: str) -> str:
+    """What the system says of the first processor under this name, nothing where it says nothing."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    said = (value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == fact)
+    return next(said, "")
 
 
 def device_name(device: str) -> str:

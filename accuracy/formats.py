@@ -11,6 +11,9 @@ from accuracy.case import Linear4bitConfig, Linear8bitConfig
 NESTED_BLOCKSIZE = 256
 """Scales that share one scale of their own."""
 
+SAVED = "save_and_load"
+"""The relation whose layer is saved before it has run, so that its form is looked at."""
+
 
 def four_bit(*, quant_type: str, blocksize: int, nested: bool, dtype: str, storage: str, own_table: bool = True) -> str:
     """The format of a 4-bit weight that had a dtype before, its codes kept in items of the dtype `storage`.

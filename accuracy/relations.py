@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from accuracy import isolation, keeping, subjects
+from accuracy import formats, isolation, keeping, subjects
 from accuracy.case import Linear4bitRelation, Linear8bitRelation
 from accuracy.checks.setting import compute_dtype, torch_dtype
 from accuracy.inputs import LinearInputs
@@ -21,8 +21,6 @@ from accuracy.oracles.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, roundin
 from accuracy.twice import SLICE, Bench, Pair, joined
 
 BACKWARD_CALLS = 3
-SAVED: Final = "save_and_load"
-"""The relation whose layer is saved before it has run: its form is looked at, too."""
 
 
 def repeat(bench: Bench) -> Pair:
@@ -321,7 +319,7 @@ def linear_8bit(config: Linear8bitRelation, inputs: LinearInputs, device: torch.
 
 def _related(bench: Bench) -> Iterator[tuple[str, Any]]:
     """The pair; and before it, where the layer is saved, in what form."""
-    if bench.config.relation == SAVED:
+    if bench.config.relation == formats.SAVED:
         yield from subjects.saved_form(bench.layer())
     yield "relation", DENSE[bench.config.relation](bench)
 

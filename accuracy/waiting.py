@@ -16,14 +16,17 @@ class Waiting:
         self._case_of = case_of
         self._first, self._last = deque(tasks), deque[int]()
         self._put_last: set[str] = set()
+        self._asked: set[int] = set()
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._first) + len(self._last)
 
     def append(self, task: int, *, asked: bool = False) -> None:
-        """Adds one at the end of those of its kind; one that somebody `asked` for and waits for is of no case."""
-        (self._first if asked or not self._is_last(task) else self._last).append(task)
+        """Adds one at the end of those of its kind. One that somebody `asked` for, and waits for, is never last."""
+        if asked:
+            self._asked.add(task)
+        (self._last if self._is_last(task) else self._first).append(task)
 
     def popleft(self) -> int:
         """Takes out the next.
@@ -47,4 +50,4 @@ class Waiting:
                 (self._last if self._is_last(task) else self._first).append(task)
 
     def _is_last(self, task: int) -> bool:
-        return bool(self._put_last) and self._case_of(task) in self._put_last
+        return bool(self._put_last) and task not in self._asked and self._case_of(task) in self._put_last

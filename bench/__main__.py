@@ -5,7 +5,6 @@ import datetime
 import importlib.metadata
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
@@ -118,23 +117,17 @@ def plan(
     }
 
 
-def generation() -> str:
-    """Family and model of the processor, which one name may hide several of; nothing where the system does not say."""
-    listing = Path("/proc/cpuinfo")
-    text = listing.read_text(encoding="utf-8") if listing.is_file() else ""
-    found = re.search(r"^cpu family\s*: (\d+)$\n^model\s*: (\d+)$", text, re.MULTILINE)
-    return f" (family {found[1]}, model {found[2]})" if found else ""
-
-
 def head(device: str, taken: float) -> str:
     """When, where and with what."""
     import torch
 
-    from accuracy.environment import device_name, processor
+    from accuracy.environment import device_name, of_processor, processor
     from accuracy.executor import cores
 
     where = parse(device)
-    names = [f"{processor()}{generation()}", *([] if where.adapter.on_host else [device_name(where.torch_name)])]
+    family, model = of_processor("cpu family"), of_processor("model")  # one name may hide several
+    generation = f" (family {family}, model {model})" if family else ""
+    names = [f"{processor()}{generation}", *([] if where.adapter.on_host else [device_name(where.torch_name)])]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     capability = torch.backends.cpu.get_cpu_capability()
     now = datetime.datetime.now(datetime.UTC)

@@ -99,7 +99,7 @@ ZERO_INPUT = Stratum(
 def _saved(config: Any, device_type: str) -> Mapping[str, str]:
     """A layer that is saved is saved in the form that other releases read."""
     del device_type
-    if config.relation != "save_and_load":
+    if config.relation != formats.SAVED:
         return {}
     state = formats.words(formats.saved_state(config))
     return {"saved_tensors": formats.words(formats.saved_tensors(config)), **({"saved_state": state} if state else {})}

@@ -10,8 +10,9 @@ from accuracy.case import Stage
 from accuracy.checks import dense, fused
 from accuracy.checks.setting import Setting, compute_dtype, once, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
+from accuracy.formats import NESTED_BLOCKSIZE
 from accuracy.oracles import codes, four_bit, theory
-from accuracy.oracles.four_bit import NESTED_BLOCKSIZE, NestedScales, Stored4bit
+from accuracy.oracles.four_bit import NestedScales, Stored4bit
 from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounded, rounding_error
 from accuracy.roundoff import probabilistic_gamma
 

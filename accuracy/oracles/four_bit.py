@@ -12,10 +12,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from accuracy.formats import NESTED_BLOCKSIZE
 from accuracy.oracles import codes
 from accuracy.oracles.rounding import rounded
-
-NESTED_BLOCKSIZE = 256
 
 
 def _pinned() -> Tensor:
