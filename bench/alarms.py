@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from accuracy import store
 from accuracy.case import Status
 from accuracy.files import StoreError
 from reports import known
+from reports.columns import SIZES
 
 Cell: TypeAlias = tuple[str, str, str, str, str]
 CELL: Final = ["case", "device", "dtype", "stage", "quantity"]
@@ -42,17 +43,13 @@ def night(name: str, observations: pd.DataFrame, verdicts: pd.DataFrame) -> Nigh
         for words in (["fail", "not_run"], ["warn"])
     )
     rows = observations[observations["status"].isin([status for status in BAD if status is not Status.NOT_SUPPORTED])]
-    said = rows[[*CELL, "id", "reason", "config"]].itertuples(index=False, name=None)
+    said: list[dict[str, Any]] = rows[[*CELL, "id", "reason", "config", *SIZES]].to_dict("records")  # type: ignore[assignment]  # names are text
     return Night(
         name=name,
         cells=len(verdicts),
         alarms=alarms,
         warnings=warnings,
-        news=tuple(
-            (case, device, dtype, stage, quantity, identity, reason)
-            for case, device, dtype, stage, quantity, identity, reason, config in said
-            if not known.fitting(case, device, f"{stage}/{quantity}", reason, config)
-        ),
+        news=tuple(tuple(row[name] for name in (*CELL, "id", "reason")) for row in said if not known.fitting(row)),
     )
 
 

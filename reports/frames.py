@@ -17,7 +17,7 @@ from accuracy.case import BROKEN, EXPLORED, Status, Verdict
 from accuracy.histogram import Counts
 from reports import coded, features, known, words
 from reports.coded import Coded
-from reports.columns import GROUP, NUMBERS, TEXT
+from reports.columns import GROUP, NUMBERS, SIZES, TEXT
 
 AT_ONCE = 50
 """Groups whose histograms are laid side by side to be pooled: of all at once much memory would be wanted anew."""
@@ -141,9 +141,10 @@ def _fits(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.object_]:
     failing = np.flatnonzero(columns["failing"])
     fits = np.empty(len(columns["failing"]), dtype=object)
     fits[:] = [()] * len(fits)
-    told = (columns[name][failing].tolist() for name in ("case", "device", "stage", "quantity", "reason", "config"))
-    for at, case, device, stage, quantity, reason, config in zip(failing.tolist(), *told, strict=True):
-        fits[at] = known.fitting(case, device, f"{stage}/{quantity}", reason, config)
+    names = ("case", "device", "stage", "quantity", "reason", "config", *SIZES)
+    told = zip(*(columns[name][failing].tolist() for name in names), strict=True)
+    for at, values in zip(failing.tolist(), told, strict=True):
+        fits[at] = known.fitting(dict(zip(names, values, strict=True)))
     return fits
 
 

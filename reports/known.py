@@ -3,11 +3,12 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from reports import where, words
 
@@ -43,7 +44,7 @@ class Finding:
 class Rule:
     """Rows on these devices, of these cases and checks, whose reason holds all these words, show these findings.
 
-    `where` is a condition on their config (`reports.where`); empty if every config will do.
+    `where` is a condition on their config and the size of their error (`reports.where`); empty if every row will do.
     """
 
     device: str
@@ -60,10 +61,10 @@ class Rule:
             for name, patterns in ((device, (self.device,)), (case, self.cases), (check, self.checks))
         )
 
-    def fits(self, reason: str, config: str, device: str) -> bool:
+    def fits(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of such a cell does."""
-        return all(text in reason for text in self.words) and (
-            not self.where or where.holds(self.where, config, device)
+        return all(text in row["reason"] for text in self.words) and (
+            not self.where or where.holds(self.where, row["config"], row["device"], row)
         )
 
 
@@ -145,13 +146,13 @@ def _columns(row: str) -> list[str]:
     return [text.strip() for text in COLUMN.split(row)]
 
 
-def fitting(case: str, device: str, check: str, reason: str, config: str) -> tuple[str, ...]:
-    """The ids of the findings that a failing row fits, in the order of the list; none if it is news.
+def fitting(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of the findings that a failing row of observations fits, in the order of the list; none if it is news.
 
-    `config` is that of the row, as JSON.
+    Asked are its case, device, stage, quantity, reason, config, as JSON, and `reports.columns.SIZES`.
     """
-    rules = [rule for rule in _speaking_of(case, device, check) if rule.fits(reason, config, device)]
-    return tuple(dict.fromkeys(name for rule in rules for name in rule.findings))
+    rules = _speaking_of(row["case"], row["device"], f"{row['stage']}/{row['quantity']}")
+    return tuple(dict.fromkeys(name for rule in rules if rule.fits(row) for name in rule.findings))
 
 
 @cache

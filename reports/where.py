@@ -1,7 +1,7 @@
-"""Conditions on the config of a row, in Python's words: `in_features % blocksize != 0 and not nested`.
+"""Conditions on a row, in Python's words: `in_features % blocksize != 0 and not nested`, `kappa < 320`.
 
-Of Python there are names of fields, constants, `*`, `%`, comparisons, `and`, `or` and `not`. A condition is read by
-Python's parser and never run by it.
+Of Python there are names of fields of its config and of sizes of its error, constants, `*`, `%`, comparisons, `and`,
+`or` and `not`. A condition is read by Python's parser and never run by it.
 """
 
 import ast
@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
 from accuracy.case import Embedding4bitRelation, Linear4bitRelation, Linear8bitRelation
+from reports.columns import SIZES
 
 FIELDS: Final = frozenset(
     field.name for kind in (Linear4bitRelation, Linear8bitRelation, Embedding4bitRelation) for field in fields(kind)
@@ -22,8 +23,8 @@ FIELDS: Final = frozenset(
 STORAGE_BYTES: Final = {"uint8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
 """Size of an item of each `quant_storage`."""
 
-NAMES: Final = FIELDS | {"device", "rank", "storage_bytes"}
-"""What a condition may name: fields, the device of the row, the input's rank, and the bytes of a storage item."""
+NAMES: Final = FIELDS | {"device", "rank", "storage_bytes", *SIZES}
+"""What a condition may name: fields, the row's device, the input's rank, the bytes of a storage item, and sizes."""
 
 CONFIGS: Final = 1 << 14
 """How many configs are kept: failing rows of one config come many times, one a device and quantity."""
@@ -33,18 +34,19 @@ Term: TypeAlias = Callable[[Fields], Any]
 """A part of a condition. It raises KeyError, TypeError or ZeroDivisionError for a row that it does not fit."""
 
 
-def holds(condition: str, config: str, device: str) -> bool:
-    """Whether a row of this config, as JSON, on this device meets a condition.
+def holds(condition: str, config: str, device: str, sizes: Mapping[str, float]) -> bool:
+    """Whether a row of this config, as JSON, on this device, with an error of these `SIZES`, meets a condition.
 
     A config that is broken, lacks a field of the condition or has another kind of value there does not, whatever the
-    rest of it says.
+    rest of it says; nor does a row without a size of the condition.
 
     Raises:
         ValueError: if this is no condition.
     """
     term = read(condition)
     try:
-        return _truth(term({**_fields(config), "device": device}))
+        measured = {name: abs(sizes[name]) for name in SIZES if name in sizes}
+        return _truth(term({**_fields(config), **measured, "device": device}))
     except (KeyError, TypeError, ZeroDivisionError):
         return False
 

@@ -12,17 +12,18 @@ KNOWN = "ratio is 18, at most 1 is allowed"
 """What F10 looks like in a run on the CPU."""
 
 CONFIG = '{"dtype": "float32", "bias": false}'
+SIZES = {"abs_max": 1e-4, "kappa": 304.0, "structure_effect": 0.0}
 
 
 def night(name: str, verdicts: dict[str, str], *, reason: str = KNOWN) -> alarms.Night:
     """A run with a cell a quantity, and a failing row in each that fails."""
     cells = [CELL | {"quantity": quantity, "verdict": verdict} for quantity, verdict in verdicts.items()]
     rows = [
-        cell | {"status": "fail", "id": "0f", "reason": reason, "config": CONFIG}
+        cell | {"status": "fail", "id": "0f", "reason": reason, "config": CONFIG, **SIZES}
         for cell in cells
         if cell["verdict"] == "fail"
     ]
-    columns = [*CELL, "status", "id", "reason", "config"]
+    columns = [*CELL, "status", "id", "reason", "config", *SIZES]
     return alarms.night(name, pd.DataFrame(rows, columns=columns), pd.DataFrame(cells))
 
 

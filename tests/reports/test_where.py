@@ -1,6 +1,7 @@
 """Conditions on the config of a row: what they may say, and that no config can make one raise, or hold by accident."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,9 @@ LAYER = {
     "quant_storage": "float16",
     "relation": "repeat",
 }
+
+
+SIZES = {"abs_max": 0.5, "kappa": 304.0, "structure_effect": math.nan}
 
 
 @pytest.mark.parametrize(
@@ -46,10 +50,14 @@ LAYER = {
         ("storage_bytes == 2", True),
         ('device == "cpu:avx2"', True),
         ("in_features == 96.0", True),
+        ("kappa < 320", True),
+        ("nested and kappa < 304", False),
+        ("0 < abs_max < 1e-3", False),
+        ("0 < abs_max < 1", True),
     ],
 )
 def test_by_hand(condition: str, *, held: bool) -> None:
-    assert where.holds(condition, json.dumps(LAYER), "cpu:avx2") is held
+    assert where.holds(condition, json.dumps(LAYER), "cpu:avx2", SIZES) is held
 
 
 CONDITIONS = [
@@ -74,20 +82,30 @@ CONDITIONS = [
 )  # fmt: skip
 def test_what_cannot_be_read_meets_no_condition(condition: str, config: str) -> None:
     """Nor the opposite of one; and what else the condition asks does not help it."""
-    assert not where.holds(condition, config, "cpu")
+    assert not where.holds(condition, config, "cpu", SIZES)
 
 
 def test_a_remainder_of_nothing_is_none() -> None:
-    assert not where.holds("in_features % blocksize != 0", json.dumps(LAYER | {"blocksize": 0}), "cpu")
+    assert not where.holds("in_features % blocksize != 0", json.dumps(LAYER | {"blocksize": 0}), "cpu", SIZES)
 
 
 def test_a_config_cannot_say_what_is_taken_from_it() -> None:
     """Its rank is that of its batch, its device that of the row."""
     claimed = json.dumps({"rank": 1, "storage_bytes": 9, "device": "cuda", "quant_storage": "int4"})
 
-    assert not where.holds("rank == 1", claimed, "cpu")
-    assert not where.holds("storage_bytes == 9", claimed, "cpu")
-    assert where.holds('device == "cpu"', claimed, "cpu")
+    assert not where.holds("rank == 1", claimed, "cpu", SIZES)
+    assert not where.holds("storage_bytes == 9", claimed, "cpu", SIZES)
+    assert where.holds('device == "cpu"', claimed, "cpu", SIZES)
+
+
+def test_a_size_that_was_not_measured_has_no_limit() -> None:
+    """NaN is neither below one nor above it, and a row may lack a size; nor can a config bring one of its own."""
+    config = json.dumps(LAYER | {"kappa": 1.0})
+
+    assert not where.holds("structure_effect < 1", config, "cpu", SIZES)
+    assert not where.holds("structure_effect >= 1", config, "cpu", SIZES)
+    assert not where.holds("kappa < 320", config, "cpu", {})
+    assert not where.holds("kappa < 2", config, "cpu", SIZES)
 
 
 JSON = st.recursive(
@@ -102,7 +120,9 @@ def test_a_condition_and_its_opposite_never_hold_together(condition: str, value:
     """Whatever a config holds; nor does any of them raise."""
     config = json.dumps(value)
 
-    assert not (where.holds(condition, config, "cpu") and where.holds(f"not ({condition})", config, "cpu"))
+    held = [where.holds(side, config, "cpu", SIZES) for side in (condition, f"not ({condition})")]
+
+    assert not all(held)
 
 
 @pytest.mark.parametrize(
