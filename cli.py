@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from accuracy.arguments import load_baseline, load_library, load_limits, load_waivers, opened, seconds, sharing
+from accuracy.prepared import Request, prepare
 from commands import baselines, evidence, fleet, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, not_measured, one_line_errors
@@ -101,7 +102,7 @@ def nightly(
             fail(f"unknown profile {profile!r}; choose one of {', '.join(plan.PROFILES)}")
         budget = None if time_budget is None else seconds(time_budget)
         using = stack.enter_context(engines.started(engine, address))
-        request = nightly.Request(
+        request = Request(
             cases=plan.select(CASES, cases or ()),
             profile=profile,
             examples=examples,
@@ -124,7 +125,7 @@ def nightly(
         if resume and out is None:
             fail("--resume needs --out: name the folder of the run to go on with")
         ahead = resume or events is not None or not using.draws  # the first event says how many cases there are
-        prepared = nightly.prepare(request, using.probe(request), ahead=ahead)
+        prepared = prepare(request, using.probe(request), ahead=ahead)
         for reason in (*(() if device else devices.unusable()), *using.notes()):
             typer.echo(f"accuracy: {reason}", err=True)
         storing.prepare(folder, resume=resume)

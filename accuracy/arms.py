@@ -13,8 +13,8 @@ from accuracy.change import CellChange, ComparisonError
 from accuracy.devices import probe
 from accuracy.library import Library
 from accuracy.limits import Change, Limits
-from accuracy.nightly import Prepared, Request, prepare
 from accuracy.plan import PROFILES, checked_seed, plan_hash, select
+from accuracy.prepared import Prepared, Request, prepare
 from accuracy.summary import summarize
 
 

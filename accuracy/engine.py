@@ -10,7 +10,7 @@ from accuracy import devices, executor
 from accuracy.arguments import UsageError, exploring
 from accuracy.devices import Found
 from accuracy.exploration import Budget
-from accuracy.nightly import Request
+from accuracy.prepared import Request
 from accuracy.record import Execution
 
 ENGINES: Final = ("local", "ray")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from accuracy.case import CELL
 from accuracy.files import StoreError
-from accuracy.nightly import Prepared
+from accuracy.prepared import Prepared
 from accuracy.record import Progress
 from accuracy.summary import json_number
 

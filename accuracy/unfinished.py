@@ -7,15 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accuracy import contents, executor, limits, nightly, plan, shards
+from accuracy import contents, executor, limits, plan, shards
 from accuracy.case import EXPLORED, Task
 from accuracy.cases import CASES
+from accuracy.conclusion import Result, conclude
 from accuracy.devices import Found
 from accuracy.exploration import Budget, described
 from accuracy.files import JOURNAL, StoreError
+from accuracy.prepared import Prepared, Request
 
 
-def about(prepared: nightly.Prepared) -> dict[str, Any]:
+def about(prepared: Prepared) -> dict[str, Any]:
     """What a journal keeps of a run beside its key and its plan, so that a report can be made of it."""
     request = prepared.request
     return {
@@ -30,7 +32,7 @@ def about(prepared: nightly.Prepared) -> dict[str, Any]:
     }
 
 
-def result(folder: Path, by: limits.Limits) -> nightly.Result:
+def result(folder: Path, by: limits.Limits) -> Result:
     """The run in `folder` as far as its journal goes. What is planned and not there did not run.
 
     Reads the journal and nothing else, and changes nothing: the run may be under way.
@@ -60,17 +62,17 @@ def result(folder: Path, by: limits.Limits) -> nightly.Result:
     if prepared.request.explore is not None:
         cases = [case.name for case in prepared.request.cases]
         exploration = described(prepared.request.explore, cases, execution.explored, {})
-    return nightly.conclude(prepared, execution, exploration, seconds=max(seconds, 0.0))
+    return conclude(prepared, execution, exploration, seconds=max(seconds, 0.0))
 
 
-def _prepared(said: contents.Contents, by: limits.Limits) -> nightly.Prepared:
+def _prepared(said: contents.Contents, by: limits.Limits) -> Prepared:
     """The run as it was prepared when it began."""
     key: Mapping[str, Any] = said.header["key"]
     seen: Mapping[str, Any] = said.header["about"]
     found = Found(**seen["found"])
     if seen["profile"] not in plan.PROFILES:
         raise ValueError(f"profile {seen['profile']!r}")
-    request = nightly.Request(
+    request = Request(
         cases=[plan.case(name, CASES) for name in seen["cases"]],
         profile=seen["profile"],
         seed=int(key["seed"]),
@@ -88,7 +90,7 @@ def _prepared(said: contents.Contents, by: limits.Limits) -> nightly.Prepared:
     tasks: Sequence[Task] = [plan.task(row, CASES) for row in said.plan if row["origin"] != EXPLORED]
     if said.whole is None:  # what was not drawn before the end was planned all the same
         tasks = _redrawn(request, {task.id for task in tasks})
-    return nightly.Prepared(
+    return Prepared(
         request=request,
         tasks=tasks,
         dealt=said.whole,
@@ -99,7 +101,7 @@ def _prepared(said: contents.Contents, by: limits.Limits) -> nightly.Prepared:
     )
 
 
-def _redrawn(request: nightly.Request, known: AbstractSet[str]) -> plan.Drawing:
+def _redrawn(request: Request, known: AbstractSet[str]) -> plan.Drawing:
     """The plan of a run that ended before it was drawn, of which these ids are known."""
     tasks = plan.Drawing(request.cases, request.size, request.seed, request.shard)
     strange = known - {task.id for task in tasks}

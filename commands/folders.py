@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from accuracy import nightly, storing
+from accuracy import storing
+from accuracy.conclusion import Result
 from accuracy.journal import Journal
 from reports import publish
 
 
-def written(folder: Path, result: nightly.Result, journal: Journal, *, nights_in: Path | None = None) -> Any:
+def written(folder: Path, result: Result, journal: Journal, *, nights_in: Path | None = None) -> Any:
     """Store a run and its page; returns the page. What is complete needs its journal no more."""
     manifest = storing.write(
         folder,

@@ -13,7 +13,7 @@ from accuracy.arguments import load_limits
 from reports import columns
 
 if TYPE_CHECKING:
-    from accuracy.nightly import Result
+    from accuracy.conclusion import Result
     from accuracy.store import Run
 
 

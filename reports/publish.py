@@ -14,7 +14,7 @@ from reports import github, known, markdown, past, render, scripts, view
 from reports.past import Past
 
 if TYPE_CHECKING:
-    from accuracy.nightly import Result
+    from accuracy.conclusion import Result
     from accuracy.shrunk import Shrunk
     from accuracy.store import Run
 

@@ -13,6 +13,7 @@ from test_nightly import HERE, requested, small
 
 from accuracy import nightly, packing, store, storing, wire
 from accuracy.case import Task
+from accuracy.prepared import prepare
 from accuracy.selftest.published import kinds
 from bench import clock, drawn, faults, layers, pages, published, runs, several, table, work
 from bench.__main__ import main
@@ -129,7 +130,7 @@ def test_the_published_loop_and_ours_have_the_same_shapes() -> None:
 
 def test_a_run_is_enlarged_by_cases_under_new_ids(tmp_path: Path) -> None:
     """Enough of them, each as it was, in a folder that can be read and reported."""
-    result = nightly.run(nightly.prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
+    result = nightly.run(prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
     storing.prepare(tmp_path / "run")
     storing.write(tmp_path / "run", result.manifest, result.plan, result.observations, result.verdicts, result.summary)
 

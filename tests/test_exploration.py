@@ -16,12 +16,13 @@ from test_nightly import HERE, requested, small
 from accuracy import exploration, limits, nightly, plan, remeasure, store, storing, unfinished
 from accuracy.case import EXPLORED, Case, Task, canonical_json
 from accuracy.cases import CASES
+from accuracy.conclusion import Result
 from accuracy.exploration import Budget, Search
 from accuracy.files import JOURNAL, StoreError
 from accuracy.hunt import FOUND
 from accuracy.journal import Journal
-from accuracy.nightly import Prepared, Result
 from accuracy.packing import pack, unpack
+from accuracy.prepared import Prepared, prepare
 from accuracy.record import Progress
 
 NAME = "embedding8bit"
@@ -36,7 +37,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def prepared(budget: Budget | None, **options: Any) -> Prepared:
     case = replace(small(NAME), strata=CASES[NAME].strata[:8])
-    return nightly.prepare(replace(requested([case], **options), explore=budget), HERE)
+    return prepare(replace(requested([case], **options), explore=budget), HERE)
 
 
 def run(

@@ -10,7 +10,9 @@ from test_journal import failing
 from test_nightly import HERE, requested, small
 
 from accuracy import nightly, store, storing
+from accuracy.conclusion import Result
 from accuracy.files import StoreError
+from accuracy.prepared import prepare
 from bench import kills
 from reports import publish
 
@@ -26,12 +28,12 @@ def test_a_night_killed_and_resumed_is_that_of_an_unbroken_run(capfd: pytest.Cap
 
 
 @pytest.fixture(scope="module")
-def result() -> nightly.Result:
+def result() -> Result:
     """Fourteen real cases."""
-    return nightly.run(nightly.prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
+    return nightly.run(prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
 
 
-def test_what_differs_from_the_unbroken_run_is_told(tmp_path: Path, result: nightly.Result) -> None:
+def test_what_differs_from_the_unbroken_run_is_told(tmp_path: Path, result: Result) -> None:
     """A campaign whose rows are others, and one that never came to its end."""
     rows = result.observations
     stored(tmp_path / "run", result)
@@ -43,7 +45,7 @@ def test_what_differs_from_the_unbroken_run_is_told(tmp_path: Path, result: nigh
     assert "is no folder" in kills.differing(tmp_path / "nowhere", wanted)[0]
 
 
-def stored(folder: Path, result: nightly.Result, rows: Any = None) -> dict[str, Any]:
+def stored(folder: Path, result: Result, rows: Any = None) -> dict[str, Any]:
     storing.prepare(folder)
     return storing.write(
         folder,
@@ -56,7 +58,7 @@ def stored(folder: Path, result: nightly.Result, rows: Any = None) -> dict[str, 
 
 
 def test_a_disk_that_fails_while_the_report_is_written_leaves_the_run_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: nightly.Result
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Result
 ) -> None:
     """The nth file of the report meets a full disk: one line, no half file, and the run can be read and reported."""
     folder = tmp_path / "run"

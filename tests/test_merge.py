@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 import cli
 from accuracy import duplicates, judgement, limits, nightly, paired, store, storing, unfinished, whole
 from accuracy.cases import CASES
+from accuracy.conclusion import Result
 from accuracy.devices import Found
 from accuracy.files import StoreError
 from accuracy.journal import Journal
 from accuracy.merge import MergeError
+from accuracy.prepared import Request, prepare
 from accuracy.shards import parse
 from bench import fleet
 from reports import publish
@@ -35,8 +37,8 @@ BY = limits.load()
 CASE = replace(CASES["embedding8bit"], published=CASES["embedding8bit"].published[:2], strata=())
 
 
-def request(shard: str = "", devices: Sequence[str] = ("cpu",)) -> nightly.Request:
-    return nightly.Request(
+def request(shard: str = "", devices: Sequence[str] = ("cpu",)) -> Request:
+    return Request(
         cases=[CASE],
         profile="smoke",
         seed=7,
@@ -50,7 +52,7 @@ def request(shard: str = "", devices: Sequence[str] = ("cpu",)) -> nightly.Reque
     )
 
 
-def stored(folder: Path, result: nightly.Result) -> Path:
+def stored(folder: Path, result: Result) -> Path:
     storing.prepare(folder)
     storing.write(folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary)
     return folder
@@ -61,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of the whole plan and runs of its two shards, all measured."""
     root = tmp_path_factory.mktemp("runs")
     for name, shard in (("all", ""), ("one", "1/2"), ("two", "2/2")):
-        stored(root / name, nightly.run(nightly.prepare(request(shard), HERE), None, lambda _: None))
+        stored(root / name, nightly.run(prepare(request(shard), HERE), None, lambda _: None))
     return root
 
 
@@ -99,7 +101,7 @@ def copied(run: Path, to: Path, change: Callable[[dict[str, Any], pd.DataFrame],
     judged = judgement.judged_run(rows, manifest["cases"], BY, (), CREATED.date(), parts=manifest["parts"])
     return stored(
         to,
-        nightly.Result(
+        Result(
             manifest=manifest,
             plan=read.plan,
             observations=judged.observations,
@@ -328,7 +330,7 @@ def test_one_release_on_two_systems_is_one_library(runs: Path, tmp_path: Path) -
 
 def test_a_cut_off_shard_is_resumed_as_itself_only(runs: Path, tmp_path: Path) -> None:
     """Its journal knows which shard it is of, and a report can be made of it."""
-    prepared = nightly.prepare(request("1/2"), HERE)
+    prepared = prepare(request("1/2"), HERE)
     with Journal(tmp_path, prepared.key, about=unfinished.about(prepared)) as journal:
         result = nightly.run(prepared, journal, lambda _: None)
     cut = unfinished.result(tmp_path, BY)
@@ -336,7 +338,7 @@ def test_a_cut_off_shard_is_resumed_as_itself_only(runs: Path, tmp_path: Path) -
     assert cut.manifest["parts"] == result.manifest["parts"] == store.read(runs / "one").manifest["parts"]
     assert cut.summary == result.summary
     with pytest.raises(StoreError, match="shard was '1/2', now is '2/2'"):
-        Journal(tmp_path, nightly.prepare(request("2/2"), HERE).key, resume=True)
+        Journal(tmp_path, prepare(request("2/2"), HERE).key, resume=True)
 
 
 def test_the_command_says_what_is_missing_and_exits_so(runs: Path, tmp_path: Path) -> None:

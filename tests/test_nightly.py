@@ -13,10 +13,11 @@ import pytest
 from accuracy import early, judgement, limits, nightly, store, storing
 from accuracy.case import Case, short_hash
 from accuracy.cases import CASES
+from accuracy.conclusion import Result
 from accuracy.devices import Found
 from accuracy.journal import Journal
-from accuracy.nightly import Request, Result
 from accuracy.path import steps
+from accuracy.prepared import Request, prepare
 from accuracy.record import Progress
 from accuracy.shards import Shard
 
@@ -57,7 +58,7 @@ def requested(
 
 
 def run(cases: Sequence[Case], **options: Any) -> Result:
-    return nightly.run(nightly.prepare(requested(cases, **options), HERE), None, lambda _: None)
+    return nightly.run(prepare(requested(cases, **options), HERE), None, lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +120,8 @@ def test_a_run_without_any_device_is_incomplete() -> None:
 def test_rows_do_not_depend_on_when_the_plan_is_drawn(shard: Shard | None, tmp_path: Path) -> None:
     """While others are measured, or before: the same plan, rows and manifest, and a journal to go on from."""
     asked = replace(requested([small("embedding8bit"), small("embedding4bit-nf4")]), shard=shard)
-    before = nightly.run(nightly.prepare(asked, HERE), None, lambda _: None)
-    prepared = nightly.prepare(asked, HERE, ahead=False)
+    before = nightly.run(prepare(asked, HERE), None, lambda _: None)
+    prepared = prepare(asked, HERE, ahead=False)
     with Journal(tmp_path, prepared.key) as journal:
         totals: list[Progress] = []
         meanwhile = nightly.run(prepared, journal, totals.append)
@@ -134,7 +135,7 @@ def test_rows_do_not_depend_on_when_the_plan_is_drawn(shard: Shard | None, tmp_p
     assert totals[0].drawing
     assert not totals[-1].drawing
     assert totals[-1].done == totals[-1].total == len(before.plan)
-    whole = nightly.prepare(asked, HERE)
+    whole = prepare(asked, HERE)
     with Journal(tmp_path, whole.key, resume=True) as journal:
         resumed = nightly.run(whole, journal, totals.append)
     assert totals[-1].resumed == len(before.plan)
@@ -145,7 +146,7 @@ def test_a_fork_server_started_early_serves() -> None:
     """One that would be started now is taken, any other is not; none is left behind, taken or not."""
     request = requested([small("embedding8bit")])
     first: dict[str, Any] = {"interpreter": request.interpreter, "overlay": (), "bounds": request.limits.measuring}
-    prepared = nightly.prepare(request, HERE)
+    prepared = prepare(request, HERE)
     with (
         early.server(["cpu"], **first) as taken,
         early.server(["cpu"], **(first | {"bounds": {}})) as other,
@@ -171,7 +172,7 @@ def test_what_was_not_drawn_when_a_run_is_interrupted_was_not_run() -> None:
     """Every task of the plan has its row, those too that come into being after the interruption."""
     cases = [small("embedding8bit"), small("embedding4bit-nf4")]
 
-    prepared = nightly.prepare(requested(cases), HERE, ahead=False)
+    prepared = prepare(requested(cases), HERE, ahead=False)
 
     def stop(now: Progress) -> None:
         if now.done == 1:
@@ -241,8 +242,8 @@ def test_the_manifest_has_the_steps_that_each_device_can_take(alone: Result) -> 
 def test_examples_take_the_place_of_the_profiles_sample_alone() -> None:
     """Twelve draws and more begin with the twelve of smoke; strata and published points are those of smoke."""
     case = CASES["embedding8bit"]
-    usual = nightly.prepare(requested([case]), HERE).tasks
-    fewer, more = (nightly.prepare(requested([case], examples=count), HERE).tasks for count in (3, 40))
+    usual = prepare(requested([case]), HERE).tasks
+    fewer, more = (prepare(requested([case], examples=count), HERE).tasks for count in (3, 40))
 
     sample = [task for task in usual if task.origin == "sample"]
     assert len(sample) == 12

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import cli
 from accuracy import nightly, remeasure, store, storing
 from accuracy.plan import PlanError
+from accuracy.prepared import prepare
 
 NAMES = [
     "../../etc/passwd",
@@ -39,7 +40,7 @@ SMALL = ("--profile", "smoke", "--cases", "embedding8bit", "--examples", "1", "-
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small real run as a folder."""
     folder = tmp_path_factory.mktemp("strangers") / "night"
-    result = nightly.run(nightly.prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
+    result = nightly.run(prepare(requested([small("embedding8bit")]), HERE), None, lambda _: None)
     storing.prepare(folder)
     storing.write(folder, result.manifest, result.plan, result.observations, result.verdicts, result.summary)
     return folder

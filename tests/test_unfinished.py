@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 import cli
 from accuracy import limits, nightly, plan, shards, storing, unfinished
 from accuracy.cases import CASES
+from accuracy.conclusion import Result
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
-from accuracy.nightly import Result
 from accuracy.plan import PlanError
+from accuracy.prepared import prepare
 from accuracy.shards import Shard
 from reports.render import render
 
@@ -35,7 +36,7 @@ class Whole:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Fourteen real cases on the CPU, and a device that is not there."""
     folder = tmp_path_factory.mktemp("whole")
-    prepared = nightly.prepare(requested([small("embedding8bit")], devices=("cpu", "xpu")), HERE)
+    prepared = prepare(requested([small("embedding8bit")], devices=("cpu", "xpu")), HERE)
     with Journal(folder, prepared.key, about=unfinished.about(prepared)) as journal:
         result = nightly.run(prepared, journal, lambda _: None)
     return Whole(result=result, journal=(folder / JOURNAL).read_bytes())
@@ -84,7 +85,7 @@ def test_a_run_cut_anywhere_is_rendered_as_incomplete(whole: Whole, tmp_path: Pa
 def test_a_run_killed_while_its_plan_is_drawn_lacks_all_of_the_plan(shard: Shard | None, tmp_path: Path) -> None:
     """What it had not drawn yet is redrawn, and did not run; a plan that no version of ours draws is refused."""
     asked = replace(requested([CASES["embedding8bit"]]), shard=shard)
-    prepared = nightly.prepare(asked, HERE, ahead=False)
+    prepared = prepare(asked, HERE, ahead=False)
     tasks = list(prepared.tasks)
     with Journal(tmp_path, prepared.key, about=unfinished.about(prepared)) as journal:
         journal.plan(plan.rows(tasks[:3]))
@@ -94,12 +95,12 @@ def test_a_run_killed_while_its_plan_is_drawn_lacks_all_of_the_plan(shard: Shard
     assert set(result.observations["status"]) == {"not_run"}
     if shard is not None:
         assert result.manifest["parts"] == shards.asked(shard, prepared.whole, ["cpu"])
-        assert prepared.whole == nightly.prepare(replace(asked, shard=None), HERE).whole
+        assert prepared.whole == prepare(replace(asked, shard=None), HERE).whole
     with Journal(tmp_path, prepared.key, resume=True) as journal:
         journal.plan(plan.rows([replace(tasks[0], seed=1)]))
     with pytest.raises(PlanError, match=r"it planned \w{16}, which is not planned here: use the version that began it"):
         unfinished.result(tmp_path, limits.load())
-    again = nightly.prepare(asked, HERE)
+    again = prepare(asked, HERE)
     with (
         Journal(tmp_path, again.key, resume=True) as journal,
         pytest.raises(StoreError, match=r"1 tasks that it planned are not planned now"),
@@ -121,7 +122,7 @@ def test_the_whole_journal_gives_the_whole_run(whole: Whole, tmp_path: Path) -> 
 
 def test_a_run_under_way_can_be_looked_at(tmp_path: Path) -> None:
     """Its lock is not asked for and its journal not touched, half a line at its end included."""
-    prepared = nightly.prepare(requested([small("embedding8bit")]), HERE)
+    prepared = prepare(requested([small("embedding8bit")]), HERE)
     with Journal(tmp_path, prepared.key, about=unfinished.about(prepared)) as journal:
         journal.plan(plan.rows(prepared.tasks))
         with (tmp_path / JOURNAL).open("ab") as file:
@@ -142,7 +143,7 @@ def test_a_report_does_not_stand_in_the_way_of_resuming(whole: Whole, tmp_path: 
     assert CliRunner().invoke(cli.app, ["report", str(tmp_path)]).exit_code == 0
 
     storing.prepare(tmp_path, resume=True)
-    prepared = nightly.prepare(requested([small("embedding8bit")], devices=("cpu", "xpu")), HERE)
+    prepared = prepare(requested([small("embedding8bit")], devices=("cpu", "xpu")), HERE)
     with Journal(tmp_path, prepared.key, about=unfinished.about(prepared), resume=True) as journal:
         resumed = nightly.run(prepared, journal, lambda _: None)
 
