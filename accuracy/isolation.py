@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from accuracy.inputs import LinearInputs
 from accuracy.subjects import gradient
 from accuracy.twice import SLICE, Bench, Pair, joined
 
@@ -30,6 +31,14 @@ def kept_output(bench: Bench) -> Pair:
     return Pair(expected=before.cpu(), actual=first.cpu())
 
 
+def other_layer(bench: Bench) -> Pair:
+    """A batch gives the same bits after another layer of the same shape was called: layers share nothing."""
+    layer = bench.layer()
+    expected = bench.output(layer)
+    bench.output(bench.layer(_of_another(bench)))
+    return Pair(expected=expected, actual=bench.output(layer))
+
+
 def more_rows(bench: Bench) -> Pair:
     """A batch gives the same bits after a smaller one, whose large values lie in other columns."""
     layer = bench.layer()
@@ -40,17 +49,18 @@ def more_rows(bench: Bench) -> Pair:
 def other_dtype(bench: Bench) -> Pair:
     """A batch gives the same bits after one in another dtype. Without a bias, which takes that dtype (docs, F27)."""
     inputs = replace(bench.inputs, bias=None)
-    other = torch.float32 if inputs.x.dtype == torch.bfloat16 else torch.bfloat16
     fresh, layer = bench.layer(inputs, bias=False), bench.layer(inputs, bias=False)
-    bench.output(layer, inputs.x.to(other))
+    bench.output(layer, inputs.x.to(_other(bench, torch.float32)))
     return Pair(expected=bench.output(fresh), actual=bench.output(layer))
 
 
 def copy_apart(bench: Bench) -> Pair:
-    """A deep copy keeps its weight when that of the original is overwritten."""
+    """A deep copy keeps its weight, scales and bias when those of the original are overwritten."""
     layer = bench.layer()
     copied = copy.deepcopy(layer)
-    layer.weight.data.zero_()
+    for name, held in layer.state_dict().items():
+        if not name.endswith("_map"):  # code tables are constants, and may be one for all layers
+            held.zero_()
     return Pair(expected=bench.output(bench.layer()), actual=bench.output(copied))
 
 
@@ -95,6 +105,14 @@ def autocast(bench: Bench) -> Pair:
         return Pair(expected=expected, actual=bench.output(layer, x))
 
 
+def after_autocast(bench: Bench) -> Pair:
+    """A batch gives the same bits after a call in `torch.autocast` to another dtype."""
+    layer = bench.layer()
+    with torch.autocast(bench.device.type, dtype=_other(bench, torch.float16)):
+        bench.output(layer)
+    return Pair(expected=bench.output(bench.layer()), actual=bench.output(layer))
+
+
 def autocast_gradient(bench: Bench) -> Pair:
     """A forward pass in `torch.autocast` to the dtype of the input leads to the same gradient."""
     x = bench.inputs.x.to(bench.narrow)  # autocast has no float32
@@ -120,13 +138,30 @@ def transposed_gradient(bench: Bench) -> Pair:
 
     Each row has one element that is not zero, so that no order of a sum enters.
     """
-    x, upstream = bench.inputs.x, torch.zeros_like(bench.inputs.grad_output)
-    rows = torch.arange(upstream.shape[0])
-    places = rows, rows % upstream.shape[1]
-    upstream[places] = bench.inputs.grad_output[places]
+    x, upstream = bench.inputs.x, _one_a_row(bench.inputs.grad_output)
     leaf = _leaf(bench, x)
     bench.layer()(leaf).backward(upstream.to(bench.device).T.contiguous().T)
     return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
+
+
+def permuted_gradient(bench: Bench) -> Pair:
+    """In rank 3, a gradient whose first two dimensions lie in memory in the other order gives what its copy gives.
+
+    So it comes back from an output that was transposed, as attention does. As above, no order of a sum enters.
+    """
+    x = torch.stack([bench.inputs.x, bench.inputs.x.flip(0)], dim=1)
+    upstream = _one_a_row(bench.inputs.grad_output).unsqueeze(1).repeat(1, 2, 1)
+    leaf = _leaf(bench, x)
+    bench.layer()(leaf).backward(upstream.to(bench.device).transpose(0, 1).contiguous().transpose(0, 1))
+    return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
+
+
+def _one_a_row(values: Tensor) -> Tensor:
+    """Of a matrix one element in each row, in turn of its columns; zeros elsewhere."""
+    kept, rows = torch.zeros_like(values), torch.arange(values.shape[0])
+    places = rows, rows % values.shape[1]
+    kept[places] = values[places]
+    return kept
 
 
 def gradient_kept(bench: Bench) -> Pair:
@@ -159,6 +194,17 @@ def _between(bench: Bench, other: Tensor) -> Pair:
     return Pair(expected=seen[0], actual=seen[1])
 
 
+def two_layers(bench: Bench) -> Pair:
+    """Two layers of the same shape in one graph lead to the gradients that each leads to alone."""
+    x, upstream, drawn = bench.inputs.x, bench.inputs.grad_output, (bench.inputs, _of_another(bench))
+    alone = [bench.gradient(bench.layer(each), x, upstream) for each in drawn]
+    leaves = [_leaf(bench, x) for _ in drawn]
+    outputs = [bench.layer(each)(leaf) for each, leaf in zip(drawn, leaves, strict=True)]
+    for output in reversed(outputs):  # as through layers in sequence
+        output.backward(upstream.clone().to(bench.device))
+    return Pair(expected=joined(alone), actual=joined([gradient(leaf) for leaf in leaves]))
+
+
 def retained_graph(bench: Bench) -> Pair:
     """A second backward pass over one graph adds the same gradients again: twice the first, which is exact.
 
@@ -182,20 +228,32 @@ def checkpointed(bench: Bench) -> Pair:
     return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
 
 
+def _of_another(bench: Bench) -> LinearInputs:
+    """The tensors of a layer of the same shape and another weight."""
+    return replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+
+
+def _other(bench: Bench, instead: torch.dtype) -> torch.dtype:
+    """Another dtype than that of the input: bfloat16, or `instead` where that is it."""
+    return instead if bench.inputs.x.dtype == torch.bfloat16 else torch.bfloat16
+
+
 def _leaf(bench: Bench, x: Tensor) -> Tensor:
     return x.clone().to(bench.device).requires_grad_()
 
 
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
-    kept_output, more_rows, other_dtype, copy_apart, with_gradients, inference_mode, two_threads, transposed_input,
-    autocast,
+    kept_output, other_layer, more_rows, other_dtype, copy_apart, with_gradients, inference_mode, two_threads,
+    transposed_input, autocast, after_autocast,
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (
     expanded_gradient,
     transposed_gradient,
+    permuted_gradient,
     gradient_kept,
     two_forwards,
     smaller_between,
+    two_layers,
     retained_graph,
     autocast_gradient,
     checkpointed,

@@ -159,8 +159,9 @@ def test_no_conjunction_asks_for_a_relation_that_does_not_hold(case: Case, data:
     blocksize = getattr(config, "blocksize", 1)
     nested = getattr(config, "nested", False)
     assert config.relation != "zero_columns" or not (nested or config.in_features % blocksize)
-    assert getattr(config, "compute_dtype", None) is None or "autocast" not in config.relation
+    assert getattr(config, "compute_dtype", None) is None or config.relation not in {"autocast", "autocast_gradient"}
     assert not getattr(config, "threshold", 0.0) or config.relation in {
-        "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "kept_output", "save_and_load", "deep_copy",
-        "copy_after_forward", "mode_round_trip", "moved_after_forward", "gradient_in_eval",
+        "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "after_autocast", "kept_output",
+        "save_and_load", "deep_copy", "copy_after_forward", "mode_round_trip", "moved_after_forward",
+        "gradient_in_eval",
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -159,6 +159,43 @@ class InAutocast(Sound):
         return doubled(super().forward(x), lambda _: inside)
 
 
+class StaysInAutocast(Sound):
+    """The weight is rounded to the dtype of the first autocast for good."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            self.weight.data = self.weight.data.to(torch.get_autocast_dtype("cpu")).float()
+        return super().forward(x)
+
+
+class SharedWeight(Sound):
+    """Layers of one shape share memory that the first call of each fills, and all of them compute with."""
+
+    memory: ClassVar[dict[torch.Size, Tensor]] = {}
+    called = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = self.memory.setdefault(self.weight.shape, self.weight.detach().clone())
+        if not self.called:
+            memory.copy_(self.weight.detach())
+        self.called = True
+        out: Tensor = _ReadAgain.apply(x, memory)  # type: ignore[no-untyped-call]  # torch's
+        return out + self.bias.to(x.dtype)
+
+
+class _ReadAgain(torch.autograd.Function):
+    """A product with memory that is read again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, memory: Tensor) -> Tensor:
+        ctx.memory = memory
+        return (x.float() @ memory.T).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return (grads[0].float() @ ctx.memory).to(grads[0].dtype), None
+
+
 class Forgetful(Sound):
     """The gradient of the input is twice as large after a forward pass without gradients."""
 
@@ -249,6 +286,8 @@ def _transposed(_: int, __: int, gradient: Tensor) -> bool:
 
 BROKEN: dict[str, Callable[..., Sound]] = {
     "kept_output": OneBuffer,
+    "other_layer": SharedWeight,
+    "two_layers": SharedWeight,
     "more_rows": FirstColumns,
     "other_dtype": FirstDtype,
     "copy_apart": SharedCopy,
@@ -257,10 +296,12 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "two_threads": lambda drawn, **kw: Scaled(drawn, lambda: torch.get_num_threads() > 1, **kw),
     "transposed_input": Contiguous,
     "autocast": lambda drawn, **kw: Scaled(drawn, lambda: torch.is_autocast_enabled("cpu"), **kw),
+    "after_autocast": StaysInAutocast,
     "autocast_gradient": InAutocast,
     "checkpointed": Forgetful,
     "expanded_gradient": lambda drawn, **kw: Backward(drawn, lambda _, __, grad: 0 in grad.stride(), **kw),
     "transposed_gradient": lambda drawn, **kw: Backward(drawn, _transposed, **kw),
+    "permuted_gradient": lambda drawn, **kw: Backward(drawn, _transposed, **kw),
     "gradient_kept": GradientOverwritten,
     "default_dtype": MadeInDefaultDtype,
     "loaded_in_default_dtype": MadeInDefaultDtype,

@@ -164,6 +164,11 @@ LARGE = (
         fixed={"in_features": sampled_from(HIDDEN_SIZES), "out_features": just(64), "blocksize": just(64)},
     ),
     Stratum(
+        name="in_features above 4096",  # as in the widest layer of a model
+        holds=lambda c: c.in_features > 4096,
+        fixed={"in_features": just(11008), "out_features": just(64), "blocksize": just(64)},
+    ),
+    Stratum(
         name="many in_features, the last block partial",
         holds=lambda c: c.in_features > 1024 and c.in_features % 64 != 0,
         fixed={"in_features": sampled_from((1102, 2050, 3002)), "out_features": just(64), "blocksize": just(64)},

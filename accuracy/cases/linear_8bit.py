@@ -28,6 +28,15 @@ SHAPES = (
         fixed={"in_features": sampled_from((1041, 2048, 4096)), "out_features": multiples_of(8, 256)},
     ),
     Stratum(
+        name="in_features above 4096",  # where a product may be split, as in the widest layer of a model
+        holds=lambda c: c.in_features > 4096,
+        fixed={
+            "in_features": sampled_from((4104, 11008)),
+            "out_features": multiples_of(8, 64),
+            "batch": sampled_from(((1,), (8,))),
+        },
+    ),
+    Stratum(
         name="tiny values, no bias",
         holds=lambda c: c.weight == c.activation == "tiny_scale" and not c.bias,
         fixed={
@@ -43,6 +52,11 @@ SHAPES = (
         name="200 rows",
         holds=lambda c: c.batch == (200,),
         fixed={"batch": just((200,)), "in_features": just(128), "out_features": just(96)},
+    ),
+    Stratum(
+        name="600 rows",  # more than a tile, and few enough for a bound on their sum that shows how it was made
+        holds=lambda c: c.batch == (600,),
+        fixed={"batch": just((600,)), "in_features": just(64), "out_features": just(96)},
     ),
     Stratum(
         name="65,600 rows",

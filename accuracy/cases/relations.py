@@ -21,29 +21,35 @@ from accuracy.strategies import DTYPES, embedding_4bit, embedding_8bit, linear_4
 EVERYWHERE = (
     "repeat", "input_kept", "row_order", "rows_alone", "doubled_input", "doubled_weight", "zero_input",
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
-    "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "more_rows", "other_dtype",
-    "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
-    "default_dtype", "loaded_in_default_dtype", "moved_after_forward", "frozen_bias", "updated_bias", "replaced_weight",
-    "transposed_weight",
+    "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "other_layer", "more_rows",
+    "other_dtype", "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
+    "after_autocast", "default_dtype", "loaded_in_default_dtype", "moved_after_forward", "frozen_bias",
+    "updated_bias", "replaced_weight", "transposed_weight",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "expanded_gradient", "transposed_gradient", "gradient_kept", "two_forwards", "retained_graph",
-    "smaller_between", "autocast_gradient", "checkpointed", "accumulated_bias_gradient",
+    "smaller_between", "two_layers", "autocast_gradient", "checkpointed", "accumulated_bias_gradient",
 )  # fmt: skip
 OF_A_TRAINED_WEIGHT = (
     "updated_weight", "requantized_weight", "accumulated_weight_gradient", "transposed_weight_gradient",
 )  # fmt: skip
 """Relations of a weight that is trained: only of int8 layers with fp16 weights."""
 
+OF_A_FROZEN_WEIGHT = ("permuted_gradient",)
+"""Relations in rank 3, which layers whose weight has a gradient take on no device (F13)."""
+
 OF_ONE_BATCH = (
-    "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "kept_output", "save_and_load", "deep_copy",
-    "copy_after_forward", "mode_round_trip", "moved_after_forward", "gradient_in_eval",
+    "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "after_autocast", "kept_output", "save_and_load",
+    "deep_copy", "copy_after_forward", "mode_round_trip", "moved_after_forward", "gradient_in_eval",
 )  # fmt: skip
 """Relations that hold with a threshold too: both results are of one batch."""
 
 KEPT = ("save_and_load", "deep_copy", "copy_after_forward", "device_round_trip", "loaded_in_default_dtype")
 """Relations between a layer and what was made of its state, of which double quantization and a blocksize are part."""
+
+BESIDE = ("other_layer", "two_layers")
+"""Relations between layers of one shape, which may share memory from some size on."""
 
 LOOKUPS = (
     "same_row", "index_order", "repeat", "deep_copy", "device_round_trip", "narrow_index", "transposed_index",
@@ -132,8 +138,23 @@ def _conditional(
     )
 
 
+def _beside(mode: Mode) -> tuple[Stratum, ...]:
+    """Layers of 2¹⁷ weights beside another of their shape."""
+    return _conditional(
+        BESIDE if mode == "train" else BESIDE[:1],
+        "large, {}",
+        lambda c: c.in_features * c.out_features >= 1 << 17,
+        in_features=just(512),
+        out_features=just(256),
+    )
+
+
 def _names(mode: Mode, *extra: str) -> tuple[str, ...]:
     return (*EVERYWHERE, *(IN_TRAINING if mode == "train" else ()), *extra)
+
+
+def _of_4bit(mode: Mode) -> tuple[str, ...]:
+    return _names(mode, "named_class", *(OF_A_FROZEN_WEIGHT if mode == "train" else ()))
 
 
 LINEAR_4BIT = tuple(
@@ -145,7 +166,7 @@ LINEAR_4BIT = tuple(
         draw=partial(
             _four_bit,
             mode=just(mode),
-            relation=sampled_from(_names(mode, "named_class")),
+            relation=sampled_from(_of_4bit(mode)),
             blocksize=just(64),
             nested=just(False),
             quant_storage=just("uint8"),
@@ -157,7 +178,8 @@ LINEAR_4BIT = tuple(
         contract=_saved,
         claimed_of=_claimed_of_4bit,
         strata=(
-            *_strata(_names(mode, "named_class")),
+            *_strata(_of_4bit(mode)),
+            *_beside(mode),
             *(
                 Stratum(
                     name=f"double-quantized and saved, {dtype} weight",
@@ -209,7 +231,8 @@ LINEAR_4BIT = tuple(
 
 def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
     updates = OF_A_TRAINED_WEIGHT if mode == "train" else ("updated_weight",)
-    names = _names(mode, *(updates if fp16 else ()))
+    frozen = OF_A_FROZEN_WEIGHT if mode == "train" else ()
+    names = _names(mode, *(updates if fp16 else frozen))
     threshold = one_of(just(0.0), just(6.0))
     return Case(
         name=f"linear8bitlt-{'fp16-weights-' if fp16 else ''}{mode}-relations",
@@ -230,6 +253,7 @@ def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
         claimed_of=_claimed_of_int8,
         strata=(
             *_strata(names),
+            *_beside(mode),
             *_conditional(
                 tuple(name for name in OF_ONE_BATCH if name in names),
                 "{} with outlier columns",

@@ -26,7 +26,8 @@ MOST_DRAWS: Final = 200
 GRADIENT: Final = frozenset({
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
     "frozen_input", "updated_weight", "requantized_weight", "expanded_gradient", "two_forwards", "retained_graph",
-    "autocast_gradient", "checkpointed", "transposed_gradient", "gradient_kept", "smaller_between",
+    "autocast_gradient", "checkpointed", "transposed_gradient", "gradient_kept", "smaller_between", "two_layers",
+    "permuted_gradient",
     "accumulated_weight_gradient", "transposed_weight_gradient", "accumulated_bias_gradient",
 })  # fmt: skip
 """Relations that take a backward pass."""

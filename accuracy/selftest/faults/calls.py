@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from accuracy.case import Stage
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults.outliers import MIXED
-from accuracy.selftest.faults.places import BACKWARDS, FUNCTIONS, scaled
+from accuracy.selftest.faults.places import BACKWARDS, FUNCTIONS, GRAD_INPUT, on_gradient, scaled
 from accuracy.selftest.faults.state import FORWARDS
 from accuracy.selftest.library import Library
 
@@ -43,6 +43,24 @@ def shared_copy(lib: Library) -> None:
 
     for name in ("Params4bit", "Int8Params"):
         lib.instead(f"nn.modules:{name}.__deepcopy__", change)
+
+
+def shared_workspace(lib: Library) -> None:
+    last: dict[Any, tuple[Any, Any]] = {}
+
+    def forward(output: Any, ctx: Any, _: Any, weight: Any, *rest: Any) -> Any:
+        ctx.called = last[tuple(rest[2].shape)] = weight, rest[2]  # the quantization state
+        return output
+
+    def change(gradient: Any, ctx: Any, upstream: Any) -> Any:
+        weight, state = last[tuple(ctx.called[1].shape)]
+        if state is ctx.called[1]:
+            return gradient
+        decoded = lib.bnb.functional.dequantize_4bit(weight.view(-1, 1), state)
+        return lib.torch.matmul(upstream, decoded.to(upstream.dtype))
+
+    lib.after(f"{FUNCTIONS}:MatMul4Bit.forward", forward)
+    on_gradient(lib, GRAD_INPUT, change)
 
 
 def growing_batch(lib: Library) -> None:
@@ -85,6 +103,15 @@ def other_dtype(lib: Library) -> None:
 
 def autocast(lib: Library) -> None:
     _larger_where(lib, lambda _, x: lib.torch.is_autocast_enabled(x.device.type))
+
+
+def after_autocast(lib: Library) -> None:
+    def holds(layer: Any, x: Any) -> bool:
+        inside = lib.torch.is_autocast_enabled(x.device.type)
+        layer._cast = before = getattr(layer, "_cast", False) or inside  # noqa: SLF001 - our own mark
+        return before and not inside
+
+    _larger_where(lib, holds)
 
 
 def checkpoint(lib: Library) -> None:
@@ -177,6 +204,13 @@ FAULTS = (
         where=lambda c: c.relation == "copy_apart",
     ),
     fault(
+        name="shared-workspace",
+        what="In the backward pass, 4-bit layers of one shape read the weight of the one that was called last.",
+        plant=shared_workspace,
+        cases="linear4bit-train-relations",
+        where=lambda c: c.relation == "two_layers",
+    ),
+    fault(
         name="growing-batch",
         what="Rows beyond as many as the layer's first call had come out as zero.",
         plant=growing_batch,
@@ -217,6 +251,13 @@ FAULTS = (
         plant=autocast,
         sizes=(1e-1, 1e-2),
         where=lambda c: c.relation == "autocast",
+    ),
+    fault(
+        name="after-autocast",
+        what="Once a layer was called in autocast, its outputs outside of it are larger by the relative size.",
+        plant=after_autocast,
+        sizes=(1e-1, 1e-2),
+        where=lambda c: c.relation == "after_autocast",
     ),
     fault(
         name="checkpoint",
