@@ -34,16 +34,15 @@ class Request:
     created: datetime.datetime
     library: Library | None = None
     interpreter: str = sys.executable
+    examples: int | None = None
+    explore: Budget | None = None
+    shard: shards.Shard | None = None
+    baseline: store.Run | None = None
 
     @property
     def overlay(self) -> tuple[Path, ...]:
         """Folders put first on the workers' path."""
         return () if self.library is None else (self.library.overlay,)
-
-    examples: int | None = None
-    explore: Budget | None = None
-    shard: shards.Shard | None = None
-    baseline: store.Run | None = None
 
     @property
     def size(self) -> plan.Profile:
