@@ -50,7 +50,7 @@ def other_dtype(bench: Bench) -> Pair:
     """A batch gives the same bits after one in another dtype. Without a bias, which takes that dtype (docs, F27)."""
     inputs = replace(bench.inputs, bias=None)
     fresh, layer = bench.layer(inputs, bias=False), bench.layer(inputs, bias=False)
-    bench.output(layer, inputs.x.to(_other(bench, torch.float32)))
+    bench.output(layer, inputs.x.to(bench.other(torch.float32)))
     return Pair(expected=bench.output(fresh), actual=bench.output(layer))
 
 
@@ -108,7 +108,7 @@ def autocast(bench: Bench) -> Pair:
 def after_autocast(bench: Bench) -> Pair:
     """A batch gives the same bits after a call in `torch.autocast` to another dtype."""
     layer = bench.layer()
-    with torch.autocast(bench.device.type, dtype=_other(bench, torch.float16)):
+    with torch.autocast(bench.device.type, dtype=bench.other(torch.float16)):
         bench.output(layer)
     return Pair(expected=bench.output(bench.layer()), actual=bench.output(layer))
 
@@ -231,11 +231,6 @@ def checkpointed(bench: Bench) -> Pair:
 def _of_another(bench: Bench) -> LinearInputs:
     """The tensors of a layer of the same shape and another weight."""
     return replace(bench.inputs, weight=bench.inputs.weight.flip(0))
-
-
-def _other(bench: Bench, instead: torch.dtype) -> torch.dtype:
-    """Another dtype than that of the input: bfloat16, or `instead` where that is it."""
-    return instead if bench.inputs.x.dtype == torch.bfloat16 else torch.bfloat16
 
 
 def _leaf(bench: Bench, x: Tensor) -> Tensor:

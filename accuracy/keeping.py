@@ -67,6 +67,17 @@ def updated_bias(bench: Bench) -> Pair:
     return Pair(expected=bench.output(bench.layer(changed, bias=True)), actual=bench.output(layer))
 
 
+def other_bias(bench: Bench) -> Pair:
+    """A bias that is held in another dtype than the input, which has all its values, is added all the same."""
+    bias = torch.arange(bench.config.out_features) % 8 - 4.0  # exact in every dtype
+    seen = []
+    for dtype in (bench.inputs.x.dtype, bench.other(torch.float32)):
+        layer = bench.layer(replace(bench.inputs, bias=bias.to(bench.inputs.x.dtype)), bias=True)
+        layer.bias.data = layer.bias.data.to(dtype)
+        seen.append(bench.output(layer))
+    return Pair(expected=seen[0], actual=seen[1])
+
+
 def replaced_weight(bench: Bench) -> Pair:
     """After a forward pass a layer that is given the weight of another computes with that."""
     other = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
@@ -83,6 +94,6 @@ def transposed_weight(bench: Bench) -> Pair:
 
 
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
-    default_dtype, loaded_in_default_dtype, moved_after_forward, frozen_bias, updated_bias, replaced_weight,
-    transposed_weight,
+    default_dtype, loaded_in_default_dtype, moved_after_forward, frozen_bias, updated_bias, other_bias,
+    replaced_weight, transposed_weight,
 )  # fmt: skip

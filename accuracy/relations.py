@@ -197,6 +197,15 @@ def updated_weight(bench: Bench) -> Pair:
     return Pair(expected=bench.output(bench.layer(changed)), actual=bench.output(layer))
 
 
+def weight_kept(bench: Bench) -> Pair:
+    """A forward pass in either mode leaves the fp16 weight, which is trained, as it was."""
+    layer = bench.layer()
+    expected = layer.weight.detach().clone()
+    for mode in (layer.training, not layer.training):
+        bench.output(layer.train(mode))
+    return Pair(expected=expected.cpu(), actual=layer.weight.detach().cpu())
+
+
 def requantized_weight(bench: Bench) -> Pair:
     """A training step as optimizers make it, gradients cleared before the next, computes with the new weight.
 
@@ -287,7 +296,7 @@ IN_TRAINING: Final[tuple[Relation, ...]] = (
     accumulated_bias_gradient, *isolation.IN_TRAINING,
 )  # fmt: skip
 OF_A_TRAINED_WEIGHT: Final[tuple[Relation, ...]] = (
-    updated_weight, requantized_weight, accumulated_weight_gradient, transposed_weight_gradient,
+    updated_weight, weight_kept, requantized_weight, accumulated_weight_gradient, transposed_weight_gradient,
 )  # fmt: skip
 DENSE: Final = {
     relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT, named_class)

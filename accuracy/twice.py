@@ -44,6 +44,10 @@ class Bench:
         """The dtype of the input if it has 16 bits, else bfloat16."""
         return torch.bfloat16 if self.inputs.x.dtype == torch.float32 else self.inputs.x.dtype
 
+    def other(self, instead: torch.dtype) -> torch.dtype:
+        """Another dtype than that of the input: bfloat16, or `instead` where that is it."""
+        return instead if self.inputs.x.dtype == torch.bfloat16 else torch.bfloat16
+
     def layer(self, inputs: LinearInputs | None = None, **changed: Any) -> Any:
         """A fresh layer, of other tensors or of a changed config."""
         return self.build(replace(self.config, **changed), inputs or self.inputs, self.device)

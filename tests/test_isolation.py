@@ -27,8 +27,10 @@ class Sound(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """In the dtype of the weight whatever autocast says, returned in that of the input."""
+        wide = self.weight.dtype
         with torch.autocast("cpu", enabled=False):
-            return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+            bias = None if self.bias is None else self.bias.to(wide)
+            return nn.functional.linear(x.to(wide), self.weight, bias).to(x.dtype)
 
 
 class OneBuffer(Sound):
@@ -272,6 +274,23 @@ class FirstParameters(Sound):
         return nn.functional.linear(x, *self.first)
 
 
+class InputOfBias(Sound):
+    """The input is rounded to the dtype of the bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.bias.dtype).to(x.dtype))
+
+
+class RoundedInEval(Sound):
+    """A call in eval mode leaves a rounded weight behind."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        if not self.training:
+            self.weight.data = self.weight.data.bfloat16().float()
+        return out
+
+
 class InMemoryOrder(Sound):
     """The weight is taken as if its rows lay one after the other."""
 
@@ -308,6 +327,8 @@ BROKEN: dict[str, Callable[..., Sound]] = {
     "moved_after_forward": RoundedByMoves,
     "frozen_bias": FrozenBiasLost,
     "updated_bias": FirstParameters,
+    "other_bias": InputOfBias,
+    "weight_kept": RoundedInEval,
     "replaced_weight": FirstParameters,
     "transposed_weight": InMemoryOrder,
     "smaller_between": lambda drawn, **kw: Backward(drawn, lambda later, _, __: later > 0, **kw),
@@ -320,7 +341,7 @@ RELATIONS = {
     relation.__name__: relation
     for relation in (
         *isolation.EVERYWHERE, *isolation.IN_TRAINING, *keeping.EVERYWHERE, relations.transposed_weight_gradient,
-        relations.accumulated_bias_gradient,
+        relations.accumulated_bias_gradient, relations.weight_kept,
     )
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ EVERYWHERE = (
     "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "other_layer", "more_rows",
     "other_dtype", "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
     "after_autocast", "default_dtype", "loaded_in_default_dtype", "moved_after_forward", "frozen_bias",
-    "updated_bias", "replaced_weight", "transposed_weight",
+    "updated_bias", "other_bias", "replaced_weight", "transposed_weight",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
@@ -32,7 +32,7 @@ IN_TRAINING = (
     "smaller_between", "two_layers", "autocast_gradient", "checkpointed", "accumulated_bias_gradient",
 )  # fmt: skip
 OF_A_TRAINED_WEIGHT = (
-    "updated_weight", "requantized_weight", "accumulated_weight_gradient", "transposed_weight_gradient",
+    "updated_weight", "weight_kept", "requantized_weight", "accumulated_weight_gradient", "transposed_weight_gradient",
 )  # fmt: skip
 """Relations of a weight that is trained: only of int8 layers with fp16 weights."""
 
@@ -230,7 +230,7 @@ LINEAR_4BIT = tuple(
 
 
 def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
-    updates = OF_A_TRAINED_WEIGHT if mode == "train" else ("updated_weight",)
+    updates = OF_A_TRAINED_WEIGHT if mode == "train" else OF_A_TRAINED_WEIGHT[:2]
     frozen = OF_A_FROZEN_WEIGHT if mode == "train" else ()
     names = _names(mode, *(updates if fp16 else frozen))
     threshold = one_of(just(0.0), just(6.0))

@@ -139,7 +139,12 @@ class Layer:
     def bias(self) -> bool:
         """Whether the layer has a bias."""
         biased = getattr(self.config, "bias", False) and self.relation != "other_dtype"
-        return bool(biased) or self.relation in {"frozen_input", "updated_bias", "accumulated_bias_gradient"}
+        return bool(biased) or self.relation in {
+            "frozen_input",
+            "updated_bias",
+            "other_bias",
+            "accumulated_bias_gradient",
+        }
 
     @property
     def rows(self) -> int:
