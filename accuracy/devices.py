@@ -24,10 +24,11 @@ SINGLE_THREAD: Final[Mapping[str, str]] = {
     # after some shapes: results would depend on which cases ran before.
     "TORCHDYNAMO_DISABLE": "1",
     "PYTHONHASHSEED": "0",
-    # glibc gives large arrays back to the system each time, which then clears their pages anew: a quarter of what
-    # measuring a large layer takes. So it keeps up to 64 MiB for the next one. Other allocators take no notice.
+    # glibc gives large arrays back to the system each time, which then clears their pages anew: a quarter to two fifths
+    # of what measuring a large layer takes. So it keeps for the next one what the largest draws need, up to 512 MiB.
+    # Other allocators take no notice.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
 }
 
 

@@ -22,8 +22,7 @@ def columns(comparison: Comparison, actual: Tensor, found: Errors, ratio: float)
     least_effect = comparison.least_effect
     if least_effect is None and comparison.lower is None:
         return {}
-    first = _structure(found, comparison.model, least_effect)
-    held = [first] if ratio <= 1 else []
+    held = [_structure(found, comparison.model, least_effect)] if ratio <= 1 else []
     tried: list[tuple[float, str]] = []
     if comparison.lower is not None and not _settled(held, comparison.quiet):
         for name, model in comparison.lower():
@@ -33,7 +32,8 @@ def columns(comparison: Comparison, actual: Tensor, found: Errors, ratio: float)
                 held.append(_structure(other, model, least_effect))
             if _settled(held, comparison.quiet):
                 break
-    least = min(held or [first], key=lambda structure: abs(structure.z))
+    # Looked for where it counts alone: of a model that does not hold it takes as long as of one that does.
+    least = min(held or [_structure(found, comparison.model, least_effect)], key=lambda structure: abs(structure.z))
     told = {"structure_z": abs(least.z), "structure_effect": least.effect, "structure_at": least.at}
     return told | (dict(zip(("lower_ratio", "lower"), min(tried), strict=True)) if tried else {})
 
