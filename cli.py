@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from accuracy.arguments import load_baseline, load_library, load_limits, load_waivers, opened, seconds, sharing
-from accuracy.prepared import Request, prepare
 from commands import baselines, evidence, fleet, releases, stored
 from commands.options import HistoryFolder, LibraryOption, LimitsFile, PythonOption, RunFolder, WaiversFile
 from reports.terminal import INTERRUPTED, conclude, fail, not_measured, one_line_errors
@@ -94,6 +93,7 @@ def nightly(
         from accuracy import nightly, plan, progress, storing, unfinished
         from accuracy.cases import CASES
         from accuracy.journal import Journal
+        from accuracy.prepared import Request, prepare
         from commands import folders
         from reports import publish
 

@@ -166,6 +166,13 @@ def test_a_process_that_imports_the_parents_side_has_no_torch(statement: str) ->
     assert ended.returncode == 0
 
 
+def test_the_command_line_begins_without_frames_and_strategies() -> None:
+    """A word of help waits for no table: pandas and Hypothesis take three times as long as all else."""
+    code = "import sys, cli; sys.exit(any(name in sys.modules for name in ('pandas', 'hypothesis')))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert ended.returncode == 0
+
+
 def test_a_nightly_run_does_not_wait_for_the_statistics_of_comparisons() -> None:
     """SciPy's take half a second to import."""
     code = "import sys, accuracy.baseline, accuracy.engine, commands.folders; sys.exit('scipy' in sys.modules)"
