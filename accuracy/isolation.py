@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from accuracy.inputs import LinearInputs
 from accuracy.subjects import gradient
 from accuracy.twice import SLICE, Bench, Pair, joined
 
@@ -35,7 +34,7 @@ def other_layer(bench: Bench) -> Pair:
     """A batch gives the same bits after another layer of the same shape was called: layers share nothing."""
     layer = bench.layer()
     expected = bench.output(layer)
-    bench.output(bench.layer(_of_another(bench)))
+    bench.output(bench.layer(bench.another))
     return Pair(expected=expected, actual=bench.output(layer))
 
 
@@ -196,7 +195,7 @@ def _between(bench: Bench, other: Tensor) -> Pair:
 
 def two_layers(bench: Bench) -> Pair:
     """Two layers of the same shape in one graph lead to the gradients that each leads to alone."""
-    x, upstream, drawn = bench.inputs.x, bench.inputs.grad_output, (bench.inputs, _of_another(bench))
+    x, upstream, drawn = bench.inputs.x, bench.inputs.grad_output, (bench.inputs, bench.another)
     alone = [bench.gradient(bench.layer(each), x, upstream) for each in drawn]
     leaves = [_leaf(bench, x) for _ in drawn]
     outputs = [bench.layer(each)(leaf) for each, leaf in zip(drawn, leaves, strict=True)]
@@ -226,11 +225,6 @@ def checkpointed(bench: Bench) -> Pair:
     out = checkpoint(bench.layer(), leaf, use_reentrant=True, preserve_rng_state=False)
     out.backward(upstream.to(bench.device))
     return Pair(expected=bench.gradient(bench.layer(), x, upstream), actual=gradient(leaf))
-
-
-def _of_another(bench: Bench) -> LinearInputs:
-    """The tensors of a layer of the same shape and another weight."""
-    return replace(bench.inputs, weight=bench.inputs.weight.flip(0))
 
 
 def _leaf(bench: Bench, x: Tensor) -> Tensor:

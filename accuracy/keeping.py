@@ -80,7 +80,7 @@ def other_bias(bench: Bench) -> Pair:
 
 def replaced_weight(bench: Bench) -> Pair:
     """After a forward pass a layer that is given the weight of another computes with that."""
-    other = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+    other = bench.another
     layer = bench.layer()
     bench.output(layer)
     layer.weight = copy.deepcopy(bench.layer(other).weight)

@@ -191,7 +191,7 @@ def updated_weight(bench: Bench) -> Pair:
     """After a backward pass and a change of its fp16 weight in place, a layer computes with the new weight."""
     layer = bench.layer()
     bench.gradient(layer, bench.inputs.x, bench.inputs.grad_output)
-    changed = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+    changed = bench.another
     with torch.no_grad():
         layer.weight.copy_(changed.weight.to(layer.weight.device))
     return Pair(expected=bench.output(bench.layer(changed)), actual=bench.output(layer))
@@ -214,7 +214,7 @@ def requantized_weight(bench: Bench) -> Pair:
     layer = bench.layer()
     bench.gradient(layer, bench.inputs.x, bench.inputs.grad_output)
     layer.zero_grad(set_to_none=True)
-    changed = replace(bench.inputs, weight=bench.inputs.weight.flip(0))
+    changed = bench.another
     layer.weight.data.copy_(changed.weight.to(layer.weight.device))
     return Pair(expected=bench.output(bench.layer(changed)), actual=bench.output(layer))
 

@@ -24,6 +24,9 @@ ACTIVATIONS: Final = WEIGHTS
 MANY: Final = 65_600
 """Rows that no 16-bit counter holds: a CUDA grid has at most 65,535 blocks in its second and third dimension."""
 
+WIDEST: Final = 11_008
+"""Input features of the widest layer of LLaMA-7B, its down projection: more than a kernel may sum in one go."""
+
 SPECIALS: Final = ("with_nan", "with_infinities", "signed_zeros", "subnormal", "near_overflow", "zeros")
 """Distributions of special values; they have strata of their own and are not in the sample at large."""
 INITIAL: Final = ("default_init", "kaiming_normal")

@@ -44,6 +44,11 @@ class Bench:
         """The dtype of the input if it has 16 bits, else bfloat16."""
         return torch.bfloat16 if self.inputs.x.dtype == torch.float32 else self.inputs.x.dtype
 
+    @property
+    def another(self) -> LinearInputs:
+        """The tensors of a layer of the same shape with another weight: its rows in reverse order."""
+        return replace(self.inputs, weight=self.inputs.weight.flip(0))
+
     def other(self, instead: torch.dtype) -> torch.dtype:
         """Another dtype than that of the input: bfloat16, or `instead` where that is it."""
         return instead if self.inputs.x.dtype == torch.bfloat16 else torch.bfloat16

@@ -8,7 +8,7 @@ from hypothesis.strategies import just, none, sampled_from
 from accuracy import formats
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
 from accuracy.cases import special
-from accuracy.strategies import BLOCKSIZES, DTYPES, MANY, linear_4bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import BLOCKSIZES, DTYPES, MANY, WIDEST, linear_4bit, multiples_of, non_multiples_of, odd
 
 
 def _packed(config: Linear4bitConfig, blocksize: int) -> bool:
@@ -164,9 +164,9 @@ LARGE = (
         fixed={"in_features": sampled_from(HIDDEN_SIZES), "out_features": just(64), "blocksize": just(64)},
     ),
     Stratum(
-        name="in_features above 4096",  # as in the widest layer of a model
+        name="in_features above 4096",
         holds=lambda c: c.in_features > 4096,
-        fixed={"in_features": just(11008), "out_features": just(64), "blocksize": just(64)},
+        fixed={"in_features": just(WIDEST), "out_features": just(64), "blocksize": just(64)},
     ),
     Stratum(
         name="many in_features, the last block partial",

@@ -6,7 +6,7 @@ from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Linear8bitConfig, Mode, Stratum
 from accuracy.cases import special
-from accuracy.strategies import MANY, linear_8bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import MANY, WIDEST, linear_8bit, multiples_of, non_multiples_of, odd
 
 CHECKS = (
     "accuracy.checks.int8:encode",
@@ -28,10 +28,10 @@ SHAPES = (
         fixed={"in_features": sampled_from((1041, 2048, 4096)), "out_features": multiples_of(8, 256)},
     ),
     Stratum(
-        name="in_features above 4096",  # where a product may be split, as in the widest layer of a model
+        name="in_features above 4096",
         holds=lambda c: c.in_features > 4096,
         fixed={
-            "in_features": sampled_from((4104, 11008)),
+            "in_features": sampled_from((4104, WIDEST)),
             "out_features": multiples_of(8, 64),
             "batch": sampled_from(((1,), (8,))),
         },

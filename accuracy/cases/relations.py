@@ -36,8 +36,11 @@ OF_A_TRAINED_WEIGHT = (
 )  # fmt: skip
 """Relations of a weight that is trained: only of int8 layers with fp16 weights."""
 
+OF_A_TRAINED_WEIGHT_IN_EVAL = ("updated_weight", "weight_kept")
+"""Those of them that hold in inference, too."""
+
 OF_A_FROZEN_WEIGHT = ("permuted_gradient",)
-"""Relations in rank 3, which layers whose weight has a gradient take on no device (F13)."""
+"""Relations in rank 3, which a layer whose weight has a gradient does not take on the CPU (F13)."""
 
 OF_ONE_BATCH = (
     "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "after_autocast", "kept_output", "save_and_load",
@@ -141,7 +144,7 @@ def _conditional(
 def _beside(mode: Mode) -> tuple[Stratum, ...]:
     """Layers of 2¹⁷ weights beside another of their shape."""
     return _conditional(
-        BESIDE if mode == "train" else BESIDE[:1],
+        tuple(name for name in BESIDE if name in _names(mode)),
         "large, {}",
         lambda c: c.in_features * c.out_features >= 1 << 17,
         in_features=just(512),
@@ -230,7 +233,7 @@ LINEAR_4BIT = tuple(
 
 
 def _linear_8bit(mode: Mode, *, fp16: bool) -> Case:
-    updates = OF_A_TRAINED_WEIGHT if mode == "train" else OF_A_TRAINED_WEIGHT[:2]
+    updates = OF_A_TRAINED_WEIGHT if mode == "train" else OF_A_TRAINED_WEIGHT_IN_EVAL
     frozen = OF_A_FROZEN_WEIGHT if mode == "train" else ()
     names = _names(mode, *(updates if fp16 else frozen))
     threshold = one_of(just(0.0), just(6.0))
