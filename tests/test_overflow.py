@@ -11,6 +11,7 @@ from accuracy import errors, inputs, metrics, subjects
 from accuracy.adapters import cpu
 from accuracy.case import Linear4bitConfig, Stage
 from accuracy.checks import int8 as checks
+from accuracy.checks import int8_product
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.inputs import LinearInputs
@@ -90,9 +91,9 @@ def test_what_may_or_may_not_overflow_is_right_either_way() -> None:
     infinite = torch.tensor([[math.inf, -math.inf]], dtype=torch.float16)
     largest = torch.tensor([[65504.0, -65504.0]], dtype=torch.float16)
 
-    assert checks._as_stored(first, error, torch.float16, infinite).tolist() == infinite.tolist()
-    assert checks._as_stored(first, error, torch.float16, largest).tolist() == first.tolist()
-    assert checks._as_stored(first, error, torch.float16, -infinite).tolist() == first.tolist()
+    assert int8_product._as_stored(first, error, torch.float16, infinite).tolist() == infinite.tolist()
+    assert int8_product._as_stored(first, error, torch.float16, largest).tolist() == first.tolist()
+    assert int8_product._as_stored(first, error, torch.float16, -infinite).tolist() == first.tolist()
 
 
 def test_a_product_that_overflows_in_the_compute_dtype_is_infinite_in_a_wider_one() -> None:

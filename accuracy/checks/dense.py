@@ -1,7 +1,7 @@
 """Comparisons that every dense layer shares: output and gradients against the product of the decoded weight."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from accuracy.case import Stage
 from accuracy.checks.setting import Setting, compute_dtype, once, torch_dtype
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles import linear
-from accuracy.oracles.rounding import UNIT_ROUNDOFF
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounded
 from accuracy.roundoff import gamma
 
 
@@ -33,6 +33,36 @@ def expected_output(setting: Setting, weight: Tensor) -> Model:
         None if setting.inputs.bias is None else linear.operand(setting.inputs.bias, compute),
     )
     return linear.accumulated(exact, compute, torch_dtype(setting.config.dtype), setting.bounds.confidence)
+
+
+def late_bias(setting: Setting, model: Model) -> Callable[[], Model] | None:
+    """`model`, that of an output, where the bias is added to a product that was rounded to the compute dtype.
+
+    None without a bias, or with products in float32, the accumulator's own dtype. Which of both orders it is depends
+    on how torch multiplies there; the bound of `accumulated` grants both roundings, and where the error of adding is
+    part of what is expected, it grants that as well.
+    """
+    compute = compute_dtype(setting.config)
+    if setting.inputs.bias is None or compute == linear.ACCUMULATOR:
+        return None
+    bias = linear.operand(setting.inputs.bias, compute)
+
+    def late() -> Model:
+        added = error_of_adding(bias, rounded(model.expected - bias, compute), compute)
+        return replace(model, expected=model.expected + added, bound=model.bound + added.abs())
+
+    return late
+
+
+def error_of_adding(bias: Tensor, product: Tensor, dtype: torch.dtype) -> Tensor:
+    """fl(p + b) - (p + b) of a product that is already rounded to `dtype`.
+
+    Such products are multiples of one ulp, so the error depends on the bias alone as long as their binade
+    does not change: a whole column may have the same. It belongs to the model, as a residual test takes
+    errors for independent.
+    """
+    total = product + bias
+    return (rounded(total, dtype) - total).nan_to_num(0.0, 0.0, 0.0)
 
 
 @once

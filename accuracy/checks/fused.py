@@ -156,21 +156,10 @@ def packed_bfloat16(setting: Setting) -> Model:
     expected, bound = model.expected, model.bound
     if inputs.bias is not None:
         bias = linear.operand(inputs.bias, compute)
-        added = error_of_adding(bias, rounded(rounded(product.total, bfloat16), compute), compute)
+        added = dense.error_of_adding(bias, rounded(rounded(product.total, bfloat16), compute), compute)
         expected = expected + bias + added
         bound = bound + added.abs() + rounding_error(expected.abs() + bound, compute)
     if output != compute:
         bound = bound + rounding_error(expected.abs() + bound, output)
     model = replace(model, expected=expected, bound=bound)
     return dense.either_nonfinite(model, weight, setting.parts["output"])
-
-
-def error_of_adding(bias: Tensor, product: Tensor, dtype: torch.dtype) -> Tensor:
-    """fl(p + b) - (p + b) of a product that is already rounded to `dtype`.
-
-    Such products are multiples of one ulp, so the error depends on the bias alone as long as their binade
-    does not change: a whole column may have the same. It belongs to the model, as a residual test takes
-    errors for independent.
-    """
-    total = product + bias
-    return (rounded(total, dtype) - total).nan_to_num(0.0, 0.0, 0.0)

@@ -7,18 +7,12 @@ import torch
 from torch import Tensor
 
 from accuracy.case import Stage
-from accuracy.checks import dense
+from accuracy.checks import dense, int8_product
 from accuracy.checks.setting import Setting, once, torch_dtype
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.oracles import int8, linear, theory
 from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
-from accuracy.oracles.rounding import (
-    UNIT_ROUNDOFF,
-    overflow_threshold,
-    rounded,
-    rounding_error,
-)
-from accuracy.roundoff import probabilistic_gamma
+from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounding_error
 
 FLOAT32 = torch.float32
 FLOAT16 = torch.float16
@@ -38,7 +32,7 @@ def encode(setting: Setting) -> Iterator[Comparison]:
         model=exact(scales.double()),
         basis="exact",
     )
-    ties = int8.near_tie(scaled, _tie_slack(setting)).double()
+    ties = int8.near_tie(scaled, int8_product.tie_slack(setting)).double()
     yield Comparison(
         stage=Stage.ENCODE,
         quantity="codes",
@@ -58,7 +52,7 @@ def decode(setting: Setting) -> Iterator[Comparison]:
         quantity="weight",
         actual=setting.parts["weight"],
         dtype=FLOAT32,
-        model=exact(_decoded_float32(setting)),
+        model=exact(int8_product.decoded_float32(setting)),
         basis="exact",
     )
 
@@ -67,16 +61,19 @@ def compute(setting: Setting) -> Iterator[Comparison]:
     """Output and gradients against float64 products of the stored codes."""
     dtype = torch_dtype(setting.config.dtype)
     if setting.has("output", "stored"):
+        model = _output(setting)
         yield Comparison(
             stage=Stage.COMPUTE,
             quantity="output",
             actual=setting.parts["output"],
             dtype=dtype,
-            model=_output(setting),
+            model=model,
             basis="int8-product" if _quantizes_activations(setting) else "accumulation",
-            lower=(lambda: [("a result in float16", _int8_product(setting, kernel=FLOAT16))])
+            lower=(lambda: [("a result in float16", int8_product.product(setting, kernel=FLOAT16))])
             if _ends_in_float16(setting)
             else None,
+            late_bias=None if _quantizes_activations(setting) else dense.late_bias(setting, model),
+            quiet=setting.bounds.structure_quiet,
             least_effect=setting.least_effect("weight", "activation"),
         )
     if setting.has("grad_input"):
@@ -111,11 +108,11 @@ def quantization(setting: Setting) -> Iterator[Comparison]:
         basis="half-gap",
         theory_z=_against_theory(setting, stored),
     )
-    error = error + rounding_error(_decoded_float32(setting), torch_dtype(setting.config.dtype))
+    error = error + rounding_error(int8_product.decoded_float32(setting), torch_dtype(setting.config.dtype))
     if setting.has("output"):
         model = _output(setting)
         if _quantizes_activations(setting):
-            model = replace(model, bound=model.bound + _activation_error(setting))
+            model = replace(model, bound=model.bound + int8_product.activation_error(setting))
         yield dense.against_reference(setting, "output", model, original, error)
     if setting.has("grad_input"):
         model = _backward_input(setting)
@@ -145,22 +142,12 @@ def _against_theory(setting: Setting, stored: Stored8bit) -> float:
     return theory.int8_z(weight.to(FLOAT16).double() - decoded, scales)
 
 
-def _tie_slack(setting: Setting) -> float:
-    """Where the library divides and multiplies in IEEE float32, its codes are known to the last tie."""
-    return 0.0 if setting.arithmetic.ieee_division else setting.bounds.tie_slack
-
-
 def _quantizes_activations(setting: Setting) -> bool:
     return setting.config.mode == "eval" or not setting.arithmetic.dequantizes_in_training
 
 
 def _ends_in_float16(setting: Setting) -> bool:
     return _quantizes_activations(setting) and setting.arithmetic.int8_in_float16
-
-
-@once
-def _decoded_float32(setting: Setting) -> Tensor:
-    return int8.decode_float32(setting.parts["stored"])
 
 
 @once
@@ -178,99 +165,7 @@ def _output(setting: Setting) -> Model:
     dtype = torch_dtype(setting.config.dtype)
     if not _quantizes_activations(setting):
         return dense.forward(setting, _decoded(setting))
-    return _int8_product(setting, kernel=dtype)
-
-
-def _int8_product(setting: Setting, *, kernel: torch.dtype) -> Model:
-    """y* = acc·s·S/127² + b + Σ_o x_o·Ŵ_o and its bound, where the int8 part is written in the dtype `kernel`.
-
-    Each rounding is one of a value that is known up to the error E so far: of what it rounds it may err by u(|y| + E).
-    E begins with 5u32(|y1* - b| + |b|) and what codes near a tie may move. Then y1* = acc·s·S/127² + b is stored, as
-    an infinity if it overflows; then γ~(λ)|x_o||Ŵ_o| comes on top, where an accelerator may round the product of the
-    outlier columns first, and the sum is rounded (docs/method.md, "int8 product"). The sums of codes are exact in
-    int32, so K does not enter.
-    """
-    config, inputs, bounds = setting.config, setting.inputs, setting.bounds
-    dtype = torch_dtype(config.dtype)
-    stored: Stored8bit = setting.parts["stored"]
-    x = inputs.x.reshape(-1, config.in_features)
-    rows = int8.quantize_rows(x, config.threshold, _tie_slack(setting))
-    scale = rows.scales.unsqueeze(1) * stored.scales.double() / LARGEST_CODE**2
-    inner = (rows.codes @ stored.codes.double().T) * scale
-    ambiguous = (rows.ties.double() @ stored.codes.double().abs().T) * scale
-    bias = torch.zeros(1, dtype=torch.float64) if inputs.bias is None else inputs.bias.double()
-    u = UNIT_ROUNDOFF[FLOAT32]
-    error = 5 * u * (inner.abs() + bias.abs()) + ambiguous
-    if kernel != dtype and inputs.bias is not None:
-        error = _rounded(inner, error, kernel)
-    first = _as_stored(inner + bias, error, kernel, setting.parts["output"])
-    error = _rounded(first, error, kernel)
-    if kernel != dtype:
-        error = _rounded(first, error, dtype)
-    outliers = linear.affine(
-        x[:, rows.outliers].double(), rounded(_decoded_float32(setting)[:, rows.outliers], dtype), None
-    )
-    expected = first + outliers.total
-    apart = outliers.magnitude * probabilistic_gamma(outliers.terms + 1, u, bounds.confidence)
-    if not setting.arithmetic.fused_outliers:
-        apart = _rounded(outliers.total, apart, dtype)
-        expected = _added(first, outliers.total, apart, dtype, setting.parts["output"])
-    error = _rounded(expected, error + apart, dtype)
-    shape = (*config.batch, config.out_features)
-    return Model(
-        expected=expected.reshape(shape),
-        bound=error.reshape(shape),
-        scale=(inner.abs() + bias.abs() + outliers.magnitude).reshape(shape) * u,
-        factors=(
-            rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE,
-            stored.codes.double() * stored.scales.double().unsqueeze(1) / LARGEST_CODE,
-        ),
-        certain=(ambiguous == 0).reshape(shape),
-    )
-
-
-def _added(first: Tensor, second: Tensor, error: Tensor, dtype: torch.dtype, output: Tensor) -> Tensor:
-    """The sum; where `second`, known up to `error`, may itself overflow, that with its infinity, if `output` is so.
-
-    With the infinity of the other sign that is NaN.
-    """
-    plain = first + second
-    if output.numel() != first.numel():
-        return plain
-    seen = output.double().reshape(first.shape)
-    infinite = first + second.sign() * torch.inf
-    met = (seen == infinite) | (seen.isnan() & infinite.isnan())
-    return torch.where((second.abs() + error >= overflow_threshold(dtype)) & met, infinite, plain)
-
-
-def _rounded(value: Tensor, error: Tensor, dtype: torch.dtype) -> Tensor:
-    """How far what is known as `value` up to `error` is from `value` once it is rounded to `dtype`."""
-    return error + rounding_error(value.abs() + error, dtype)
-
-
-def _as_stored(first: Tensor, error: Tensor, dtype: torch.dtype, output: Tensor) -> Tensor:
-    """`first`, known up to `error`, with infinities where storing it in `dtype` overflows.
-
-    The int8 part is stored before the outlier columns are added, and no sum brings an infinity back.
-    Where `error` leaves open whether it overflows, an infinite `output` says that it did.
-    """
-    threshold = overflow_threshold(dtype)
-    infinite = first.sign() * torch.inf
-    overflows = first.abs() - error >= threshold
-    if output.numel() == first.numel():
-        overflows |= (first.abs() + error >= threshold) & (output.double().reshape(first.shape) == infinite)
-    return torch.where(overflows, infinite, first)
-
-
-def _activation_error(setting: Setting) -> Tensor:
-    """What rounding activations to int8 may move: |x̂ - x||Ŵ| with the codes our own quantizer chose."""
-    config = setting.config
-    x = setting.inputs.x.reshape(-1, config.in_features)
-    rows = int8.quantize_rows(x, config.threshold, _tie_slack(setting))
-    decoded = rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE
-    decoded[:, rows.outliers] = x.double()[:, rows.outliers]
-    moved: Tensor = (decoded - x.double()).abs() @ _decoded_float32(setting).abs().T
-    return moved.reshape(*config.batch, config.out_features)
+    return int8_product.product(setting, kernel=dtype)
 
 
 def _weight_gradient(setting: Setting) -> Comparison:
@@ -288,21 +183,8 @@ def _weight_gradient(setting: Setting) -> Comparison:
         dtype=actual.dtype,
         model=linear.accumulated(product, torch_dtype(config.dtype), actual.dtype, setting.bounds.confidence),
         basis="accumulation",
-        lower=(lambda: [("int8 columns of gradient and input", _int8_gradient(gradient, x, actual.dtype))])
+        lower=(lambda: [("int8 columns of gradient and input", int8_product.gradient(gradient, x, actual.dtype))])
         if quantized
         else None,
         least_effect=setting.least_effect("activation", "gradient"),
-    )
-
-
-def _int8_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Model:
-    """The weight gradient as LLM.int8() means it: an int8 product of columns, written in float16."""
-    expected, magnitude = int8.product(gradient, x)
-    u = UNIT_ROUNDOFF[FLOAT32]
-    bound = rounding_error(expected, FLOAT16) + 5 * u * magnitude
-    return Model(
-        expected=expected,
-        bound=bound + rounding_error(expected.abs() + bound, dtype),
-        scale=magnitude * u,
-        overflow=overflow_threshold(FLOAT16),
     )
