@@ -35,6 +35,9 @@ SMALL = 2.0**-60
 """The mean square of a column of an operand above which float32 loses next to nothing to underflow, at most 2**-150 an
 operation: squares are 2**-60 then, and products with both operands of errors as small as 2**-60, 2**-120."""
 
+RUN = 4096
+"""Rows that float32 sums: of more, it would lose as much as the effects that are looked for."""
+
 SELDOM = 4
 """How many of its standard deviations a slope seldom is."""
 
@@ -208,14 +211,15 @@ def _out_of_reach(
     energy = np.vdot(error, error)
     if not SELDOM**2 * count * energy <= least**2 * np.vdot(expected, expected) * error.size:
         return False
-    one, other = (np.matmul(cut.transpose(0, 2, 1), cut).astype(np.float64) for cut in blocks)
+    one, other = (_over_rows(cut, cut).astype(np.float64) for cut in blocks)
     lengths = [np.einsum("bkk->bk", each) for each in (one, other)]
     least_length = min(each.ravel()[: left.shape[1]].min() for each in lengths)  # without columns filled up with zeros
     if not (energy > SMALL**2 * error.size and least_length > SMALL * max(error.shape)):
         return False
     squares = np.einsum("bkl,bkl->b", one, other)
     most = np.sqrt(lengths[0] * lengths[1]).sum(axis=1)
-    apart = gamma(error.size, DOUBLE) + gamma(sum(error.shape) + 2 * size + 6, UNIT["float32"])
+    terms = sum(min(each, RUN) for each in error.shape) + 2 * size + 6
+    apart = gamma(error.size, DOUBLE) + gamma(terms, UNIT["float32"])
     norm, unsure = (1 + apart) * np.sqrt(energy), 8 * apart * most * most
     reach = least * (1 - apart) * (squares - unsure) - 4 * apart * norm * most
     if (norm * np.sqrt(squares + unsure) <= reach).all():
@@ -223,5 +227,19 @@ def _out_of_reach(
     # By whichever order of the three factors has the smaller product of two.
     inner, outer = (left, right) if len(left) > len(right) else (right, left)
     narrow = (error if inner is left else error.T).astype(np.float32)
-    slopes = np.add.reduceat(np.einsum("ko,ok->k", inner.T @ narrow, outer), np.arange(0, inner.shape[1], size))
+    slopes = np.add.reduceat(
+        np.einsum("ko,ok->k", _over_rows(inner, narrow), outer), np.arange(0, inner.shape[1], size)
+    )
     return bool((np.abs(slopes) <= reach).all())
+
+
+def _over_rows(one: Single, other: Single) -> Single | Array:
+    """oneᵀ·other, [..., R, K] and [..., R, N] to [..., K, N]: of RUN rows in float32 at a time, added in float64."""
+    transposed, rows = one.swapaxes(-2, -1), one.shape[-2]
+    found = transposed[..., :RUN] @ other[..., :RUN, :]
+    if rows <= RUN:
+        return found
+    wide = found.astype(np.float64)
+    for begin in range(RUN, rows, RUN):
+        wide += transposed[..., begin : begin + RUN] @ other[..., begin : begin + RUN, :]
+    return wide

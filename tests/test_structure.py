@@ -21,13 +21,13 @@ def problem(seed: int, rows: int, columns: int, inner: int) -> tuple[Array, Arra
     return rounded - product, left, right
 
 
-def out_of_reach(errors: Array, left: Array, right: Array) -> bool:
+def out_of_reach(errors: Array, left: Array, right: Array, least: float = LEAST) -> bool:
     """Whether it is told that no block can have the least effect."""
     with np.errstate(over="ignore", invalid="ignore"):
         expected = left @ right.T
         narrow = left.astype(np.float32), right.astype(np.float32)
         return structure._out_of_reach(
-            errors, expected, narrow, (structure._cut(narrow[0]), structure._cut(narrow[1])), LEAST
+            errors, expected, narrow, (structure._cut(narrow[0]), structure._cut(narrow[1])), least
         )
 
 
@@ -54,9 +54,10 @@ def test_a_scale_fault_of_one_block_is_found(rows: int, inner: int, block: int) 
     scale=st.sampled_from([1e-300, 2.0**-100, 2.0**-80, 2.0**-50, 2.0**-20, 1.0, 1e150]),
     noise=st.sampled_from([0.0, 1e-4, 1e-2, 1.0]),
     share=st.sampled_from([0.0, 0.9, 0.999999, 1.0, 1.000001, 1.1]),
+    run=st.sampled_from([7, 16, 4096]),
 )
 def test_where_nothing_is_made_no_block_has_the_least_effect(  # noqa: PLR0917
-    seed: int, rows: int, columns: int, inner: int, scale: float, noise: float, share: float
+    seed: int, rows: int, columns: int, inner: int, scale: float, noise: float, share: float, run: int
 ) -> None:
     """By the sums themselves, where a block has just as much as counts, a little less or a little more."""
     errors, left, right = problem(seed, rows, columns, inner)
@@ -68,7 +69,9 @@ def test_where_nothing_is_made_no_block_has_the_least_effect(  # noqa: PLR0917
         cross, _, signal = structure.projected(errors, np.matmul(one, other.transpose(0, 2, 1))).T
         beyond = np.abs(cross / signal) > LEAST
 
-    assert not (beyond.any() and out_of_reach(errors, left, right))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structure, "RUN", run)
+        assert not (beyond.any() and out_of_reach(errors, left, right))
 
 
 @pytest.mark.parametrize("exponent", range(-150, 121, 10))
@@ -93,6 +96,16 @@ def test_errors_out_of_reach_by_hand() -> None:
     assert not out_of_reach(errors * 0, left, right)  # nothing, beside which float32 may lose anything
     errors, left, right = problem(2, 4, 120, 64)
     assert not out_of_reach(errors / 100, left, right)  # as contributions of few rows cost less
+
+
+def test_many_rows_are_out_of_reach_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of float16 served in bfloat16; one float32 sum over 65,600 rows could lose more than the effects looked for."""
+    errors, left, right = problem(2, 65_600, 16, 16)
+    spoiled = errors + LEAST / 4 * left[:, :2] @ right[:, :2].T
+    assert out_of_reach(errors, left, right, LEAST / 8)
+    assert not out_of_reach(spoiled, left, right, LEAST / 8)
+    monkeypatch.setattr(structure, "RUN", len(left))
+    assert not out_of_reach(errors, left, right, LEAST / 8)
 
 
 def test_what_is_not_finite_is_not_out_of_reach() -> None:
