@@ -247,6 +247,16 @@ def test_an_error_larger_than_its_finding_makes_it_is_news(
     assert [bool(names) for names in known_of.values()] == [True, False, False]
 
 
+def test_structure_beyond_two_roundings_to_float16_is_news_on_cuda() -> None:
+    """F32 rounds the product and its sum with the bias, by 2⁻¹¹ each; a scale that is off by 0.2 % is no such thing."""
+    found = [
+        fitting(EVAL8, "cuda", "compute/output", "structure_z is 9", "{}", SMALL | {"structure_effect": effect})
+        for effect in (2**-10, 2e-3)
+    ]
+
+    assert found == [("F32",), ()]
+
+
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
