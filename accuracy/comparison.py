@@ -32,9 +32,9 @@ class Comparison:
 
     `basis` names the entry of the limits file that says why the bound is what it is. `lower`
     predicts, one after the other, the results of named, lower precisions than the one asked for; none is
-    made once a model holds whose residual has a structure of at most `quiet`. `late_bias` is the model of the precision
-    asked for where the bias is added to what was rounded already; it says of structure alone. `reference` is the fp32
-    layer's value and `oracle` the float64 product of the decoded operands; with both the total error is
+    made once a model holds whose residual has a structure of at most `quiet`. `late` is the model of the precision
+    asked for whose last addition is one of what was rounded already; it speaks of structure alone. `reference` is the
+    fp32 layer's value and `oracle` the float64 product of the decoded operands; with both the total error is
     split. `least_effect` is the relative size from which a structured residual counts, None where the
     operands repeat values, so that rounding errors are not independent and there is no such test. `theory_z` is the
     distance of the squared quantization error from its expectation, 0 where there is no theory.
@@ -51,7 +51,7 @@ class Comparison:
     basis: str
     lower: Callable[[], Iterable[tuple[str, Model]]] | None = None
     quiet: float = 0.0
-    late_bias: Callable[[], Model] | None = None
+    late: Callable[[], Model] | None = None
     oracle: Tensor | None = None
     least_effect: float | None = None
     theory_z: float = 0.0

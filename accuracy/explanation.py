@@ -15,7 +15,7 @@ def columns(comparison: Comparison, actual: Tensor, found: Errors, ratio: float)
     """The lower precision that comes nearest, if one was tried, and the structured residual of the models that hold.
 
     A kernel of lower precision may stay within the bound of the precision asked for, and still leave the
-    structure of its rounded operands, and one that adds the bias to what was rounded already leaves that of the bias;
+    structure of its rounded operands, and one that adds to a bias what was rounded already leaves that of the bias;
     against its own model it must be free of it. So of the models that hold the one with the least structure counts;
     where none holds, that of the precision asked for. `actual` is float64, `found` its errors against the precision
     asked for, and `ratio` what counts of these.
@@ -24,10 +24,10 @@ def columns(comparison: Comparison, actual: Tensor, found: Errors, ratio: float)
     if least_effect is None and comparison.lower is None:
         return {}
     held = [_structure(found, comparison.model, least_effect)] if ratio <= 1 else []
-    if held and comparison.late_bias is not None and not _settled(held, comparison.quiet):
-        model = comparison.late_bias()
-        late = errors.against(actual, model, comparison.dtype)
-        held += [_structure(late, model, least_effect)] if late.ratio <= 1 else []
+    if held and comparison.late is not None and not _settled(held, comparison.quiet):
+        late = comparison.late()
+        other = errors.against(actual, late, comparison.dtype)
+        held += [_structure(other, late, least_effect)] if other.ratio <= 1 else []
     tried: list[tuple[float, str]] = []
     if comparison.lower is not None and not _settled(held, comparison.quiet):
         for name, model in comparison.lower():

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from layers import LIMITS, NF4
+from layers import INT8, LIMITS, NF4
 from torch import Tensor
 
 from accuracy import inputs, metrics, structure, subjects
-from accuracy.adapters import cpu
-from accuracy.checks import dense, fused
+from accuracy.adapters import cpu, cuda
+from accuracy.checks import dense, fused, int8
 from accuracy.checks.four_bit import compute
 from accuracy.checks.setting import Setting
 from accuracy.comparison import Model
 from accuracy.oracles import codes, four_bit
+from accuracy.oracles import int8 as oracle
 from accuracy.structure import Structure
 
 CONFIG = replace(
@@ -133,6 +134,61 @@ def test_a_late_bias_against_the_model_of_the_other_order_is_not(monkeypatch: py
 def test_a_scale_that_is_off_by_a_ten_thousandth_is_seen_with_either(*, late: bool) -> None:
     """A tenth of an ulp of float16, in 5,056 results."""
     row = computed(UNLUCKY, gain=1.0001, late=late)
+
+    assert row["ratio"] <= 1
+    assert row["structure_z"] > 7
+    assert row["structure_at"] == "all"
+
+
+WIDE = replace(
+    INT8,
+    mode="eval",
+    has_fp16_weights=False,
+    dtype="bfloat16",
+    batch=(600,),
+    in_features=64,
+    out_features=96,
+    threshold=2.0,
+)
+"""Six hundred N(0, 1) of a column hold one above 2: all columns are outlier columns, and the int8 part is the bias."""
+
+
+def mixed(seed: int, gain: float = 1.0) -> dict[str, Any]:
+    """What the compute stage says of LLM.int8() that rounds the outlier columns' products, times `gain`, first."""
+    drawn = inputs.dense(WIDE, seed)
+    parts = dict(subjects.linear_8bit(WIDE, drawn, torch.device("cpu")))
+    weight = oracle.decode_float32(parts["stored"]).bfloat16().double()
+    assert drawn.bias is not None
+    parts["output"] = drawn.bias.bfloat16() + (gain * drawn.x.double() @ weight.T).bfloat16()
+    setting = Setting(
+        config=WIDE,
+        inputs=drawn,
+        parts=parts,
+        device_type="cuda",
+        arithmetic=cuda.ADAPTER.arithmetic,
+        bounds=LIMITS.bounds,
+    )
+    return metrics.describe(next(int8.compute(setting)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_products_of_outlier_columns_that_are_added_to_a_bias_leave_no_structure(seed: int) -> None:
+    row = mixed(seed)
+
+    assert row["ratio"] <= 1
+    assert row["structure_z"] < 5
+
+
+def test_against_a_model_of_independent_roundings_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is what the model of a late sum is for."""
+    monkeypatch.setattr(dense, "error_of_adding", lambda _bias, product, _dtype: torch.zeros_like(product))
+
+    assert max(mixed(seed)["structure_z"] for seed in SEEDS) > 7
+
+
+def test_products_of_outlier_columns_with_a_wrong_scale_do() -> None:
+    """By half a thousandth, a sixteenth of an ulp of bfloat16."""
+    row = mixed(SEEDS[0], gain=1.0005)
 
     assert row["ratio"] <= 1
     assert row["structure_z"] > 7

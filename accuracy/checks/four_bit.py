@@ -71,7 +71,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             model=model,
             basis="accumulation",
             lower=fused.lower_precision(setting),
-            late_bias=dense.late_bias(setting, model),
+            late=dense.late_bias(setting, model),
             quiet=setting.bounds.structure_quiet,
             least_effect=setting.least_effect("weight", "activation"),
         )

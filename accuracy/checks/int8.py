@@ -1,6 +1,6 @@
 """Checks of `Linear8bitLt`: row-wise codes, the int8 product with outlier columns, and the gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -72,7 +72,7 @@ def compute(setting: Setting) -> Iterator[Comparison]:
             lower=(lambda: [("a result in float16", int8_product.product(setting, kernel=FLOAT16))])
             if _ends_in_float16(setting)
             else None,
-            late_bias=None if _quantizes_activations(setting) else dense.late_bias(setting, model),
+            late=_late(setting, model),
             quiet=setting.bounds.structure_quiet,
             least_effect=setting.least_effect("weight", "activation"),
         )
@@ -158,6 +158,19 @@ def _decoded(setting: Setting) -> Tensor:
 @once
 def _backward_input(setting: Setting) -> Model:
     return dense.backward_input(setting, _decoded(setting))
+
+
+def _late(setting: Setting, model: Model) -> Callable[[], Model] | None:
+    """The model of an output whose last addition is one of what was rounded already; None where it is not.
+
+    Where every column holds an outlier the int8 part is the bias alone, one value down a column.
+    """
+    if not _quantizes_activations(setting):
+        return dense.late_bias(setting, model)
+    dtype = torch_dtype(setting.config.dtype)
+    if setting.arithmetic.fused_outliers or dtype == FLOAT32:
+        return None
+    return lambda: int8_product.product(setting, kernel=dtype, late=True)
 
 
 @once

@@ -6,6 +6,7 @@ Source: Dettmers et al. 2022, "LLM.int8()"; bitsandbytes `backends/default/ops.p
 import torch
 from torch import Tensor
 
+from accuracy.checks import dense
 from accuracy.checks.setting import Setting, once, torch_dtype
 from accuracy.comparison import Model
 from accuracy.oracles import int8, linear
@@ -22,14 +23,14 @@ FLOAT32 = torch.float32
 FLOAT16 = torch.float16
 
 
-def product(setting: Setting, *, kernel: torch.dtype) -> Model:
+def product(setting: Setting, *, kernel: torch.dtype, late: bool = False) -> Model:
     """y* = acc·s·S/127² + b + Σ_o x_o·Ŵ_o and its bound, where the int8 part is written in the dtype `kernel`.
 
     Each rounding is one of a value that is known up to the error E so far: of what it rounds it may err by u(|y| + E).
     E begins with 5u32(|y1* - b| + |b|) and what codes near a tie may move. Then y1* = acc·s·S/127² + b is stored, as
     an infinity if it overflows; then γ~(λ)|x_o||Ŵ_o| comes on top, where an accelerator may round the product of the
     outlier columns first, and the sum is rounded (docs/method.md, "int8 product"). The sums of codes are exact in
-    int32, so K does not enter.
+    int32, so K does not enter. With `late`, what rounding the sum of both parts errs is part of what is expected.
     """
     config, inputs, bounds = setting.config, setting.inputs, setting.bounds
     dtype = torch_dtype(config.dtype)
@@ -57,6 +58,9 @@ def product(setting: Setting, *, kernel: torch.dtype) -> Model:
         apart = _rounded(outliers.total, apart, dtype)
         expected = _added(first, outliers.total, apart, dtype, setting.parts["output"])
     error = _rounded(expected, error + apart, dtype)
+    if late:
+        moved = dense.error_of_adding(rounded(first, dtype), rounded(outliers.total, dtype), dtype)
+        expected, error = expected + moved, error + moved.abs()
     shape = (*config.batch, config.out_features)
     return Model(
         expected=expected.reshape(shape),
