@@ -147,7 +147,7 @@ def _input_left_alone(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_matrices(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """F13, F14, F18: inputs of every rank are matrices to the product and its gradients."""
+    """F13, F14, F18, F40: inputs of every rank are matrices to the product and its gradients."""
 
     def mended(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         output = original(values.reshape(values.shape[:-1].numel(), values.shape[-1]), *args, **kwargs)
@@ -157,7 +157,7 @@ def _of_matrices(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _int8_product(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """F12 to F14, F18: as `_of_matrices`, and 16-bit weights are quantized in each forward pass."""
+    """F12 to F14, F18, F40: as `_of_matrices`, and 16-bit weights are quantized in each forward pass."""
     matrices = _of_matrices(original)
 
     def mended(values: Tensor, weight: Tensor, *args: Any, state: Any, **kwargs: Any) -> Tensor:

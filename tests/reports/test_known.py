@@ -165,6 +165,7 @@ def test_a_decoded_weight_that_is_wrong_is_known_where_its_finding_says_so(
 EVAL8, EVAL4, TRAIN4 = "linear8bitlt-eval", "linear4bit-eval-relations", "linear4bit-train-relations"
 NF4 = "linear4bit-nf4-eval"
 ADDED = {"bias": True, "compute_dtype": "float32"}
+OVERFLOWING = {"dtype": "float16", "gradient": "near_overflow"}
 TABLE = {"rows": 9, "quant_storage": "uint8"}
 
 
@@ -192,6 +193,12 @@ TABLE = {"rows": 9, "quant_storage": "uint8"}
         ),
         ("F24", (TRAIN4, "invariant/other_dtype", EXACT), {"compute_dtype": None}, {"compute_dtype": "float32"}),
         ("F38", (TRAIN4, "invariant/loaded_in_default_dtype", EXACT), {"nested": True}, {"nested": False}),
+        (
+            "F40",
+            ("linear8bitlt-train", "compute/grad_bias", "elements of the wrong class"),
+            OVERFLOWING | {"batch": [2, 3]},
+            OVERFLOWING | {"batch": [6]},
+        ),
     ],
 )
 def test_each_finding_has_its_own_condition(
