@@ -19,6 +19,9 @@ from accuracy.twice import SLICE, Bench, Pair, joined
 THREADS = 2
 """The fewest among which a kernel can divide its work."""
 
+FAR = 2.0**24
+"""Beyond what float16 holds of N(0, 1), and next to nothing of what bfloat16 does."""
+
 
 def kept_output(bench: Bench) -> Pair:
     """The output of a call stays as it is when the layer is called again: no memory serves two of them."""
@@ -96,12 +99,30 @@ def transposed_input(bench: Bench) -> Pair:
     return Pair(expected=bench.output(bench.layer()), actual=actual.cpu(), sums=2)
 
 
+def unaligned_input(bench: Bench) -> Pair:
+    """An input that begins in the middle of a buffer, as a slice does, gives what its copy gives."""
+    x = bench.inputs.x
+    buffer = torch.zeros(1 + x.numel(), dtype=x.dtype, device=bench.device)
+    buffer[1:] = x.reshape(-1).to(bench.device)
+    with torch.no_grad():
+        actual = bench.layer()(buffer[1:].view(x.shape))
+    return Pair(expected=bench.output(bench.layer()), actual=actual.cpu(), sums=2)
+
+
 def autocast(bench: Bench) -> Pair:
     """In `torch.autocast` to the dtype of the input the output is the same: nothing is left to be cast."""
     x = bench.inputs.x.to(bench.narrow)  # autocast has no float32
     expected, layer = bench.output(bench.layer(), x), bench.layer()
     with torch.autocast(bench.device.type, dtype=x.dtype):
         return Pair(expected=expected, actual=bench.output(layer, x))
+
+
+def autocast_of_large_input(bench: Bench) -> Pair:
+    """In `torch.autocast` to bfloat16 a float32 input 2²⁴ times as large gives that much more. Without a bias."""
+    inputs, x = replace(bench.inputs, bias=None), bench.inputs.x.float()
+    with torch.autocast(bench.device.type, dtype=torch.bfloat16):
+        plain, far = (bench.output(bench.layer(inputs, bias=False), x * scale) for scale in (1.0, FAR))
+    return Pair(expected=plain * FAR, actual=far)
 
 
 def after_autocast(bench: Bench) -> Pair:
@@ -233,7 +254,7 @@ def _leaf(bench: Bench, x: Tensor) -> Tensor:
 
 EVERYWHERE: Final[tuple[Callable[[Bench], Pair], ...]] = (
     kept_output, other_layer, more_rows, other_dtype, copy_apart, with_gradients, inference_mode, two_threads,
-    transposed_input, autocast, after_autocast,
+    transposed_input, unaligned_input, autocast, after_autocast,
 )  # fmt: skip
 IN_TRAINING: Final[tuple[Callable[[Bench], Pair], ...]] = (
     expanded_gradient,

@@ -299,7 +299,8 @@ OF_A_TRAINED_WEIGHT: Final[tuple[Relation, ...]] = (
     updated_weight, weight_kept, requantized_weight, accumulated_weight_gradient, transposed_weight_gradient,
 )  # fmt: skip
 DENSE: Final = {
-    relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT, named_class)
+    relation.__name__: relation
+    for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT, named_class, isolation.autocast_of_large_input)
 }
 
 

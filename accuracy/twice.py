@@ -16,12 +16,21 @@ SLICE = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two results that must agree. `sums` says how often an order of summation entered: 0 is exact, else bounds add."""
+    """Two results that must agree. `sums` says how often an order of summation entered: 0 is exact, else bounds add.
+
+    Raises:
+        RuntimeError: if they have different dtypes, unless what is expected was computed here, in float64.
+    """
 
     actual: Tensor
     expected: Tensor
     sums: int = 0
     slack: Tensor | float = 0.0
+
+    def __post_init__(self) -> None:
+        """Holds the dtypes against each other."""
+        if self.expected.dtype not in {self.actual.dtype, torch.float64}:
+            raise RuntimeError(f"a result in {self.actual.dtype}, expected in {self.expected.dtype}")
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,15 @@ from hypothesis.strategies import just, sampled_from
 
 from accuracy import formats
 from accuracy.case import Case, Embedding4bitConfig, Embedding8bitConfig, Stratum
-from accuracy.strategies import SPECIALS, embedding_4bit, embedding_8bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import (
+    SPECIALS,
+    VOCABULARY,
+    embedding_4bit,
+    embedding_8bit,
+    multiples_of,
+    non_multiples_of,
+    odd,
+)
 
 STRATA = (
     Stratum(name="one row", holds=lambda c: c.rows == 1, fixed={"rows": just(1)}),
@@ -25,7 +33,7 @@ STRATA = (
     Stratum(
         name="more rows than 15 bits count",
         holds=lambda c: c.rows > 1 << 15,
-        fixed={"rows": just(32_800), "dim": just(4), "weight": just("normal")},
+        fixed={"rows": just(VOCABULARY), "dim": just(4), "weight": just("normal")},
     ),
     Stratum(
         name="repeated rows",

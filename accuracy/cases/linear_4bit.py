@@ -8,7 +8,17 @@ from hypothesis.strategies import just, none, sampled_from
 from accuracy import formats
 from accuracy.case import Case, Linear4bitConfig, Mode, Stratum
 from accuracy.cases import special
-from accuracy.strategies import BLOCKSIZES, DTYPES, MANY, WIDEST, linear_4bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import (
+    BLOCKSIZES,
+    DTYPES,
+    MANY,
+    VOCABULARY,
+    WIDEST,
+    linear_4bit,
+    multiples_of,
+    non_multiples_of,
+    odd,
+)
 
 
 def _packed(config: Linear4bitConfig, blocksize: int) -> bool:
@@ -124,6 +134,17 @@ NESTED = (
         },
     ),
     Stratum(
+        name="double-quantized blocks of zeros",
+        holds=lambda c: c.nested and c.weight == "zero_blocks" and c.blocksize == 64,
+        fixed={
+            "nested": just(True),
+            "weight": just("zero_blocks"),
+            "blocksize": just(64),
+            "in_features": multiples_of(64, 256),
+            "out_features": multiples_of(32, 128),
+        },
+    ),
+    Stratum(
         name="double-quantized, rows end inside a block",
         holds=lambda c: c.nested and c.in_features % c.blocksize != 0,
         fixed={
@@ -167,6 +188,17 @@ LARGE = (
         name="in_features above 4096",
         holds=lambda c: c.in_features > 4096,
         fixed={"in_features": just(WIDEST), "out_features": just(64), "blocksize": just(64)},
+    ),
+    Stratum(
+        name="as many outputs as a vocabulary",
+        holds=lambda c: c.out_features == VOCABULARY,
+        fixed={
+            "in_features": just(32),
+            "out_features": just(VOCABULARY),
+            "blocksize": just(32),
+            "batch": sampled_from(((1,), (8,))),
+        },
+        alone=True,
     ),
     Stratum(
         name="many in_features, the last block partial",

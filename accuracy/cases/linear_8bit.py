@@ -6,7 +6,7 @@ from hypothesis.strategies import just, sampled_from
 
 from accuracy.case import Case, Linear8bitConfig, Mode, Stratum
 from accuracy.cases import special
-from accuracy.strategies import MANY, WIDEST, linear_8bit, multiples_of, non_multiples_of, odd
+from accuracy.strategies import MANY, VOCABULARY, WIDEST, linear_8bit, multiples_of, non_multiples_of, odd
 
 CHECKS = (
     "accuracy.checks.int8:encode",
@@ -35,6 +35,12 @@ SHAPES = (
             "out_features": multiples_of(8, 64),
             "batch": sampled_from(((1,), (8,))),
         },
+    ),
+    Stratum(
+        name="as many outputs as a vocabulary",
+        holds=lambda c: c.out_features == VOCABULARY,
+        fixed={"in_features": just(32), "out_features": just(VOCABULARY), "batch": sampled_from(((1,), (8,)))},
+        alone=True,
     ),
     Stratum(
         name="tiny values, no bias",

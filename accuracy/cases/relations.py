@@ -22,9 +22,9 @@ EVERYWHERE = (
     "repeat", "input_kept", "row_order", "rows_alone", "doubled_input", "doubled_weight", "zero_input",
     "zero_columns", "save_and_load", "save_after_forward", "deep_copy", "copy_after_forward",
     "device_round_trip", "mode_round_trip", "strided_input", "no_rows", "kept_output", "other_layer", "more_rows",
-    "other_dtype", "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input", "autocast",
-    "after_autocast", "default_dtype", "loaded_in_default_dtype", "moved_after_forward", "frozen_bias",
-    "updated_bias", "other_bias", "replaced_weight", "transposed_weight",
+    "other_dtype", "copy_apart", "with_gradients", "inference_mode", "two_threads", "transposed_input",
+    "unaligned_input", "autocast", "after_autocast", "default_dtype", "loaded_in_default_dtype",
+    "moved_after_forward", "frozen_bias", "updated_bias", "other_bias", "replaced_weight", "transposed_weight",
 )  # fmt: skip
 IN_TRAINING = (
     "doubled_gradient", "accumulated_gradient", "trains_after_eval", "gradient_in_eval", "no_rows_gradient",
@@ -41,6 +41,9 @@ OF_A_TRAINED_WEIGHT_IN_EVAL = ("updated_weight", "weight_kept")
 
 OF_A_FROZEN_WEIGHT = ("permuted_gradient",)
 """Relations in rank 3, which a layer whose weight has a gradient does not take on the CPU (F13)."""
+
+OF_4_BITS = ("named_class", "autocast_of_large_input")
+"""Relations of 4-bit layers: an int8 product passes through float16 by design."""
 
 OF_ONE_BATCH = (
     "repeat", "input_kept", "more_rows", "with_gradients", "autocast", "after_autocast", "kept_output", "save_and_load",
@@ -81,6 +84,8 @@ def _claimed_of_4bit(config: Any) -> bool:
             return not (config.nested or config.in_features % config.blocksize)
         case "autocast" | "autocast_gradient":
             return config.compute_dtype is None
+        case "autocast_of_large_input":
+            return bool(config.compute_dtype != "float16")  # where it overflows
         case _:
             return True
 
@@ -157,7 +162,7 @@ def _names(mode: Mode, *extra: str) -> tuple[str, ...]:
 
 
 def _of_4bit(mode: Mode) -> tuple[str, ...]:
-    return _names(mode, "named_class", *(OF_A_FROZEN_WEIGHT if mode == "train" else ()))
+    return _names(mode, *OF_4_BITS, *(OF_A_FROZEN_WEIGHT if mode == "train" else ()))
 
 
 LINEAR_4BIT = tuple(
@@ -213,11 +218,25 @@ LINEAR_4BIT = tuple(
                 compute_dtype=sampled_from(DTYPES),
             ),
             *_conditional(
-                ("save_and_load", "deep_copy") if mode == "train" else (),  # F07 takes no odd number in inference
+                # F07 takes no odd number in inference
+                ("save_and_load", "deep_copy", "unaligned_input") if mode == "train" else (),
                 "odd in_features, {}",
                 lambda c: c.in_features % 2 == 1,
                 in_features=just(129),
                 out_features=multiples_of(64, 128),
+            ),
+            *_conditional(
+                ("two_threads",) if mode == "train" else (),  # F07 takes 32 outputs at a time in inference
+                "an odd number of blocks, {}",
+                lambda c: c.in_features // c.blocksize * c.out_features % 2 == 1 and c.out_features > 256,
+                in_features=just(192),
+                out_features=just(401),
+            ),
+            *_conditional(
+                ("no_rows", "no_rows_gradient") if mode == "train" else ("no_rows",),
+                "another compute dtype, {}",
+                lambda c: c.compute_dtype not in {None, c.dtype},
+                compute_dtype=sampled_from(DTYPES),
             ),
             *_conditional(
                 KEPT,

@@ -29,6 +29,8 @@ def encode(setting: Setting) -> Iterator[Comparison]:
         yield _scales(stored.scales, scales, setting.bounds.zero_block_scale)
     else:
         yield from _nested_scales(stored.scales, scales, setting)
+        # A block of zeros decodes with a scale beside zero, so that its codes have to be that of zero.
+        scales = torch.where(scales == 0, 1.0, scales)
     per_element = four_bit.per_element(scales, stored.blocksize, math.prod(stored.shape)).double()
     weight = setting.inputs.weight.double().reshape(-1)
     yield from _codes("codes", weight, per_element, _chosen(setting), codes.four_bit(stored.quant_type), setting)
@@ -233,7 +235,7 @@ def _codes(  # noqa: PLR0917 - one comparison needs all of these
     """How much farther each chosen code is than the nearest, in units of the scale.
 
     `error` is how far the values may be from those that were coded: |v - c| - min|v - c_k| moves by at most
-    twice that. A block of zeros leaves no choice of code, nor does one with NaN or an infinity; where all
+    twice that. A scale of zero leaves no choice of code, nor does one with NaN or an infinity; where all
     blocks are such there is nothing to compare.
     """
     coded = (scale > 0) & scale.isfinite()
