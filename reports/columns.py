@@ -7,11 +7,11 @@ CELL = ["case", "device", "dtype"]
 GROUP = [*CELL, "stage", "quantity"]
 
 TEXT = ["id", "config", "origin", *GROUP, "status", "reason", "path"]
-SIZES = ["abs_max", "kappa", "structure_effect"]
+SIZES = ["abs_max", "kappa", "rel_fro", "structure_effect"]
 """How large the error of a row is, whatever its sign; one that is NaN is neither below nor above anything."""
 
 NUMBERS = [
-    "ratio", "slope", "rel_fro", "total_fro", "compute_fro", "quantization_fro", "special_mismatch", "theory_z",
+    "ratio", "slope", "total_fro", "compute_fro", "quantization_fro", "special_mismatch", "theory_z",
     *SIZES,
 ]  # fmt: skip
 """Columns of observations that the page shows; the histograms are pooled first, the rest is left alone."""

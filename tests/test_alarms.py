@@ -12,7 +12,7 @@ KNOWN = "ratio is 18, at most 1 is allowed"
 """What F10 looks like in a run on the CPU."""
 
 CONFIG = '{"dtype": "float32", "bias": false}'
-SIZES = {"abs_max": 1e-4, "kappa": 304.0, "structure_effect": 0.0}
+SIZES = {"abs_max": 1e-4, "kappa": 304.0, "rel_fro": 1e-4, "structure_effect": 0.0}
 
 
 def night(name: str, verdicts: dict[str, str], *, reason: str = KNOWN) -> alarms.Night:

@@ -22,7 +22,7 @@ from reports import known, theory, view, where
 
 ROOT = Path(known.__file__).resolve().parents[1]
 ONE = plan.Profile(samples=1, per_stratum=0)
-SMALL = {"abs_max": 1e-9, "kappa": 1.0, "structure_effect": 1e-9}
+SMALL = {"abs_max": 1e-9, "kappa": 1.0, "rel_fro": 1e-9, "structure_effect": 1e-9}
 """An error of a size that no finding exceeds."""
 
 
@@ -239,6 +239,8 @@ def test_what_the_model_of_the_fused_kernel_does_not_explain_is_news() -> None:
         ((EVAL8, "compute/output", "structure_z is 9"), {}, "structure_effect", -8 * 1.81e-5),
         (("linear4bit-nf4-train", "encode/nested_codes", "ratio is 9"), {}, "abs_max", 2 / 65535),
         ((NF4, "quantization/output", "ratio is 9"), {"weight": "constant"}, "kappa", 4 * 2**16),
+        ((EVAL4, "invariant/save_after_forward", EXACT), {"nested": False}, "rel_fro", 1.4),
+        ((EVAL4, "invariant/save_after_forward", EXACT), {"nested": True}, "rel_fro", 0.014),
     ],
 )
 def test_an_error_larger_than_its_finding_makes_it_is_news(

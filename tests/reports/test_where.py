@@ -24,7 +24,7 @@ LAYER = {
 }
 
 
-SIZES = {"abs_max": 0.5, "kappa": 304.0, "structure_effect": math.nan}
+SIZES = {"abs_max": 0.5, "kappa": 304.0, "rel_fro": 1e-4, "structure_effect": math.nan}
 
 
 @pytest.mark.parametrize(
