@@ -5,6 +5,7 @@ A fault that is added afterwards says so (`added_later`) and is scored apart.
 
 from accuracy.selftest.fault import Fault
 from accuracy.selftest.faults import (
+    autocast,
     bias,
     calls,
     compute,
@@ -36,6 +37,7 @@ FAULTS: tuple[Fault, ...] = (
     *special.FAULTS,
     *nondeterminism.FAULTS,
     *calls.FAULTS,
+    *autocast.FAULTS,
     *sizes.FAULTS,
     *keeping.FAULTS,
 )

@@ -75,22 +75,26 @@ def growing_batch(lib: Library) -> None:
         lib.after(target, change)
 
 
-def _larger_where(lib: Library, holds: Callable[[Any, Any], bool]) -> None:
+def larger_where(lib: Library, holds: Callable[[Any, Any], bool]) -> None:
     """Outputs are larger by the relative size in calls of which `holds(layer, x)` is true."""
     for target in FORWARDS:
         lib.after(target, lambda output, layer, x: scaled(output, lib.size) if holds(layer, x) else output)
 
 
 def eval_with_grad(lib: Library) -> None:
-    _larger_where(lib, lambda layer, _: not layer.training and lib.torch.is_grad_enabled())
+    larger_where(lib, lambda layer, _: not layer.training and lib.torch.is_grad_enabled())
 
 
 def inference_mode(lib: Library) -> None:
-    _larger_where(lib, lambda *_: lib.torch.is_inference_mode_enabled())
+    larger_where(lib, lambda *_: lib.torch.is_inference_mode_enabled())
 
 
 def two_threads(lib: Library) -> None:
-    _larger_where(lib, lambda *_: lib.torch.get_num_threads() > 1)
+    larger_where(lib, lambda *_: lib.torch.get_num_threads() > 1)
+
+
+def unaligned(lib: Library) -> None:
+    larger_where(lib, lambda _, x: x.storage_offset() > 0 and x.is_contiguous())
 
 
 def other_dtype(lib: Library) -> None:
@@ -98,20 +102,7 @@ def other_dtype(lib: Library) -> None:
         layer._dtypes = seen = getattr(layer, "_dtypes", frozenset()) | {x.dtype}  # noqa: SLF001 - our own mark
         return len(seen) > 1
 
-    _larger_where(lib, holds)
-
-
-def autocast(lib: Library) -> None:
-    _larger_where(lib, lambda _, x: lib.torch.is_autocast_enabled(x.device.type))
-
-
-def after_autocast(lib: Library) -> None:
-    def holds(layer: Any, x: Any) -> bool:
-        inside = lib.torch.is_autocast_enabled(x.device.type)
-        layer._cast = before = getattr(layer, "_cast", False) or inside  # noqa: SLF001 - our own mark
-        return before and not inside
-
-    _larger_where(lib, holds)
+    larger_where(lib, holds)
 
 
 def checkpoint(lib: Library) -> None:
@@ -120,7 +111,7 @@ def checkpoint(lib: Library) -> None:
         layer._unrecorded = before = getattr(layer, "_unrecorded", False) or not recorded  # noqa: SLF001 - our own mark
         return before and recorded and layer.training
 
-    _larger_where(lib, holds)
+    larger_where(lib, holds)
 
 
 def narrow_index(lib: Library) -> None:
@@ -246,18 +237,11 @@ FAULTS = (
         where=lambda c: c.relation == "two_threads",
     ),
     fault(
-        name="autocast",
-        what="In autocast, outputs are larger by the relative size.",
-        plant=autocast,
+        name="unaligned-input",
+        what="Outputs of an input in the middle of a buffer are larger by the relative size.",
+        plant=unaligned,
         sizes=(1e-1, 1e-2),
-        where=lambda c: c.relation == "autocast",
-    ),
-    fault(
-        name="after-autocast",
-        what="Once a layer was called in autocast, its outputs outside of it are larger by the relative size.",
-        plant=after_autocast,
-        sizes=(1e-1, 1e-2),
-        where=lambda c: c.relation == "after_autocast",
+        where=lambda c: c.relation == "unaligned_input",
     ),
     fault(
         name="checkpoint",

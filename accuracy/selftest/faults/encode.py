@@ -75,6 +75,16 @@ def last_block_dropped(lib: Library) -> None:
     lib.after(OP, change)
 
 
+def zeros_skipped(lib: Library) -> None:
+    def change(result: Any, weight: Any, blocksize: int, *_: Any) -> Any:
+        codes = codes_of(lib, result[0]).clone()
+        count = weight.numel()
+        codes[:count][by_element(result[1], blocksize, count) == 0] = 0
+        return packed_as(lib, codes, result[0]), result[1]
+
+    lib.after(OP, change)
+
+
 def nibble_order(lib: Library) -> None:
     def change(result: Any, *_: Any) -> Any:
         codes = codes_of(lib, result[0]).reshape(-1, 2).flip(1).reshape(-1)
@@ -175,6 +185,14 @@ FAULTS = (
         what="A partial last block is stored as zeros.",
         plant=last_block_dropped,
         where=lambda c: c.in_features * c.out_features % c.blocksize != 0,
+    ),
+    fault(
+        name="encode-zeros-skipped",
+        what="Blocks of zeros keep the code 0, which is -1: with double quantization their scale is not quite zero.",
+        plant=zeros_skipped,
+        cases="linear4bit-nf4-*",
+        where=lambda c: c.nested and c.weight == "zero_blocks",
+        added_later=True,
     ),
     fault(name="encode-nibble-order", what="The two codes of a byte are swapped.", plant=nibble_order),
     fault(
