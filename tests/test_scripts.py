@@ -296,11 +296,12 @@ RELATED = {
 """A script for each relation of dense layers."""
 
 RELATED |= {
-    "linear4bit-train-relations named_class": failing(
+    f"linear4bit-train-relations {name}": failing(
         "linear4bit-train-relations",
-        small("linear4bit-train-relations", mode="train", relation="named_class"),
-        "invariant/named_class",
+        small("linear4bit-train-relations", mode="train", relation=name),
+        f"invariant/{name}",
     )
+    for name in relations.OF_4_BITS
 } | {
     f"{case} {check}": failing(case, small(case, mode="train", relation="save_and_load", **more), f"contract/{check}")
     for case, more in (

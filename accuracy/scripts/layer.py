@@ -35,10 +35,11 @@ GRADIENT: Final = frozenset({
 ONLY_GRADIENT: Final = GRADIENT - {"trains_after_eval", "updated_weight", "requantized_weight"}
 SUMMED: Final = frozenset({
     "rows_alone", "row_order", "zero_columns", "strided_input", "with_gradients", "inference_mode", "two_threads",
-    "transposed_input", "frozen_bias",
+    "transposed_input", "unaligned_input", "frozen_bias",
 })  # fmt: skip
 """Relations between two orders of one sum."""
 
+WITHOUT_BIAS: Final = frozenset({"other_dtype", "autocast_of_large_input"})
 COPIED: Final = frozenset({"deep_copy", "copy_after_forward", "copy_apart", "replaced_weight"})
 
 
@@ -138,7 +139,7 @@ class Layer:
     @property
     def bias(self) -> bool:
         """Whether the layer has a bias."""
-        biased = getattr(self.config, "bias", False) and self.relation != "other_dtype"
+        biased = getattr(self.config, "bias", False) and self.relation not in WITHOUT_BIAS
         return bool(biased) or self.relation in {
             "frozen_input",
             "updated_bias",
