@@ -1,6 +1,6 @@
 """What explains an error: a lower precision that comes nearer, and structure that rounding does not leave."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -24,15 +24,12 @@ def columns(comparison: Comparison, actual: Tensor, found: Errors, ratio: float)
     if least_effect is None and comparison.lower is None:
         return {}
     held = [_structure(found, comparison.model, least_effect)] if ratio <= 1 else []
-    if held and comparison.late is not None and not _settled(held, comparison.quiet):
-        late = comparison.late()
-        other = errors.against(actual, late, comparison.dtype)
-        held += [_structure(other, late, least_effect)] if other.ratio <= 1 else []
     tried: list[tuple[float, str]] = []
-    if comparison.lower is not None and not _settled(held, comparison.quiet):
-        for name, model in comparison.lower():
+    if not _settled(held, comparison.quiet):
+        for name, model in _others(comparison, holds=bool(held)):
             other = errors.against(actual, model, comparison.dtype)
-            tried.append((other.ratio, name))
+            if name:
+                tried.append((other.ratio, name))
             if other.ratio <= 1:
                 held.append(_structure(other, model, least_effect))
             if _settled(held, comparison.quiet):
@@ -41,6 +38,17 @@ def columns(comparison: Comparison, actual: Tensor, found: Errors, ratio: float)
     least = min(held or [_structure(found, comparison.model, least_effect)], key=lambda structure: abs(structure.z))
     told = {"structure_z": abs(least.z), "structure_effect": least.effect, "structure_at": least.at}
     return told | (dict(zip(("lower_ratio", "lower"), min(tried), strict=True)) if tried else {})
+
+
+def _others(comparison: Comparison, *, holds: bool) -> Iterator[tuple[str, Model]]:
+    """The other models to try, made one by one: where that of the precision asked for holds, that of a late sum first.
+
+    A lower precision comes with its name.
+    """
+    if holds and comparison.late is not None:
+        yield "", comparison.late()
+    if comparison.lower is not None:
+        yield from comparison.lower()
 
 
 def _settled(found: Sequence[Structure], quiet: float) -> bool:

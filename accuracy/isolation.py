@@ -20,7 +20,7 @@ THREADS = 2
 """The fewest among which a kernel can divide its work."""
 
 FAR = 2.0**24
-"""Beyond what float16 holds of N(0, 1), and next to nothing of what bfloat16 does."""
+"""Times N(0, 1) beyond the range of float16, and far inside that of bfloat16."""
 
 
 def kept_output(bench: Bench) -> Pair:

@@ -298,9 +298,9 @@ IN_TRAINING: Final[tuple[Relation, ...]] = (
 OF_A_TRAINED_WEIGHT: Final[tuple[Relation, ...]] = (
     updated_weight, weight_kept, requantized_weight, accumulated_weight_gradient, transposed_weight_gradient,
 )  # fmt: skip
+OF_4_BITS: Final[tuple[Relation, ...]] = (named_class, isolation.autocast_of_large_input)
 DENSE: Final = {
-    relation.__name__: relation
-    for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT, named_class, isolation.autocast_of_large_input)
+    relation.__name__: relation for relation in (*EVERYWHERE, *IN_TRAINING, *OF_A_TRAINED_WEIGHT, *OF_4_BITS)
 }
 
 

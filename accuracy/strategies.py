@@ -28,7 +28,7 @@ WIDEST: Final = 11_008
 """Input features of the widest layer of LLaMA-7B, its down projection: more than a kernel may sum in one go."""
 
 VOCABULARY: Final = 32_800
-"""Outputs, or rows of a table, over a vocabulary: more than a 16-bit index reaches."""
+"""Outputs, or rows of a table, over a vocabulary: more than a signed 16-bit index reaches."""
 
 SPECIALS: Final = ("with_nan", "with_infinities", "signed_zeros", "subnormal", "near_overflow", "zeros")
 """Distributions of special values; they have strata of their own and are not in the sample at large."""

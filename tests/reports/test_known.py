@@ -165,7 +165,6 @@ def test_a_decoded_weight_that_is_wrong_is_known_where_its_finding_says_so(
 EVAL8, EVAL4, TRAIN4 = "linear8bitlt-eval", "linear4bit-eval-relations", "linear4bit-train-relations"
 NF4 = "linear4bit-nf4-eval"
 ADDED = {"bias": True, "compute_dtype": "float32"}
-WIDE = '{"dtype": "float32"}'
 OVERFLOWING = {"dtype": "float16", "gradient": "near_overflow"}
 TABLE = {"rows": 9, "quant_storage": "uint8"}
 
@@ -260,7 +259,14 @@ def test_an_error_larger_than_its_finding_makes_it_is_news(
 def test_structure_beyond_two_roundings_to_float16_is_news_on_cuda() -> None:
     """F32 rounds the product and its sum with the bias, by 2⁻¹¹ each; a scale that is off by 0.2 % is no such thing."""
     found = [
-        fitting(EVAL8, "cuda", "compute/output", "structure_z is 9", WIDE, SMALL | {"structure_effect": effect})
+        fitting(
+            EVAL8,
+            "cuda",
+            "compute/output",
+            "structure_z is 9",
+            '{"dtype": "float32"}',
+            SMALL | {"structure_effect": effect},
+        )
         for effect in (2**-10, 2e-3)
     ]
 

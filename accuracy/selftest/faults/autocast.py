@@ -1,11 +1,8 @@
 """Faults that show only in autocast, or after it."""
 
-from functools import partial
 from typing import Any
 
-from accuracy.case import Stage
-from accuracy.selftest.fault import Fault
-from accuracy.selftest.faults.calls import larger_where
+from accuracy.selftest.faults.calls import fault, larger_where
 from accuracy.selftest.library import Library
 
 
@@ -31,8 +28,6 @@ def through_float16(lib: Library) -> None:
 
     lib.instead("nn.modules:Linear4bit.forward", change)
 
-
-fault = partial(Fault, area="calls", stage=Stage.INVARIANT, cases="linear*-relations", added_later=True)
 
 FAULTS = (
     fault(
