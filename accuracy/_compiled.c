@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__) && defined(__GNUC__)
-#define WIDER /* vectors of four, where the processor has them */
+#define WIDER /* vectors of four and eight, where the processor has them */
 #include <immintrin.h>
 #elif defined(__SSE2__)
 #include <emmintrin.h>
@@ -31,8 +31,8 @@
 #define ARRAYS 4
 
 enum { MAGNITUDE, TOTAL, ENERGY, CROSS, SIGNAL, SPREAD, SUMS };
-enum { LARGEST, RELATIVE, RATIO, KAPPA, ULPS, MAXIMA };
 enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
+enum { LARGEST = ERRORS, RELATIVE = RELATIVES, RATIO = RATIOS, KAPPA, ULPS, MAXIMA };
 
 /* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
 enum { BY_COLUMN = 5 };
@@ -65,16 +65,16 @@ typedef struct {
 typedef struct {
     double sums[SUMS];
     double maxima[MAXIMA][LANES];
+    double minima[HISTOGRAMS][LANES]; /* of what is counted, where it is above 0 */
     Worst worst[KEPT];
     int kept;
     uint32_t exact;                    /* elements in chunks without an error, which are all in bin 0 */
-    uint32_t lowest[HISTOGRAMS];       /* of the others the lowest bin above 0, less 1 */
-    uint32_t highest[HISTOGRAMS];      /* and the highest one */
     uint32_t counts[HISTOGRAMS][BINS]; /* of the others; last, and all 0 between two tallies */
 } Tally;
 
 /* The inner loops, which `_kernels.h` has for each width. */
 typedef struct {
+    int width;
     int (*differ)(const double *one, const double *other);
     int (*add_exact)(Sums *sums, const double *expected, const Terms *terms);
     int (*add)(Tally *tally, Sums *sums, const double *const from[ARRAYS], int number, Py_ssize_t begin,
@@ -125,36 +125,58 @@ static double folded(const double sum[LANES])
 #define TARGET
 #ifdef __SSE2__
 #define LARGER(one, other) _mm_max_pd(one, other) /* no compiler finds it without being told that there is no NaN */
+#define SMALLER(one, other) _mm_min_pd(one, other)
 #else
 #define LARGER(one, other) ((Vector)(((one > other) & (Bits)one) | (~(one > other) & (Bits)other)))
+#define SMALLER(one, other) ((Vector)(((one < other) & (Bits)one) | (~(one < other) & (Bits)other)))
 #endif
 #include "_kernels.h"
 #undef WIDTH
 #undef NAMED
 #undef TARGET
 #undef LARGER
+#undef SMALLER
 
 #ifdef WIDER
 #define WIDTH 4
 #define NAMED(name) name##_of_four
 #define TARGET __attribute__((target("avx2")))
 #define LARGER(one, other) _mm256_max_pd(one, other)
+#define SMALLER(one, other) _mm256_min_pd(one, other)
 #include "_kernels.h"
 #undef WIDTH
 #undef NAMED
 #undef TARGET
 #undef LARGER
+#undef SMALLER
+
+#define WIDTH 8
+#define NAMED(name) name##_of_eight
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl")))
+#define LARGER(one, other) _mm512_max_pd(one, other)
+#define SMALLER(one, other) _mm512_min_pd(one, other)
+#include "_kernels.h"
+#undef WIDTH
+#undef NAMED
+#undef TARGET
+#undef LARGER
+#undef SMALLER
 #endif
 
 static const Kernels *kernels = &kernels_of_two;
 
-static const Kernels *widest(void)
+/* The widest kernels that the processor has, of so many elements at most. */
+static const Kernels *widest(int most)
 {
 #ifdef WIDER
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2"))
+    if (most >= 8 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &kernels_of_eight;
+    if (most >= 4 && __builtin_cpu_supports("avx2"))
         return &kernels_of_four;
 #endif
+    (void)most;
     return &kernels_of_two;
 }
 
@@ -208,15 +230,15 @@ static const double *elements(PyObject *object, Py_buffer *view)
 #include "_structure.h"
 #include "_totals.h"
 
-/* Chooses the width of vectors, 2 or 4, and says which it is: the widest there is, unless a narrower one is asked for. */
+/* Chooses the width of vectors, and says which it is: the widest there is, unless a narrower one is asked for. */
 static PyObject *width_of(PyObject *module, PyObject *args)
 {
-    int most = 4;
+    int most = LANES;
     (void)module;
     if (!PyArg_ParseTuple(args, "|i:width", &most))
         return NULL;
-    kernels = most < 4 ? &kernels_of_two : widest();
-    return PyLong_FromLong(kernels == &kernels_of_two ? 2 : 4);
+    kernels = widest(most);
+    return PyLong_FromLong(kernels->width);
 }
 
 static PyMethodDef methods[] = {
@@ -251,6 +273,6 @@ PyMODINIT_FUNC PyInit__compiled(void)
     if (!intern(names, column_texts, COLUMNS) || !intern(element_names, element_texts, TOLD) ||
         !intern(bins_names, bins_texts, 2) || !intern(counts_names, counts_texts, 2))
         return NULL;
-    kernels = widest();
+    kernels = widest(LANES);
     return PyModuleDef_Init(&definition);
 }

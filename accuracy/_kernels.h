@@ -8,12 +8,16 @@
 #define Powers NAMED(Powers)
 #define Unaligned NAMED(Unaligned)
 #define Singles NAMED(Singles)
+#define Single NAMED(Single)
+#define Rounded NAMED(Rounded)
 
 /* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
 typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
 typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
 typedef uint64_t Powers __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
 typedef double Unaligned __attribute__((vector_size(WIDTH * sizeof(double)), aligned(sizeof(double)), may_alias));
+typedef float Single __attribute__((vector_size(WIDTH * sizeof(float))));
+typedef uint32_t Rounded __attribute__((vector_size(WIDTH * sizeof(uint32_t))));
 typedef float Singles __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 #define LANE (i % (LANES / WIDTH)) /* of the i-th vector */
@@ -48,9 +52,20 @@ TARGET static inline Vector NAMED(larger)(Vector one, Vector other)
     return LARGER(one, other);
 }
 
+/* The smaller one; `other` where either is NaN. */
+TARGET static inline Vector NAMED(smaller)(Vector one, Vector other)
+{
+    return SMALLER(one, other);
+}
+
 TARGET static inline void NAMED(raise_to)(double *array, int64_t i, Vector values)
 {
     ((Unaligned *)array)[i] = NAMED(larger)(values, NAMED(at)(array, i));
+}
+
+TARGET static inline void NAMED(lower_to)(double *array, int64_t i, Vector values)
+{
+    ((Unaligned *)array)[i] = NAMED(smaller)(values, NAMED(at)(array, i));
 }
 
 /* |e| / divisor: 0 where there is no error, whatever the divisor. */
@@ -72,8 +87,10 @@ TARGET static inline Vector NAMED(inverse_ulp)(Vector values, const Terms *terms
 /* Whether any two of a chunk differ. */
 TARGET static int NAMED(differ)(const double *one, const double *other)
 {
+    if (NAMED(any)(NAMED(at)(one, 0) != NAMED(at)(other, 0))) /* where some do, most do */
+        return 1;
     Bits found = {0};
-    for (int i = 0; i < CHUNK / WIDTH; i++)
+    for (int i = 1; i < CHUNK / WIDTH; i++)
         found |= NAMED(at)(one, i) != NAMED(at)(other, i);
     return NAMED(any)(found);
 }
@@ -96,44 +113,58 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
                              const Terms *terms)
 {
     const double least = least_of(tally);
-    Bits beyond = {0}, risen = {0};
-    Vector together = {0.0};
+    Vector together = {0.0}, furthest = {0.0};
     double counted[HISTOGRAMS][CHUNK] __attribute__((aligned(WIDTH * sizeof(double))));
-    uint32_t bins[HISTOGRAMS][CHUNK];
+    uint32_t bins[HISTOGRAMS][CHUNK] __attribute__((aligned(WIDTH * sizeof(uint32_t))));
 
-    Vector added[SUMS][LANES / WIDTH], highest[MAXIMA] = {{0.0}};
-    memcpy(added, *sums, sizeof added);
+    Vector added[SUMS][LANES / WIDTH], highest[MAXIMA] = {{0.0}}, lowest[HISTOGRAMS];
+    for (int sum = 0; sum < SUMS; sum++)
+        for (int lane = 0; lane < LANES / WIDTH; lane++)
+            added[sum][lane] = NAMED(at)((*sums)[sum], lane);
+    for (int which = 0; which < HISTOGRAMS; which++)
+        lowest[which] = (Vector){0.0} + INFINITY;
+#pragma GCC unroll 4
     for (int i = 0; i < CHUNK / WIDTH; i++) {
         const Vector wanted = NAMED(at)(from[1], i), bound = NAMED(at)(from[2], i), scale = NAMED(at)(from[3], i);
         const Vector error = NAMED(at)(from[0], i) - wanted, product = error * wanted;
         const Vector size = NAMED(absolute)(error), magnitude = NAMED(absolute)(wanted);
-        const Vector relative = NAMED(quotient)(size, NAMED(larger)(magnitude, scale));
-        const Vector ratio = NAMED(quotient)(size, bound), kappa = NAMED(quotient)(size, scale);
+        const Bits none = size == 0.0;
+        const Vector quotients[HISTOGRAMS] = {size, size / NAMED(larger)(magnitude, scale), size / bound};
+        const Vector kappa = (Vector)(~none & (Bits)(size / scale));
+        Vector counts[HISTOGRAMS];
+        for (int which = 0; which < HISTOGRAMS; which++) {
+            lowest[which] = NAMED(smaller)((Vector)(none | (Bits)quotients[which]), lowest[which]);
+            counts[which] = (Vector)(~none & (Bits)quotients[which]);
+            highest[which] = NAMED(larger)(counts[which], highest[which]);
+            ((Vector *)counted[which])[i] = counts[which];
+            const Rounded rounded = (Rounded)__builtin_convertvector(counts[which], Single);
+            ((Rounded *)bins[which])[i] = (rounded & INT32_MAX) >> SHIFT;
+        }
         added[MAGNITUDE][LANE] += size;
         added[TOTAL][LANE] += error;
         added[ENERGY][LANE] += error * error;
         added[CROSS][LANE] += product;
         added[SIGNAL][LANE] += wanted * wanted;
         added[SPREAD][LANE] += product * product;
-        highest[LARGEST] = NAMED(larger)(size, highest[LARGEST]);
-        highest[RELATIVE] = NAMED(larger)(relative, highest[RELATIVE]);
-        highest[RATIO] = NAMED(larger)(ratio, highest[RATIO]);
         highest[KAPPA] = NAMED(larger)(kappa, highest[KAPPA]);
         highest[ULPS] = NAMED(larger)(size * NAMED(inverse_ulp)(wanted, terms), highest[ULPS]);
-        beyond |= ~(size < INFINITY) | ~(magnitude < terms->below);
-        together += relative + ratio + kappa;
-        risen |= ~(ratio <= least);
-        ((Vector *)counted[ERRORS])[i] = size;
-        ((Vector *)counted[RELATIVES])[i] = relative;
-        ((Vector *)counted[RATIOS])[i] = ratio;
+        furthest = NAMED(larger)(magnitude, furthest);
+        together += counts[RELATIVES] + counts[RATIOS] + kappa;
     }
-    memcpy(*sums, added, sizeof added);
+    for (int sum = 0; sum < SUMS; sum++)
+        for (int lane = 0; lane < LANES / WIDTH; lane++)
+            ((Unaligned *)(*sums)[sum])[lane] = added[sum][lane];
     for (int maximum = 0; maximum < MAXIMA; maximum++)
         NAMED(raise_to)(tally->maxima[maximum], 0, highest[maximum]);
-    if (NAMED(any)(beyond))
+    for (int which = 0; which < HISTOGRAMS; which++)
+        NAMED(lower_to)(tally->minima[which], 0, lowest[which]);
+    if (NAMED(any)(~(highest[LARGEST] < INFINITY) | ~(furthest < terms->below)))
         return 0;
-    if (NAMED(any)(together != together)) /* `larger` passes NaN over, and keeps it where it is put */
+    const int uncertain = NAMED(any)(together != together);
+    if (uncertain) /* `larger` passes NaN over, and keeps it where it is put */
         for (int i = 0; i < number; i++) {
+            if (isnan(counted[ERRORS][i]))
+                return 0;
             if (isnan(counted[RELATIVES][i]))
                 tally->maxima[RELATIVE][0] = NAN;
             if (isnan(counted[RATIOS][i]))
@@ -141,24 +172,10 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
             if (isnan(from[3][i]) && counted[ERRORS][i] != 0.0)
                 tally->maxima[KAPPA][0] = NAN;
         }
-    for (int which = 0; which < HISTOGRAMS; which++) {
-        float values[CHUNK];
-        for (int i = 0; i < CHUNK; i++)
-            values[i] = (float)counted[which][i];
-        memcpy(bins[which], values, sizeof values);
-        uint32_t lowest = tally->lowest[which], highest = tally->highest[which];
-        for (int i = 0; i < CHUNK; i++) {
-            const uint32_t bin = bins[which][i] = (bins[which][i] & INT32_MAX) >> SHIFT;
-            lowest = bin - 1 < lowest ? bin - 1 : lowest; /* bin 0 is beyond all others */
-            highest = bin > highest ? bin : highest;
-        }
-        tally->lowest[which] = lowest;
-        tally->highest[which] = highest;
-    }
     for (int i = 0; i < number; i++) /* in turn, so that no count waits for itself */
         for (int which = 0; which < HISTOGRAMS; which++)
             tally->counts[which][bins[which][i]]++;
-    if (NAMED(any)(risen))
+    if (uncertain || NAMED(any)(highest[RATIO] > least))
         for (int i = 0; i < number; i++)
             keep(tally, counted[RATIOS][i], begin + i);
     return 1;
@@ -236,12 +253,14 @@ TARGET static void NAMED(project)(double sums[BY_PART][LANES], const double *err
     memcpy(sums, added, sizeof added);
 }
 
-static const Kernels NAMED(kernels) = {NAMED(differ), NAMED(add_exact), NAMED(add), NAMED(add_row), NAMED(split),
-                                       NAMED(project)};
+static const Kernels NAMED(kernels) = {WIDTH,          NAMED(differ), NAMED(add_exact), NAMED(add),
+                                       NAMED(add_row), NAMED(split),  NAMED(project)};
 
 #undef Vector
 #undef Bits
 #undef Powers
 #undef Unaligned
 #undef Singles
+#undef Single
+#undef Rounded
 #undef LANE

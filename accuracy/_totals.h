@@ -58,6 +58,27 @@ static void take_one(Pairs *pairs, uint32_t *counts, uint32_t bin)
     counts[bin] = 0;
 }
 
+/* The bin of a value, as `count` in accuracy/histogram.py has it; the last one of all for NaN. */
+static uint32_t bin_of(double value)
+{
+    const float rounded = (float)value;
+    uint32_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    return isnan(value) ? BINS - 1 : bits >> SHIFT;
+}
+
+/* The smallest of lanes. */
+static double smallest(const double lanes[LANES])
+{
+    double found = INFINITY;
+    for (int lane = 0; lane < LANES; lane++)
+        found = lanes[lane] < found ? lanes[lane] : found;
+    return found;
+}
+
+/* Which maximum is that of a histogram. */
+static const int maxima_of[HISTOGRAMS] = {LARGEST, RELATIVE, RATIO};
+
 /* The bins that are occupied; the counts are 0 then. Only those are looked at that may be: all of them would be a
  * hundred kilobytes, of which nothing is in the caches between two comparisons. */
 static void take(Pairs *pairs, Tally *tally, int which)
@@ -66,7 +87,8 @@ static void take(Pairs *pairs, Tally *tally, int which)
     pairs->occupied = 0;
     counts[0] += tally->exact;
     take_one(pairs, counts, 0);
-    for (uint32_t bin = tally->lowest[which] + 1; bin && bin <= tally->highest[which]; bin++)
+    const uint32_t highest = bin_of(largest(tally->maxima[maxima_of[which]]));
+    for (uint32_t bin = bin_of(smallest(tally->minima[which])); bin <= highest; bin++)
         take_one(pairs, counts, bin);
 }
 
@@ -87,12 +109,12 @@ static void quantiles(double found[SHARES], const Pairs *pairs)
     int64_t all = 0;
     for (Py_ssize_t at = 0; at < pairs->occupied; at++)
         all += pairs->numbers[at];
-    for (int share = 0; share < SHARES; share++) {
-        const double needed = fmax(1.0, ceil(shares[share] * (double)all));
-        int64_t reached = 0;
-        Py_ssize_t at = 0;
-        while (at < pairs->occupied - 1 && (double)(reached += pairs->numbers[at]) < needed)
-            at++;
+    int64_t reached = pairs->numbers[0];
+    Py_ssize_t at = 0;
+    for (int share = 0; share < SHARES; share++) { /* the larger ones last */
+        const int64_t needed = (int64_t)fmax(1.0, ceil(shares[share] * (double)all));
+        while (reached < needed && at < pairs->occupied - 1)
+            reached += pairs->numbers[++at];
         found[share] = centre(pairs->bins[at]);
     }
 }
@@ -274,7 +296,8 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
         goto end;
     }
     memset(&tally, 0, offsetof(Tally, counts));
-    memset(tally.lowest, 0xFF, sizeof tally.lowest);
+    for (int lane = 0; lane < HISTOGRAMS * LANES; lane++)
+        (&tally.minima[0][0])[lane] = INFINITY;
     int ordinary = 1;
     for (Py_ssize_t begin = 0, left = size; ordinary && left > 0;) {
         const Py_ssize_t taken = left < block ? left : block;

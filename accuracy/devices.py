@@ -28,7 +28,7 @@ SINGLE_THREAD: Final[Mapping[str, str]] = {
     # of what measuring a large layer takes. So it keeps for the next one what the largest draws need, up to 512 MiB.
     # Other allocators take no notice.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
 
 

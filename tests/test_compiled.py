@@ -3,6 +3,7 @@
 import array
 import math
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -95,13 +96,21 @@ def test_every_size_of_chunk_and_block(size: int, dtype: torch.dtype) -> None:
     assert told.columns["abs_counts"].sum() == size
 
 
-@pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"), reason="two is the widest here")
-def test_a_processor_with_avx2_takes_four_at_once() -> None:
-    """And two where it is asked to; other numbers choose one of both."""
-    assert list(widths()) == [2, 4]
+def _flags() -> set[str]:
+    """What the first processor says that it has."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return set(next(line for line in lines if line.startswith("flags")).split())
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="two is the widest here")
+def test_a_processor_takes_as_many_at_once_as_it_holds() -> None:
+    """Two on any; four with AVX2 and eight with AVX-512; never more than it is asked to, and two of any fewer."""
+    flags = _flags()
+    held = [2, *([4] if "avx2" in flags else []), *([8] if {"avx512f", "avx512dq", "avx512vl"} <= flags else [])]
+    assert list(widths()) == held
     choose = function("width")
     assert choose is not None
-    assert [choose(3), choose(0), choose(100), choose()] == [2, 2, 4, 4]
+    assert [choose(3), choose(0), choose(5), choose(100), choose()] == [2, 2, held[:2][-1], held[-1], held[-1]]
 
 
 def test_a_sum_is_taken_in_lanes() -> None:

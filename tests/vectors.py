@@ -14,7 +14,7 @@ def widths() -> Iterator[int]:
     """Each width of vectors that the processor has, chosen one after the other; the widest last, which is the usual."""
     choose = function("width")
     assert choose is not None
-    for width in sorted({choose(2), choose(4)}):
+    for width in sorted({choose(2), choose(4), choose(8)}):
         assert choose(width) == width
         yield width
 
