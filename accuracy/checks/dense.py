@@ -11,6 +11,7 @@ from accuracy.case import Stage
 from accuracy.checks.setting import Setting, compute_dtype, once, torch_dtype
 from accuracy.comparison import Comparison, Model
 from accuracy.oracles import linear
+from accuracy.oracles.matmul import times_transposed
 from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounded
 from accuracy.roundoff import gamma
 
@@ -126,7 +127,8 @@ def against_reference(
     moved = linear.at_least(seen, torch.add(error, sizes, alpha=growth)) if unrounded else None
     if moved is None or not all_finite(moved):
         values = given.double()
-        moved = seen.abs() @ error.T + ((values - seen).abs() + growth * values.abs()) @ sizes.T
+        moved = times_transposed(seen.abs(), error)
+        moved += times_transposed((values - seen).abs() + growth * values.abs(), sizes)
     if bias is not None:
         wide = bias.double()
         moved += (wide - linear.operand(bias, compute)).abs() + growth * wide.abs()

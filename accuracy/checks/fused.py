@@ -12,6 +12,7 @@ from accuracy.checks.setting import Setting, compute_dtype, torch_dtype
 from accuracy.comparison import Model
 from accuracy.oracles import codes, four_bit, linear
 from accuracy.oracles.four_bit import Stored4bit
+from accuracy.oracles.matmul import times_transposed
 from accuracy.oracles.rounding import UNIT_ROUNDOFF, rounded, rounding_error
 from accuracy.roundoff import probabilistic_gamma
 
@@ -60,7 +61,7 @@ def moved_by_scales(setting: Setting, weight: Tensor) -> Tensor | None:
     if not apart.any():
         return None
     u = max(UNIT_ROUNDOFF[compute], UNIT_ROUNDOFF[torch_dtype(setting.config.dtype)])
-    moved: Tensor = dense.operand(setting, "x").abs() @ apart.T
+    moved = times_transposed(dense.operand(setting, "x").abs(), apart)
     return moved * (1 + u) ** 2  # to the compute dtype and to the output's, what is moved is rounded too
 
 
@@ -131,8 +132,8 @@ def apart(setting: Setting) -> Tensor:
     asked = four_bit.decode(setting.parts["stored"], compute)
     weight = rounded_weight(setting)
     x = dense.operand(setting, "x")
-    products = setting.bounds.confidence * UNIT_ROUNDOFF[compute] * (x.square() @ weight.square().T).sqrt()
-    moved: Tensor = x.abs() @ (weight - asked).abs().T + products
+    products = setting.bounds.confidence * UNIT_ROUNDOFF[compute] * times_transposed(x.square(), weight.square()).sqrt()
+    moved = times_transposed(x.abs(), (weight - asked).abs()) + products
     return moved * (1 + 2 * UNIT_ROUNDOFF[compute])
 
 

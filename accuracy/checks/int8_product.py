@@ -11,6 +11,7 @@ from accuracy.checks.setting import Setting, once, torch_dtype
 from accuracy.comparison import Model
 from accuracy.oracles import int8, linear
 from accuracy.oracles.int8 import LARGEST_CODE, Stored8bit
+from accuracy.oracles.matmul import times_transposed
 from accuracy.oracles.rounding import (
     UNIT_ROUNDOFF,
     overflow_threshold,
@@ -38,8 +39,8 @@ def product(setting: Setting, *, kernel: torch.dtype, late: bool = False) -> Mod
     x = inputs.x.reshape(-1, config.in_features)
     rows = int8.quantize_rows(x, config.threshold, tie_slack(setting))
     scale = rows.scales.unsqueeze(1) * stored.scales.double() / LARGEST_CODE**2
-    inner = (rows.codes @ stored.codes.double().T) * scale
-    ambiguous = (rows.ties.double() @ stored.codes.double().abs().T) * scale
+    inner = times_transposed(rows.codes, stored.codes.double()) * scale
+    ambiguous = times_transposed(rows.ties.double(), stored.codes.double().abs()) * scale
     bias = torch.zeros(1, dtype=torch.float64) if inputs.bias is None else inputs.bias.double()
     u = UNIT_ROUNDOFF[FLOAT32]
     error = 5 * u * (inner.abs() + bias.abs()) + ambiguous
@@ -114,7 +115,7 @@ def activation_error(setting: Setting) -> Tensor:
     rows = int8.quantize_rows(x, config.threshold, tie_slack(setting))
     decoded = rows.codes * rows.scales.unsqueeze(1) / LARGEST_CODE
     decoded[:, rows.outliers] = x.double()[:, rows.outliers]
-    moved: Tensor = (decoded - x.double()).abs() @ decoded_float32(setting).abs().T
+    moved = times_transposed((decoded - x.double()).abs(), decoded_float32(setting).abs())
     return moved.reshape(*config.batch, config.out_features)
 
 

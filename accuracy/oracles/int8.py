@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from accuracy.oracles.matmul import times_transposed
 from accuracy.oracles.rounding import rounded
 
 LARGEST_CODE = 127
@@ -62,7 +63,7 @@ def product(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     right_codes, right_scales = scaled_rows(right.T)
     scale = (left_scales.double().unsqueeze(1) * right_scales.double()) / LARGEST_CODE**2
     codes = left_codes.round().double(), right_codes.round().double()
-    return (codes[0] @ codes[1].T) * scale, (codes[0].abs() @ codes[1].abs().T) * scale
+    return times_transposed(*codes) * scale, times_transposed(codes[0].abs(), codes[1].abs()) * scale
 
 
 def decode(stored: Stored8bit, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accuracy.comparison import Model
+from accuracy.oracles.matmul import times_transposed
 from accuracy.oracles.rounding import (
     SMALLEST_SUBNORMAL,
     UNIT_ROUNDOFF,
@@ -41,7 +42,7 @@ class Product:
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Product:
     """Product of x [*batch, K] and weight [N, K] transposed, plus bias [N]; all float64."""
-    product = x @ weight.T
+    product = times_transposed(x, weight)
     factors = (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight)
     magnitude = at_least(x, weight)
     if bias is None:
@@ -67,12 +68,12 @@ def at_least(left: Tensor, right: Tensor) -> Tensor:
     K·2⁻¹²⁶·2⁴⁰. Where operands or sums are not so, it is the product in float64.
     """
     narrow = [each.to(torch.float32, copy=True).abs_() for each in (left, right)]
-    found = narrow[0] @ narrow[1].T
+    found = times_transposed(*narrow)
     if not found.numel() or not left.shape[-1]:
-        return left.abs() @ right.abs().T
+        return times_transposed(left.abs(), right.abs())
     least, most = (limit.item() for limit in found.aminmax())
     if least < 1 / LARGEST or not max(most, *(operand.max().item() for operand in narrow)) <= LARGEST:
-        return left.abs() @ right.abs().T
+        return times_transposed(left.abs(), right.abs())
     return found.double().mul_(1 + 2 * gamma(left.shape[-1] + 4, UNIT_ROUNDOFF[torch.float32]))
 
 
