@@ -32,6 +32,7 @@
 
 enum { MAGNITUDE, TOTAL, ENERGY, CROSS, SIGNAL, SPREAD, SUMS };
 enum { ERRORS, RELATIVES, RATIOS, HISTOGRAMS };
+/* The first are those of what is counted, under the same numbers. */
 enum { LARGEST = ERRORS, RELATIVE = RELATIVES, RATIO = RATIOS, KAPPA, ULPS, MAXIMA };
 
 /* Sums over the rows of e·y, (e·y)², y², e and e², for each of the columns. */
@@ -131,11 +132,6 @@ static double folded(const double sum[LANES])
 #define SMALLER(one, other) ((Vector)(((one < other) & (Bits)one) | (~(one < other) & (Bits)other)))
 #endif
 #include "_kernels.h"
-#undef WIDTH
-#undef NAMED
-#undef TARGET
-#undef LARGER
-#undef SMALLER
 
 #ifdef WIDER
 #define WIDTH 4
@@ -144,11 +140,6 @@ static double folded(const double sum[LANES])
 #define LARGER(one, other) _mm256_max_pd(one, other)
 #define SMALLER(one, other) _mm256_min_pd(one, other)
 #include "_kernels.h"
-#undef WIDTH
-#undef NAMED
-#undef TARGET
-#undef LARGER
-#undef SMALLER
 
 #define WIDTH 8
 #define NAMED(name) name##_of_eight
@@ -156,11 +147,6 @@ static double folded(const double sum[LANES])
 #define LARGER(one, other) _mm512_max_pd(one, other)
 #define SMALLER(one, other) _mm512_min_pd(one, other)
 #include "_kernels.h"
-#undef WIDTH
-#undef NAMED
-#undef TARGET
-#undef LARGER
-#undef SMALLER
 #endif
 
 static const Kernels *kernels = &kernels_of_two;

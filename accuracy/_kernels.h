@@ -1,5 +1,6 @@
 /* The inner loops of `_compiled.c`, in vectors of WIDTH elements, for processors that TARGET names; NAMED(x) is what x is
- * called there. Included once for each width, without a guard. All widths give the same bits: an element is always added
+ * called there; LARGER and SMALLER tell the larger and the smaller of two, the second where either is NaN. Included once
+ * for each width, without a guard, and takes these names away again. All widths give the same bits: an element is always added
  * to the same of the LANES, in the same order.
  */
 
@@ -8,16 +9,14 @@
 #define Powers NAMED(Powers)
 #define Unaligned NAMED(Unaligned)
 #define Singles NAMED(Singles)
-#define Single NAMED(Single)
-#define Rounded NAMED(Rounded)
+#define Words NAMED(Words)
 
 /* Vectors of GCC and Clang, which operate elementwise; a comparison gives all bits of an element or none. */
 typedef double Vector __attribute__((vector_size(WIDTH * sizeof(double))));
 typedef int64_t Bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
 typedef uint64_t Powers __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
 typedef double Unaligned __attribute__((vector_size(WIDTH * sizeof(double)), aligned(sizeof(double)), may_alias));
-typedef float Single __attribute__((vector_size(WIDTH * sizeof(float))));
-typedef uint32_t Rounded __attribute__((vector_size(WIDTH * sizeof(uint32_t))));
+typedef uint32_t Words __attribute__((vector_size(WIDTH * sizeof(uint32_t))));
 typedef float Singles __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 #define LANE (i % (LANES / WIDTH)) /* of the i-th vector */
@@ -68,12 +67,6 @@ TARGET static inline void NAMED(lower_to)(double *array, int64_t i, Vector value
     ((Unaligned *)array)[i] = NAMED(smaller)(values, NAMED(at)(array, i));
 }
 
-/* |e| / divisor: 0 where there is no error, whatever the divisor. */
-TARGET static inline Vector NAMED(quotient)(Vector size, Vector divisor)
-{
-    return (Vector)((size != 0.0) & (Bits)(size / divisor));
-}
-
 /* 1 / the spacing of the dtype in the binade of each value, as `accuracy.oracles.rounding.ulp` has it: a power of 2,
  * whose exponent is the complement of the other's. */
 TARGET static inline Vector NAMED(inverse_ulp)(Vector values, const Terms *terms)
@@ -118,17 +111,14 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
     uint32_t bins[HISTOGRAMS][CHUNK] __attribute__((aligned(WIDTH * sizeof(uint32_t))));
 
     Vector added[SUMS][LANES / WIDTH], highest[MAXIMA] = {{0.0}}, lowest[HISTOGRAMS];
-    for (int sum = 0; sum < SUMS; sum++)
-        for (int lane = 0; lane < LANES / WIDTH; lane++)
-            added[sum][lane] = NAMED(at)((*sums)[sum], lane);
+    memcpy(added, *sums, sizeof added);
     for (int which = 0; which < HISTOGRAMS; which++)
         lowest[which] = (Vector){0.0} + INFINITY;
-#pragma GCC unroll 4
     for (int i = 0; i < CHUNK / WIDTH; i++) {
         const Vector wanted = NAMED(at)(from[1], i), bound = NAMED(at)(from[2], i), scale = NAMED(at)(from[3], i);
         const Vector error = NAMED(at)(from[0], i) - wanted, product = error * wanted;
         const Vector size = NAMED(absolute)(error), magnitude = NAMED(absolute)(wanted);
-        const Bits none = size == 0.0;
+        const Bits none = size == 0.0; /* 0, whatever it is divided by */
         const Vector quotients[HISTOGRAMS] = {size, size / NAMED(larger)(magnitude, scale), size / bound};
         const Vector kappa = (Vector)(~none & (Bits)(size / scale));
         Vector counts[HISTOGRAMS];
@@ -137,8 +127,8 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
             counts[which] = (Vector)(~none & (Bits)quotients[which]);
             highest[which] = NAMED(larger)(counts[which], highest[which]);
             ((Vector *)counted[which])[i] = counts[which];
-            const Rounded rounded = (Rounded)__builtin_convertvector(counts[which], Single);
-            ((Rounded *)bins[which])[i] = (rounded & INT32_MAX) >> SHIFT;
+            const Words single = (Words)__builtin_convertvector(counts[which], Singles);
+            ((Words *)bins[which])[i] = (single & INT32_MAX) >> SHIFT;
         }
         added[MAGNITUDE][LANE] += size;
         added[TOTAL][LANE] += error;
@@ -151,9 +141,7 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
         furthest = NAMED(larger)(magnitude, furthest);
         together += counts[RELATIVES] + counts[RATIOS] + kappa;
     }
-    for (int sum = 0; sum < SUMS; sum++)
-        for (int lane = 0; lane < LANES / WIDTH; lane++)
-            ((Unaligned *)(*sums)[sum])[lane] = added[sum][lane];
+    memcpy(*sums, added, sizeof added);
     for (int maximum = 0; maximum < MAXIMA; maximum++)
         NAMED(raise_to)(tally->maxima[maximum], 0, highest[maximum]);
     for (int which = 0; which < HISTOGRAMS; which++)
@@ -261,6 +249,10 @@ static const Kernels NAMED(kernels) = {WIDTH,          NAMED(differ), NAMED(add_
 #undef Powers
 #undef Unaligned
 #undef Singles
-#undef Single
-#undef Rounded
+#undef Words
 #undef LANE
+#undef WIDTH
+#undef NAMED
+#undef TARGET
+#undef LARGER
+#undef SMALLER

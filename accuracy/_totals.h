@@ -76,9 +76,6 @@ static double smallest(const double lanes[LANES])
     return found;
 }
 
-/* Which maximum is that of a histogram. */
-static const int maxima_of[HISTOGRAMS] = {LARGEST, RELATIVE, RATIO};
-
 /* The bins that are occupied; the counts are 0 then. Only those are looked at that may be: all of them would be a
  * hundred kilobytes, of which nothing is in the caches between two comparisons. */
 static void take(Pairs *pairs, Tally *tally, int which)
@@ -87,7 +84,7 @@ static void take(Pairs *pairs, Tally *tally, int which)
     pairs->occupied = 0;
     counts[0] += tally->exact;
     take_one(pairs, counts, 0);
-    const uint32_t highest = bin_of(largest(tally->maxima[maxima_of[which]]));
+    const uint32_t highest = bin_of(largest(tally->maxima[which]));
     for (uint32_t bin = bin_of(smallest(tally->minima[which])); bin <= highest; bin++)
         take_one(pairs, counts, bin);
 }
@@ -296,8 +293,9 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
         goto end;
     }
     memset(&tally, 0, offsetof(Tally, counts));
-    for (int lane = 0; lane < HISTOGRAMS * LANES; lane++)
-        (&tally.minima[0][0])[lane] = INFINITY;
+    for (int which = 0; which < HISTOGRAMS; which++)
+        for (int lane = 0; lane < LANES; lane++)
+            tally.minima[which][lane] = INFINITY;
     int ordinary = 1;
     for (Py_ssize_t begin = 0, left = size; ordinary && left > 0;) {
         const Py_ssize_t taken = left < block ? left : block;

@@ -102,7 +102,7 @@ def _flags() -> set[str]:
     return set(next(line for line in lines if line.startswith("flags")).split())
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="two is the widest here")
+@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="two is the widest here")
 def test_a_processor_takes_as_many_at_once_as_it_holds() -> None:
     """Two on any; four with AVX2 and eight with AVX-512; never more than it is asked to, and two of any fewer."""
     flags = _flags()
@@ -110,7 +110,8 @@ def test_a_processor_takes_as_many_at_once_as_it_holds() -> None:
     assert list(widths()) == held
     choose = function("width")
     assert choose is not None
-    assert [choose(3), choose(0), choose(5), choose(100), choose()] == [2, 2, held[:2][-1], held[-1], held[-1]]
+    assert [choose(3), choose(0), choose(100), choose()] == [2, 2, held[-1], held[-1]]
+    assert choose(5) == max(width for width in held if width <= 5)
 
 
 def test_a_sum_is_taken_in_lanes() -> None:
