@@ -24,6 +24,7 @@
 
 #define LANES 8   /* as in accuracy/tally.py */
 #define KEPT 8    /* as in accuracy/tally.py */
+#define SAMPLED 16 /* as in accuracy/fingerprint.py */
 #define SHIFT 18  /* as in accuracy/histogram.py */
 #define BINS (1 << (31 - SHIFT))
 #define INFINITY_BIN (0x7F800000 >> SHIFT)
@@ -120,6 +121,16 @@ static double folded(const double sum[LANES])
     return lanes[0];
 }
 
+/* The largest of lanes; NaN where one is none. */
+static double largest(const double lanes[LANES])
+{
+    double found = 0.0;
+    for (int lane = 0; lane < LANES && !isnan(found); lane++)
+        if (!(lanes[lane] <= found))
+            found = lanes[lane];
+    return found;
+}
+
 /* Registers of any 64-bit processor hold two elements. */
 #define WIDTH 2
 #define NAMED(name) name##_of_two
@@ -176,16 +187,6 @@ static const double *chunk(const double *elements, int number, double filled[CHU
     return filled;
 }
 
-/* The largest of lanes; NaN where one is none. */
-static double largest(const double lanes[LANES])
-{
-    double found = 0.0;
-    for (int lane = 0; lane < LANES && !isnan(found); lane++)
-        if (!(lanes[lane] <= found))
-            found = lanes[lane];
-    return found;
-}
-
 /* The elements of a buffer, which holds floats of `bits` in row-major order without gaps; else an exception. */
 static const void *floats(PyObject *object, Py_buffer *view, int bits)
 {
@@ -212,6 +213,90 @@ static const double *elements(PyObject *object, Py_buffer *view)
     return floats(object, view, 64);
 }
 
+/* What is asked of a tensor, as objects; and of torch, which is there where a tensor is. */
+enum { CONTIGUOUS, NBYTES, DATA_PTR, DTYPE, IS_CPU, ASKED };
+static const char *const asked_texts[ASKED] = {"contiguous", "nbytes", "data_ptr", "dtype", "is_cpu"};
+static PyObject *asked[ASKED], *tensor_type, *float64;
+
+/* Whether an object is a tensor of torch; less than 0 if that could not be told. */
+static int is_tensor(PyObject *object)
+{
+    if (!tensor_type) {
+        PyObject *torch = PyImport_ImportModule("torch");
+        float64 = torch && !float64 ? PyObject_GetAttrString(torch, "float64") : float64;
+        tensor_type = float64 ? PyObject_GetAttrString(torch, "Tensor") : NULL;
+        Py_XDECREF(torch);
+    }
+    return tensor_type ? PyType_IsSubtype(Py_TYPE(object), (PyTypeObject *)tensor_type) : -1;
+}
+
+/* The memory of a tensor on the CPU, of this dtype if one is given, or of a copy of it without gaps that the view holds;
+ * else an exception. A tensor has no buffer, and to make an array of it takes longer than all that is asked of it here. */
+static const void *of_tensor(PyObject *tensor, Py_buffer *view, const PyObject *wanted)
+{
+    void *first = NULL;
+    PyObject *whole = PyObject_CallMethodObjArgs(tensor, asked[CONTIGUOUS], NULL);
+    PyObject *dtype = whole ? PyObject_GetAttr(whole, asked[DTYPE]) : NULL;
+    PyObject *here = dtype ? PyObject_GetAttr(whole, asked[IS_CPU]) : NULL;
+    if (here && ((wanted && dtype != wanted) || here != Py_True))
+        PyErr_Format(PyExc_ValueError, "a tensor of %S on the %s; one of %S on the CPU is wanted", dtype,
+                     here == Py_True ? "CPU" : "device", wanted ? wanted : dtype);
+    PyObject *bytes = PyErr_Occurred() ? NULL : PyObject_GetAttr(whole, asked[NBYTES]);
+    PyObject *address = bytes ? PyObject_CallMethodObjArgs(whole, asked[DATA_PTR], NULL) : NULL;
+    if (address) {
+        static char nowhere[sizeof(double)]; /* where a tensor without elements is */
+        const Py_ssize_t number = PyLong_AsSsize_t(bytes);
+        first = number ? PyLong_AsVoidPtr(address) : nowhere;
+        if (PyErr_Occurred() || PyBuffer_FillInfo(view, whole, first, number, 1, PyBUF_SIMPLE) < 0)
+            first = NULL;
+    }
+    Py_XDECREF(address);
+    Py_XDECREF(bytes);
+    Py_XDECREF(here);
+    Py_XDECREF(dtype);
+    Py_XDECREF(whole);
+    return first;
+}
+
+/* Shows the bytes of a tensor on the CPU, in row-major order, to a function, which must not keep them. */
+static PyObject *show_to(PyObject *module, PyObject *args)
+{
+    PyObject *function, *tensor, *told = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO:show", &function, &tensor))
+        return NULL;
+    Py_buffer view;
+    const int known = is_tensor(tensor);
+    if (!known)
+        PyErr_Format(PyExc_TypeError, "%R; a tensor is wanted", tensor);
+    if (known < 1 || !of_tensor(tensor, &view, NULL))
+        return NULL;
+    PyObject *memory = PyMemoryView_FromMemory(view.buf, view.len, PyBUF_READ);
+    told = memory ? PyObject_CallFunctionObjArgs(function, memory, NULL) : NULL;
+    PyObject *type, *error, *trace; /* what the function raised; it may have kept the memory all the same */
+    PyErr_Fetch(&type, &error, &trace);
+    PyObject *released = memory ? PyObject_CallMethod(memory, "release", NULL) : NULL;
+    if (!told)
+        PyErr_Restore(type, error, trace);
+    else if (!released)
+        Py_CLEAR(told);
+    Py_XDECREF(released);
+    Py_XDECREF(memory);
+    PyBuffer_Release(&view);
+    return told;
+}
+
+/* The elements of a buffer or of a tensor, float64; else an exception. */
+static const double *numbers(PyObject *object, Py_buffer *view)
+{
+    const int known = PyObject_CheckBuffer(object) ? 0 : is_tensor(object);
+    if (known < 1)
+        return known < 0 ? NULL : elements(object, view);
+    const double *first = of_tensor(object, view, float64);
+    view->itemsize = sizeof(double);
+    return first;
+}
+
 #include "_split.h"
 #include "_structure.h"
 #include "_totals.h"
@@ -228,10 +313,11 @@ static PyObject *width_of(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"totals", totals_of, METH_VARARGS, "The columns of a comparison by name, and its worst elements."},
+    {"totals", totals_of, METH_VARARGS, "The columns of a comparison by name, its worst elements, and samples of values seen and of bounds."},
     {"strongest", strongest_of, METH_VARARGS, "z, effect and number of the strongest structure of an error."},
     {"projected", projected_on, METH_VARARGS, "Of e·p, (e·p)² and p² for each part p that an error e may hold, float64."},
     {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},
+    {"show", show_to, METH_VARARGS, "What a function makes of the bytes of a tensor on the CPU, which it must not keep."},
     {"width", width_of, METH_VARARGS, "Elements in a vector from now on: as many as the processor holds, at most those given."},
     {NULL, NULL, 0, NULL},
 };
@@ -256,7 +342,7 @@ PyMODINIT_FUNC PyInit__compiled(void)
 {
     static const char *const bins_texts[2] = {"abs_bins", "ratio_bins"};
     static const char *const counts_texts[2] = {"abs_counts", "ratio_counts"};
-    if (!intern(names, column_texts, COLUMNS) || !intern(element_names, element_texts, TOLD) ||
+    if (!intern(asked, asked_texts, ASKED) || !intern(names, column_texts, COLUMNS) || !intern(element_names, element_texts, TOLD) ||
         !intern(bins_names, bins_texts, 2) || !intern(counts_names, counts_texts, 2))
         return NULL;
     kernels = widest(LANES);

@@ -1,34 +1,32 @@
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from accuracy.tally import Array
+from accuracy.totals import Element
 
-_Counts: TypeAlias = tuple[bytearray, bytearray]
-_Found: TypeAlias = tuple[
-    tuple[float, float, float, float, float, float],
-    tuple[float, float, float, float, float],
-    tuple[float, float, float, float],
-    _Counts,
-    _Counts,
-    tuple[tuple[float, int], ...],
-]
+_Seen = TypeVar("_Seen")
+_Part: TypeAlias = Array | Tensor
 
-def tally(
-    actual: Array,
-    expected: Array,
-    bound: Array,
-    scale: Array,
+def totals(
+    actual: _Part,
+    expected: _Part,
+    bound: _Part,
+    scale: _Part,
+    shape: tuple[int, ...],
     below: float,
     smallest: float,
     mantissa: int,
     block: int,
     /,
-) -> _Found | None: ...
-def sums(error: Array, expected: Array, columns: int, /) -> bytearray: ...
+) -> tuple[dict[str, Any], list[Element], bytes, bytes] | None: ...
+def strongest(error: Array, expected: Array, blocks: Array, least: float, /) -> tuple[float, float, int]: ...
 def projected(error: Array, parts: NDArray[np.float32], /) -> bytearray: ...
 def split(
-    actual: Array, oracle: Array, reference: Array, block: int, /
+    actual: _Part, oracle: _Part, reference: _Part, block: int, /
 ) -> tuple[float, float, float, float, float] | None: ...
-def width(most: int = 4, /) -> int: ...
+def show(function: Callable[[memoryview], _Seen], tensor: Tensor, /) -> _Seen: ...
+def width(most: int = 8, /) -> int: ...

@@ -111,6 +111,9 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
     uint32_t bins[HISTOGRAMS][CHUNK] __attribute__((aligned(WIDTH * sizeof(uint32_t))));
 
     Vector added[SUMS][LANES / WIDTH], highest[MAXIMA] = {{0.0}}, lowest[HISTOGRAMS];
+    /* Below it no element is nearer to the largest κ so far than rounding: then none is divided to tell. */
+    const double kappa = largest(tally->maxima[KAPPA]) * (1 - 4 * DBL_EPSILON);
+    Bits beyond = {0};
     memcpy(added, *sums, sizeof added);
     for (int which = 0; which < HISTOGRAMS; which++)
         lowest[which] = (Vector){0.0} + INFINITY;
@@ -120,11 +123,10 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
         const Vector size = NAMED(absolute)(error), magnitude = NAMED(absolute)(wanted);
         const Bits none = size == 0.0; /* 0, whatever it is divided by */
         const Vector quotients[HISTOGRAMS] = {size, size / NAMED(larger)(magnitude, scale), size / bound};
-        const Vector kappa = (Vector)(~none & (Bits)(size / scale));
         Vector counts[HISTOGRAMS];
         for (int which = 0; which < HISTOGRAMS; which++) {
             lowest[which] = NAMED(smaller)((Vector)(none | (Bits)quotients[which]), lowest[which]);
-            counts[which] = (Vector)(~none & (Bits)quotients[which]);
+            counts[which] = which == ERRORS ? size : (Vector)(~none & (Bits)quotients[which]);
             highest[which] = NAMED(larger)(counts[which], highest[which]);
             ((Vector *)counted[which])[i] = counts[which];
             const Words single = (Words)__builtin_convertvector(counts[which], Singles);
@@ -136,11 +138,16 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
         added[CROSS][LANE] += product;
         added[SIGNAL][LANE] += wanted * wanted;
         added[SPREAD][LANE] += product * product;
-        highest[KAPPA] = NAMED(larger)(kappa, highest[KAPPA]);
+        beyond |= ~(size <= kappa * scale - DBL_MIN);
         highest[ULPS] = NAMED(larger)(size * NAMED(inverse_ulp)(wanted, terms), highest[ULPS]);
         furthest = NAMED(larger)(magnitude, furthest);
-        together += counts[RELATIVES] + counts[RATIOS] + kappa;
+        together += counts[RELATIVES] + counts[RATIOS];
     }
+    if (NAMED(any)(beyond))
+        for (int i = 0; i < CHUNK / WIDTH; i++) {
+            const Vector size = ((const Vector *)counted[ERRORS])[i], quotient = size / NAMED(at)(from[3], i);
+            highest[KAPPA] = NAMED(larger)((Vector)((size != 0.0) & (Bits)quotient), highest[KAPPA]);
+        }
     memcpy(*sums, added, sizeof added);
     for (int maximum = 0; maximum < MAXIMA; maximum++)
         NAMED(raise_to)(tally->maxima[maximum], 0, highest[maximum]);

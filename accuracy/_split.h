@@ -32,7 +32,7 @@ static PyObject *split_of(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOOn:split", &objects[SEEN], &objects[ORACLE], &objects[REPLACED], &block))
         return NULL;
     for (; held < PARTS; held++) {
-        arrays[held] = elements(objects[held], &views[held]);
+        arrays[held] = numbers(objects[held], &views[held]);
         if (!arrays[held])
             goto end;
     }

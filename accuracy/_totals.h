@@ -6,11 +6,11 @@ enum { SHARES = sizeof shares / sizeof *shares };
 /* Columns of numbers, as `accuracy.case.Observation` has them. */
 enum {
     ABS_MEAN, ABS_P50, ABS_P99, ABS_MAX, REL_P50, REL_P99, REL_MAX, REL_FRO,
-    SQNR_DB, ULP_MAX, KAPPA_MAX, SLOPE, SLOPE_Z, MEAN_Z, WORST_RATIO, COLUMNS,
+    SQNR_DB, ULP_MAX, KAPPA_MAX, SLOPE, SLOPE_Z, MEAN_Z, WORST_RATIO, WORST_LIMIT, COLUMNS,
 };
 static const char *const column_texts[COLUMNS] = {
     "abs_mean", "abs_p50", "abs_p99", "abs_max", "rel_p50", "rel_p99", "rel_max", "rel_fro",
-    "sqnr_db", "ulp_max", "kappa", "slope", "slope_z", "mean_z", "ratio",
+    "sqnr_db", "ulp_max", "kappa", "slope", "slope_z", "mean_z", "ratio", "limit",
 };
 
 /* What is told of one of the worst elements. */
@@ -58,6 +58,14 @@ static void take_one(Pairs *pairs, uint32_t *counts, uint32_t bin)
     counts[bin] = 0;
 }
 
+/* Whether of eight counts none is above 0. */
+static int none_of(const uint32_t counts[8])
+{
+    uint64_t pairs[4];
+    memcpy(pairs, counts, sizeof pairs);
+    return !(pairs[0] | pairs[1] | pairs[2] | pairs[3]);
+}
+
 /* The bin of a value, as `count` in accuracy/histogram.py has it; the last one of all for NaN. */
 static uint32_t bin_of(double value)
 {
@@ -85,8 +93,13 @@ static void take(Pairs *pairs, Tally *tally, int which)
     counts[0] += tally->exact;
     take_one(pairs, counts, 0);
     const uint32_t highest = bin_of(largest(tally->maxima[which]));
-    for (uint32_t bin = bin_of(smallest(tally->minima[which])); bin <= highest; bin++)
-        take_one(pairs, counts, bin);
+    for (uint32_t bin = bin_of(smallest(tally->minima[which])); bin <= highest;) {
+        if (bin % 8 == 0 && bin + 8 <= BINS && none_of(counts + bin)) {
+            bin += 8;
+            continue;
+        }
+        take_one(pairs, counts, bin++);
+    }
 }
 
 /* The middle of a bin, as `centre` in accuracy/histogram.py. */
@@ -119,15 +132,15 @@ static void quantiles(double found[SHARES], const Pairs *pairs)
 /* Bins, in 16 bits. */
 static PyObject *bins_of(const Pairs *pairs)
 {
-    return PyByteArray_FromStringAndSize((const char *)pairs->bins, pairs->occupied * (Py_ssize_t)sizeof *pairs->bins);
+    return PyBytes_FromStringAndSize((const char *)pairs->bins, pairs->occupied * (Py_ssize_t)sizeof *pairs->bins);
 }
 
 /* Numbers in 32 bits, or 16 where all elements are fewer than that. */
 static PyObject *numbers_of(const Pairs *pairs, int narrow)
 {
     const Py_ssize_t width = narrow ? sizeof(uint16_t) : sizeof(uint32_t);
-    PyObject *bytes = PyByteArray_FromStringAndSize((const char *)pairs->numbers, pairs->occupied * width);
-    char *into = bytes ? PyByteArray_AsString(bytes) : NULL;
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)pairs->numbers, pairs->occupied * width);
+    char *into = bytes ? PyBytes_AsString(bytes) : NULL;
     for (Py_ssize_t at = 0; into && narrow && at < pairs->occupied; at++) {
         const uint16_t number = (uint16_t)pairs->numbers[at];
         memcpy(into + at * width, &number, sizeof number);
@@ -156,7 +169,8 @@ static int give(PyObject *in, PyObject *name, PyObject *object)
 }
 
 /* The columns of numbers, as `in_numpy` of accuracy/totals.py has them. */
-static void statistics(double found[COLUMNS], const Tally *tally, Py_ssize_t size, const Pairs pairs[HISTOGRAMS])
+static void statistics(double found[COLUMNS], const Tally *tally, const double *bound, Py_ssize_t size,
+                       const Pairs pairs[HISTOGRAMS])
 {
     const double *sums = tally->sums, energy = sums[ENERGY], signal = sums[SIGNAL];
     const int flat = signal == 0 || sums[SPREAD] == 0;
@@ -179,6 +193,7 @@ static void statistics(double found[COLUMNS], const Tally *tally, Py_ssize_t siz
     found[SLOPE_Z] = flat ? 0.0 : sums[CROSS] / sqrt(sums[SPREAD]);
     found[MEAN_Z] = energy != 0 ? sums[TOTAL] / sqrt(energy) : 0.0;
     found[WORST_RATIO] = largest(tally->maxima[RATIO]);
+    found[WORST_LIMIT] = bound[tally->kept ? tally->worst[0].place : 0];
 }
 
 /* The index of an element from its place in row-major order. */
@@ -217,6 +232,16 @@ static PyObject *elements_of(const Tally *tally, const double *const arrays[ARRA
     return all;
 }
 
+/* Some of so many elements, at least one, as `sample` in accuracy/fingerprint.py. */
+static PyObject *sample(const double *array, Py_ssize_t size)
+{
+    const Py_ssize_t number = size < SAMPLED ? size : SAMPLED;
+    double found[SAMPLED] = {array[0]};
+    for (Py_ssize_t at = 1; at < number; at++)
+        found[at] = array[at * (size - 1) / (number - 1)];
+    return PyBytes_FromStringAndSize((const char *)found, number * (Py_ssize_t)sizeof *found);
+}
+
 static PyObject *answer(Tally *tally, const double *const arrays[ARRAYS], Py_ssize_t size, PyObject *shape)
 {
     static Pairs pairs[HISTOGRAMS]; /* whoever is here holds the lock of the interpreter */
@@ -225,7 +250,7 @@ static PyObject *answer(Tally *tally, const double *const arrays[ARRAYS], Py_ssi
     PyObject *columns = PyDict_New();
     for (int which = 0; which < HISTOGRAMS; which++)
         take(&pairs[which], tally, which);
-    statistics(found, tally, size, pairs);
+    statistics(found, tally, arrays[2], size, pairs);
     int well = columns != NULL;
     for (int column = 0; well && column < COLUMNS; column++)
         well = set(columns, names[column], found[column]);
@@ -237,7 +262,8 @@ static PyObject *answer(Tally *tally, const double *const arrays[ARRAYS], Py_ssi
     if (!well)
         Py_CLEAR(columns);
     /* "N" takes what it is given, and makes nothing where one of them is NULL. */
-    return Py_BuildValue("(NN)", columns, well ? elements_of(tally, arrays, shape) : NULL);
+    return Py_BuildValue("(NNNN)", columns, well ? elements_of(tally, arrays, shape) : NULL,
+                         well ? sample(arrays[0], size) : NULL, well ? sample(arrays[2], size) : NULL);
 }
 
 /* How many elements a shape has, -1 where it is none. */
@@ -267,7 +293,7 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
                           &shape, &terms.below, &terms.smallest, &terms.mantissa, &block))
         return NULL;
     for (; held < ARRAYS; held++) {
-        arrays[held] = elements(objects[held], &views[held]);
+        arrays[held] = numbers(objects[held], &views[held]);
         if (!arrays[held])
             goto end;
     }
@@ -278,9 +304,10 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
                          number_of(&views[other]));
             goto end;
         }
-    if (elements_in(shape) != size) {
+    if (elements_in(shape) != size || !size) {
         if (!PyErr_Occurred())
-            PyErr_Format(PyExc_ValueError, "%zd elements of shape %R; as many as it has are wanted", size, shape);
+            PyErr_Format(PyExc_ValueError, "%zd elements of shape %R; as many as it has, and one or more, are wanted",
+                         size, shape);
         goto end;
     }
     if (!(terms.smallest >= DBL_MIN) || terms.mantissa < 0 || terms.mantissa >= DBL_MANT_DIG) {

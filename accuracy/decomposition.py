@@ -6,8 +6,9 @@ from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
-from accuracy import tally
+from accuracy import tally, totals
 from accuracy.compiled import function
 from accuracy.tally import Array
 
@@ -29,14 +30,14 @@ class Split(NamedTuple):
     entering: float
 
 
-def columns(actual: Array, oracle: Array, reference: Array) -> dict[str, object]:
+def columns(actual: Tensor, oracle: Tensor, reference: Tensor) -> dict[str, object]:
     """Norms of the total error and its two terms, of elements that are finite in all three arrays.
 
     `identity_error` is max |total - (compute + quantization)| over the largest value that enters.
     """
     found = of(actual, oracle, reference)
     if found is None:
-        finite = np.isfinite(actual) & np.isfinite(oracle) & np.isfinite(reference)
+        finite = actual.isfinite() & oracle.isfinite() & reference.isfinite()
         return columns(actual[finite], oracle[finite], reference[finite])
     return {
         "total_fro": math.sqrt(found.total),
@@ -46,14 +47,14 @@ def columns(actual: Array, oracle: Array, reference: Array) -> dict[str, object]
     }
 
 
-def of(actual: Array, oracle: Array, reference: Array) -> Split | None:
-    """The split of arrays of the same size; nothing where a value is not finite.
+def of(actual: Tensor, oracle: Tensor, reference: Tensor) -> Split | None:
+    """The split of tensors of the same size; nothing where a value is not finite.
 
     Raises:
-        ValueError: if the arrays differ in size, or are no arrays of float64 without gaps.
+        ValueError: if they differ in size, or are no float64 on the CPU.
     """
     if compiled is None:
-        return in_numpy(actual, oracle, reference)
+        return in_numpy(totals.array(actual), totals.array(oracle), totals.array(reference))
     found = compiled(actual, oracle, reference, tally.BLOCK)
     return None if found is None else Split(*found)
 

@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from msgspec.msgpack import Ext
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accuracy import tally, totals
+from accuracy import fingerprint, tally, totals
 from accuracy.comparison import Model
 from accuracy.oracles.rounding import overflow_threshold
 from accuracy.tally import Array
-from accuracy.totals import Arrays, Totals
+from accuracy.totals import Arrays, Parts, Totals
 
 
 def of_the_wrong_class(seen: Array, expected: Array, bound: Array, threshold: float) -> NDArray[np.int64]:
@@ -35,11 +36,12 @@ def of_the_wrong_class(seen: Array, expected: Array, bound: Array, threshold: fl
 class Errors(NamedTuple):
     """The elements of a comparison, and the totals of those that are finite, None if nothing is.
 
-    `places` says which elements are finite and `wrong` which are of the wrong class, in row-major order; both are
-    None in the ordinary case that all is finite, as it should be.
+    `parts` are values seen, expected ones, bounds and scales. `places` says which elements are finite and `wrong`
+    which are of the wrong class, in row-major order; both are None in the ordinary case that all is finite, as it
+    should be.
     """
 
-    arrays: Arrays
+    parts: Parts
     told: Totals | None
     places: NDArray[np.int64] | None = None
     wrong: NDArray[np.int64] | None = None
@@ -51,36 +53,44 @@ class Errors(NamedTuple):
             return math.inf
         if self.told is not None:
             return self.told.ratio
-        return 0.0 if self.arrays[0].size else math.nan
+        return 0.0 if self.parts[0].numel() else math.nan
+
+    @property
+    def arrays(self) -> Arrays:
+        """The parts as arrays, which few comparisons need."""
+        return totals.arrays(self.parts)
+
+    @property
+    def samples(self) -> tuple[Ext, Ext]:
+        """Some of the values seen, and how far each may be off."""
+        if self.told is not None and self.places is None:
+            return self.told.samples
+        seen, _, bound, _ = self.arrays
+        return fingerprint.sample(seen), fingerprint.sample(bound)
 
 
 def against(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
     """The errors of `actual`, float64 and of the model's shape, against it."""
-    arrays = array(actual), array(model.expected), array(model.bound), array(model.scale)
+    parts = actual, model.expected, model.bound, model.scale
     # Where all is finite and |expected| stays below the threshold, an end of every interval around it does, too.
     below = min(overflow_threshold(dtype), model.overflow)
-    told = totals.of(arrays, actual.shape, below=below, dtype=dtype) if arrays[0].size else None
-    return Errors(arrays, told) if told is not None else _with_special_values(arrays, actual.shape, below, dtype)
+    told = totals.of(parts, actual.shape, below=below, dtype=dtype) if actual.numel() else None
+    return Errors(parts, told) if told is not None else _with_special_values(parts, actual.shape, below, dtype)
 
 
-def _with_special_values(arrays: Arrays, shape: Sequence[int], below: float, dtype: torch.dtype) -> Errors:
+def _with_special_values(parts: Parts, shape: Sequence[int], below: float, dtype: torch.dtype) -> Errors:
     """The errors where some are not finite, or beyond a threshold, or where there are none."""
-    seen, expected, bound, scale = (each.ravel() for each in arrays)
+    seen, expected, bound, scale = (each.ravel() for each in totals.arrays(parts))
     wrong = of_the_wrong_class(seen, expected, bound, below)
     places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
     if not places.size:
-        return Errors(arrays, None, places, wrong)
+        return Errors(parts, None, places, wrong)
     finite = seen[places], expected[places], bound[places], scale[places]
     told = totals.of(finite, places.shape, below=math.inf, dtype=dtype)
     if told is not None:
         for element in told.worst:
             element["index"] = totals.index_of(int(places[element["index"][0]]), shape)
-    return Errors(arrays, told, places, wrong)
-
-
-def array(values: Tensor) -> Array:
-    """The elements of a tensor on the CPU, in its shape, in row-major order and without gaps."""
-    return np.ascontiguousarray(values.numpy())
+    return Errors(parts, told, places, wrong)
 
 
 def ratio_beyond(found: Errors, entries: int, outliers: int) -> float:

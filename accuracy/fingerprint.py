@@ -1,12 +1,19 @@
 """What a row keeps of a tensor so that devices can be compared without it: a digest and a small sample."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import torch
+from msgspec.msgpack import Ext
 from numpy.typing import NDArray
 from torch import Tensor
 from xxhash import xxh3_64
+
+from accuracy import sent
+from accuracy.compiled import function
+
+show = function("show")
 
 SAMPLED = 16
 """How many elements a row keeps."""
@@ -22,11 +29,16 @@ def digest(values: Tensor, *, without_nan: bool = False) -> str:
     plain = values.detach() if values.requires_grad else values
     if not without_nan and plain.is_floating_point() and plain.isnan().any():
         plain = torch.where(plain.isnan(), torch.nan, plain)
-    if plain.dtype == torch.bfloat16:  # which numpy has not
-        plain = plain.view(torch.int16)
     said = xxh3_64(_head(values.dtype, values.shape))
-    said.update(np.ascontiguousarray(plain.numpy()).data)
+    (show or show_in_numpy)(said.update, plain)
     return said.hexdigest()
+
+
+def show_in_numpy(see: Callable[[memoryview], object], values: Tensor) -> None:
+    """Shows the bytes of a tensor on the CPU, in row-major order, to a function; where compiled, without an array."""
+    if values.dtype == torch.bfloat16:  # which numpy has not
+        values = values.view(torch.int16)
+    see(np.ascontiguousarray(values.numpy()).data)
 
 
 @cache
@@ -43,9 +55,9 @@ def positions(count: int) -> list[int]:
     return [place * (count - 1) // (kept - 1) for place in range(kept)] if kept > 1 else list(range(kept))
 
 
-def sample(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The elements at `positions` of an array, in row-major order."""
-    return values.take(_places(values.size))
+def sample(values: NDArray[np.float64]) -> Ext:
+    """The elements at `positions` of an array, in row-major order, as they are sent."""
+    return Ext(sent.FLOAT64, values.take(_places(values.size)).tobytes())
 
 
 @cache

@@ -18,6 +18,7 @@ from accuracy.checks.setting import Setting
 from accuracy.comparison import Comparison
 from accuracy.environment import device_name
 from accuracy.path import TORCH, merged
+from accuracy.rows import Measured
 from accuracy.worker import is_out_of_memory, resolve
 
 # Split sums in 16 bits are torch's choice for its own products, not the library's; without them a product is
@@ -56,15 +57,15 @@ class Ran:
     seconds: float
 
 
-def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
-    """The observations of one planned case on one device, as dictionaries with fields of `Observation`.
+def measure(task: Mapping[str, Any], device: str) -> Measured:
+    """The observations of one planned case on one device.
 
     What is at its default is left out. A layer that raises is a result: a `contract` row says so, and what was
     built before is still compared. A check of ours that raises is not: its row is `not_run`, which is never green.
     """
     ran = run(task)
     case, config = ran.case, ran.setting.config
-    identity = {
+    shared = {
         "id": task["id"],
         "case": case.name,
         "config": task["text"],
@@ -79,7 +80,9 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
     }
     rows = [*contract.rows(case, ran.setting, ran.failure), *_compared(case, ran.setting, str(task["origin"]))]
     all_paths = merged(*ran.paths.values())
-    return [{**identity, **row, "path": _path(row, ran.paths, all_paths)} for row in rows]
+    for row in rows:
+        row["path"] = _path(row, ran.paths, all_paths)
+    return Measured(shared, rows)
 
 
 def run(task: Mapping[str, Any]) -> Ran:
@@ -151,9 +154,7 @@ def _compared(case: Case, setting: Setting, origin: str) -> Iterator[dict[str, A
     for reference in case.checks_at(origin):
         try:
             comparisons: list[Comparison] = list(resolve(reference)(setting))
-            rows = [
-                {"stage": each.stage.value, "quantity": each.quantity} | metrics.describe(each) for each in comparisons
-            ]
+            rows = [metrics.describe(each) for each in comparisons]
         except Exception as error:  # noqa: BLE001 - a fault of a check must not pass for a fault of the library
             reason = f"the check {reference} raised {type(error).__name__}: {error}"[:300]
             rows = [

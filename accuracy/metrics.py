@@ -27,6 +27,8 @@ def describe(comparison: Comparison) -> dict[str, object]:
     model, actual = comparison.model, comparison.actual.double()
     if actual.shape != model.expected.shape:
         return {
+            "stage": comparison.stage.value,
+            "quantity": comparison.quantity,
             "count": model.expected.numel(),
             "ratio": math.inf,
             "basis": comparison.basis,
@@ -34,47 +36,50 @@ def describe(comparison: Comparison) -> dict[str, object]:
             "observed": f"shape {tuple(actual.shape)}, expected {tuple(model.expected.shape)}",
         }
     found = errors.against(actual, model, comparison.dtype)
-    seen, expected, bound, _ = found.arrays
     columns: dict[str, Any] = found.told.columns if found.told is not None else {}
     columns |= {
-        "count": seen.size,
+        "stage": comparison.stage.value,
+        "quantity": comparison.quantity,
+        "count": actual.numel(),
         "basis": comparison.basis,
         "theory_z": comparison.theory_z,
         "digest": fingerprint.digest(comparison.actual, without_nan=found.places is None),
         "special_mismatch": 0 if found.wrong is None else found.wrong.size,
-        "ratio": found.ratio if seen.size else math.nan,
+        "ratio": found.ratio if actual.numel() else math.nan,
     }
     if comparison.paired:
-        columns |= {"sample_values": fingerprint.sample(seen), "sample_bounds": fingerprint.sample(bound)}
+        columns["sample_values"], columns["sample_bounds"] = found.samples
     if found.wrong is not None and found.wrong.size:
         columns["observed"] = _class_reason(found, found.wrong)
     elif found.told is not None and comparison.outliers is not None:
         columns["ratio"] = errors.ratio_beyond(found, actual.shape[0], comparison.outliers)
-    if seen.size:
-        columns["worst"], columns["limit"] = _worst(found, actual.shape)
+    if actual.numel():
+        columns |= _worst(found, actual.shape)
     if found.told is None or columns["abs_max"]:
         columns |= explanation.columns(comparison, actual, found, columns["ratio"])
     if comparison.oracle is not None:
-        columns |= decomposition.columns(seen, errors.array(comparison.oracle), expected)
+        columns |= decomposition.columns(actual, comparison.oracle, model.expected)
     return columns
 
 
-def _worst(found: Errors, shape: Sequence[int]) -> tuple[str, float]:
-    """The worst elements as JSON, those of the wrong class first, and the limit of the very worst.
+def _worst(found: Errors, shape: Sequence[int]) -> dict[str, object]:
+    """The worst elements as JSON, those of the wrong class first; and the limit of the worst if totals tell none.
 
     That of the first element where there is no error.
     """
     elements = found.told.worst if found.told is not None else []
+    limit = {}
     if found.wrong is not None and found.wrong.size:
-        wrong = [totals.element(found.arrays, int(place), shape, math.inf) for place in found.wrong[: tally.KEPT]]
+        arrays = found.arrays
+        wrong = [totals.element(arrays, int(place), shape, math.inf) for place in found.wrong[: tally.KEPT]]
         elements = sorted([*wrong, *elements], key=_by_rank)[: tally.KEPT]
-    if not elements:
-        return "[]", found.arrays[2].item(0)
-    limit: float = elements[0]["limit"]
+        limit = {"limit": elements[0]["limit"]}
+    elif found.places is not None and not elements:
+        limit = {"limit": found.arrays[2].item(0)}
     # Only where a ratio is not finite can something else be, which JSON has no numbers for.
     if not math.isfinite(found.ratio):
         elements = [{name: _in_json(value) for name, value in element.items()} for element in elements]
-    return orjson.dumps(elements).decode(), limit
+    return {"worst": orjson.dumps(elements).decode(), **limit}
 
 
 def _by_rank(element: Element) -> tuple[float, list[int]]:

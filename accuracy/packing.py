@@ -23,13 +23,9 @@ from msgspec import Meta, MsgspecError
 from msgspec.msgpack import Decoder, Encoder, Ext
 from numpy.typing import NDArray
 
+from accuracy import sent
 from accuracy.case import Status
-from accuracy.rows import DEFAULTS, NAMES, TYPES, Row, RowError, plain
-
-SHARED: Final = (
-    *("id", "device", "case", "config", "seed", "origin", "device_name", "dtype", "mode", "seconds", "strata"),
-)
-"""Fields that are the same in all rows of a task on a device."""
+from accuracy.rows import DEFAULTS, NAMES, SHARED, TYPES, Measured, Row, RowError, plain
 
 MOST_ROWS: Final = 100_000
 """Rows after which an answer is refused: the longest there is has some thirty."""
@@ -42,17 +38,14 @@ _AT_A_TIME: Final = 500
 as long."""
 
 OWN: Final = (*(name for name in NAMES if name not in (*SHARED, "path")), "path")
-"""The other fields, as they are sent."""
+"""The fields that rows of a task do not share, as they are sent."""
 
 _FIELDS: Final = (*SHARED, *OWN)
 _shared_of, _own_of = itemgetter(*SHARED), itemgetter(*OWN)
-_SENT: Final = {name: None if value != value else value for name, value in DEFAULTS.items()}  # noqa: PLR0124  NaN
-"""What a field is sent as that a row does not have: for NaN nil, which is shorter."""
+_sent = {name: None if value != value else value for name, value in DEFAULTS.items()}  # noqa: PLR0124  NaN
+_SENT_SHARED, _SENT_OWN = ({name: _sent[name] for name in names} for names in (SHARED, OWN))
+"""What a field is sent as that is not there: for NaN nil, which is shorter."""
 
-_ARRAYS: Final = tuple(map(np.dtype, ("<u2", "<u4", "<f8")))
-"""Types of arrays that are sent as bytes: as an extension of MessagePack whose number is the place here."""
-
-_CODES: Final = {dtype: code for code, dtype in enumerate(_ARRAYS)}
 _DTYPES: Final = {int: np.int64, float: np.float64, tuple[int, ...]: np.int64, tuple[float, ...]: np.float64}
 """Types of columns of numbers."""
 
@@ -61,7 +54,7 @@ _integers_of, _floats_of = (
     itemgetter(*(place for place, name in enumerate(OWN) if TYPES[name] == kind)) for kind in _LISTS
 )
 _WHOLE_INTEGERS, _WHOLE_FLOATS = (
-    {(code, rest) for code, of in enumerate(_ARRAYS) if of.kind == kind for rest in range(0, 8, of.itemsize)}
+    {(code, rest) for code, of in enumerate(sent.TYPES) if of.kind == kind for rest in range(0, 8, of.itemsize)}
     for kind in _LISTS.values()
 )
 """The types that the bytes of a list may have, each with what their number may leave when divided by eight."""
@@ -85,26 +78,7 @@ def _tuple(names: Sequence[str], *more: Any) -> Any:
     return GenericAlias(tuple, (*(_FORMS[name if name in _FORMS else TYPES[name]] for name in names), *more))
 
 
-def _form(value: Any) -> Any:
-    """An array or a number of numpy as it is sent."""
-    if type(value) is np.ndarray:
-        code = _CODES.get(value.dtype)
-        return _narrow(value) if code is None else Ext(code, value.tobytes())
-    if isinstance(value, np.generic):
-        return value.item()
-    raise ValueError(f"no observation has a field that is a {type(value).__name__}")
-
-
-def _narrow(values: NDArray[Any]) -> Any:
-    """An array of a type that is not sent as it is, as one that is if that holds all its integers; else as numbers."""
-    for dtype in _ARRAYS[:2] if values.dtype.kind in "iu" else ():
-        narrow = values.astype(dtype)
-        if narrow.astype(values.dtype).tobytes() == values.tobytes():
-            return Ext(_CODES[dtype], narrow.tobytes())
-    return values.tolist()
-
-
-_encode = Encoder(enc_hook=_form).encode
+_encode = Encoder(enc_hook=sent.form).encode
 _rows: Any = GenericAlias(list, _tuple(OWN))
 _decode = Decoder(_tuple(SHARED, Annotated[_rows, Meta(min_length=1, max_length=MOST_ROWS)])).decode
 
@@ -137,27 +111,25 @@ class Ragged:
 Column = list[Any] | NDArray[Any] | Ragged
 
 
-def pack(rows: Sequence[Row]) -> bytes:
-    """The packed form of rows of one task, without a line break; a field that a row has not is at its default.
+def pack(measured: Measured) -> bytes:
+    """The packed form of what a task came to, without a line break; a field that is not there is at its default.
 
     What UTF-8 cannot hold, half of a surrogate pair in some message, becomes a question mark.
 
     Raises:
-        ValueError: if a row has a field that no observation has, or differs from another in one of `SHARED`.
+        ValueError: if there is a field that no observation has, or one where the other sort of fields is.
     """
-    whole = [_SENT | row for row in rows]
-    shared = _shared_of(whole[0]) if whole else ()
-    for row in whole:
-        if len(row) > len(_SENT):
-            raise ValueError(f"no observation has a field {min(row.keys() - _SENT.keys())!r}")
-        if _shared_of(row) != shared:
-            raise ValueError(f"rows of one task that differ in what they share: {shared}, {_shared_of(row)}")
+    shared = _SENT_SHARED | measured.shared
+    rows = [_SENT_OWN | row for row in measured.rows]
+    for whole, known in ((shared, _SENT_SHARED), *((row, _SENT_OWN) for row in rows)):
+        if len(whole) > len(known):
+            raise ValueError(f"no observation has a field {min(whole.keys() - known.keys())!r} here")
     places: dict[Any, int] = {}
-    for place, row in enumerate(whole):
+    for place, row in enumerate(rows):
         first = places.setdefault(row["path"], place)
         if first < place:
             row["path"] = first
-    values = [*shared, [*map(_own_of, whole)]]
+    values = [*_shared_of(shared), [*map(_own_of, rows)]]
     try:
         packed = _encode(values)
     except UnicodeEncodeError:
@@ -224,20 +196,10 @@ def _rows_of(answers: Sequence[Answer]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _plain(sent: Any, kind: Any) -> Any:
+def _plain(value: Any, kind: Any) -> Any:
     if kind in _LISTS:
-        return _array(sent).astype(_DTYPES[kind])
-    return math.nan if sent is None else sent
-
-
-def _array(sent: Any) -> NDArray[Any]:
-    """A list of numbers as an array, as narrow as it was sent."""
-    if type(sent) is list:
-        return np.array(sent) if sent else _NONE
-    return np.frombuffer(sent.data, _ARRAYS[sent.code])
-
-
-_NONE: Final = np.empty(0, _ARRAYS[0])
+        return sent.array(value).astype(_DTYPES[kind])
+    return math.nan if value is None else value
 
 
 def columns(answers: Sequence[Answer]) -> Iterator[dict[str, Column]]:
@@ -251,12 +213,12 @@ def _columns(answers: Sequence[Answer]) -> dict[str, Column]:
     return {name: _column(values[name], TYPES[name]) for name in NAMES}
 
 
-def _column(sent: Sequence[Any], kind: Any) -> Column:
+def _column(values: Sequence[Any], kind: Any) -> Column:
     if kind in _LISTS:
-        lists = [*map(_array, sent)]
-        some = [each for each in lists if each.size] or [_NONE]
+        lists = [*map(sent.array, values)]
+        some = [each for each in lists if each.size] or lists[:1]
         return Ragged(np.concatenate(some, dtype=_DTYPES[kind]), np.array([*map(len, lists)], np.int64))
     if kind in _DTYPES:
-        return np.array(sent, _DTYPES[kind])
+        return np.array(values, _DTYPES[kind])
     same: dict[Any, Any] = {}
-    return [*map(same.setdefault, sent, sent)] if kind is str else [*sent]
+    return [*map(same.setdefault, values, values)] if kind is str else [*values]

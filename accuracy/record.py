@@ -14,7 +14,7 @@ from accuracy.journal import Journal
 from accuracy.lane import Lane
 from accuracy.mailbox import Mailbox, Question
 from accuracy.packing import Answer, Column, columns, pack, rows_of, unpack
-from accuracy.rows import Row, incomplete
+from accuracy.rows import Row, apart, incomplete
 from accuracy.shards import Whole
 
 
@@ -195,7 +195,7 @@ class Record:
         if outcome.status is Status.NOT_RUN and task.origin == EXPLORED:
             self._answer(index, device, [])
             return
-        text = outcome.text or pack([self._incomplete(index, device, outcome)])
+        text = outcome.text or pack(apart([self._incomplete(index, device, outcome)]))
         answer = outcome.answer or unpack(text, task_id=task.id, device=device)
         self._complete &= outcome.status is not Status.NOT_RUN
         if self.journal is not None and outcome.final:

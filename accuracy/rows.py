@@ -4,14 +4,15 @@ import signal
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, NamedTuple, get_type_hints
 
 import numpy as np
 
 from accuracy.case import Observation, Stage, Status, Task
 
 Row = dict[str, Any]
-"""An observation by field name. Lists of numbers are any sequence, in rows that came from a worker numpy arrays."""
+"""An observation by field name. Lists of numbers are any sequence, in rows that came from a worker numpy arrays, and in
+those that go to its parent arrays as they are sent (`accuracy.sent`)."""
 
 NAMES: Final = tuple(field.name for field in fields(Observation))
 """The columns of observations, in their order."""
@@ -22,9 +23,34 @@ DEFAULTS: Final[Row] = {
 }
 """What a field is that a row does not have; None where it must have it."""
 
+SHARED: Final = (
+    *("id", "device", "case", "config", "seed", "origin", "device_name", "dtype", "mode", "seconds", "strata"),
+)
+"""Fields that are the same in all rows of a task on a device."""
+
 _LONGEST_REASON: Final = 300
 _DTYPES: Final[Mapping[Any, type[np.generic]]] = {tuple[int, ...]: np.int64, tuple[float, ...]: np.float64}
 _ARRAYS: Final = {name: _DTYPES[TYPES[name]] for name in NAMES if TYPES[name] in _DTYPES}
+
+
+class Measured(NamedTuple):
+    """What a task came to on a device: the fields that all its rows share (`SHARED`), and of each row the others."""
+
+    shared: Row
+    rows: list[Row]
+
+
+def apart(rows: Sequence[Row]) -> Measured:
+    """Rows of one task, whole, at least one, as what they share and what is each one's own.
+
+    Raises:
+        ValueError: if one differs from another in what they share.
+    """
+    shared, *others = [{name: value for name, value in row.items() if name in SHARED} for row in rows]
+    for other in others:
+        if other != shared:
+            raise ValueError(f"rows of one task that differ in what they share: {shared}, {other}")
+    return Measured(shared, [{name: value for name, value in row.items() if name not in SHARED} for row in rows])
 
 
 class RowError(Exception):

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from accuracy.packing import pack
-from accuracy.rows import Row
+from accuracy.rows import Measured
 from accuracy.wire import Wire, decode, encode
 
 PR_SET_PDEATHSIG: Final = 1
 
-Measure = Callable[[dict[str, Any], str], list[Row]]
-"""(task, name of the device) -> rows. A task holds `id, case, config, text, seed, origin, device, torch_device,
+Measure = Callable[[dict[str, Any], str], Measured]
+"""(task, name of the device) -> its rows. A task holds `id, case, config, text, seed, origin, device, torch_device,
 arithmetic, bounds`, where `text` is the canonical JSON of `config`, and all that is sent of it; the name, `device` too,
 is the one that rows carry, `cpu:avx2` where torch says `cpu`."""
 

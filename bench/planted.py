@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from accuracy import measure as real
+from accuracy.rows import Measured
 
 
 def hang() -> None:
@@ -30,7 +31,7 @@ FAULTS: Final[Mapping[str, Callable[[], object]]] = {
 }
 
 
-def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
+def measure(task: Mapping[str, Any], device: str) -> Measured:
     """The fault that the config's weight names; any other task is measured."""
     fault = FAULTS.get(task["config"]["weight"])
     if fault is not None:

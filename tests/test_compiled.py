@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from vectors import bits, widths
 
-from accuracy import decomposition, environment, tally, totals
+from accuracy import decomposition, environment, sent, tally, totals
 from accuracy.compiled import function
 from accuracy.tally import Array
 from accuracy.totals import Totals
@@ -46,10 +46,12 @@ def assert_same(
     of()
     shape = shape or parts[0].shape
     defined = totals.in_numpy(parts, shape, below=below, dtype=dtype)
+    actual, expected, bound, scale = map(torch.from_numpy, parts)
     for _ in widths():
-        found = totals.of(parts, shape, below=below, dtype=dtype)
-        assert bits(found) == bits(defined)
-        assert found is None or [*found.columns] == [*defined.columns]  # type: ignore[union-attr]  # they are equal
+        for taken in (parts, (actual, expected, bound, scale)):
+            found = totals.of(taken, shape, below=below, dtype=dtype)
+            assert bits(found) == bits(defined)
+            assert found is None or [*found.columns] == [*defined.columns]  # type: ignore[union-attr]  # they are equal
     return defined
 
 
@@ -93,7 +95,7 @@ def test_every_size_of_chunk_and_block(size: int, dtype: torch.dtype) -> None:
 
     told = assert_same((actual, expected, bound, scale), below=math.inf, dtype=dtype)
     assert told
-    assert told.columns["abs_counts"].sum() == size
+    assert sent.array(told.columns["abs_counts"]).sum() == size
 
 
 def _flags() -> set[str]:
@@ -172,15 +174,15 @@ def test_a_split_to_the_bit(
             patch.setattr(tally, "BLOCK", block)
             defined = decomposition.in_numpy(*parts)
             for _ in widths():
-                assert bits(decomposition.of(*parts)) == bits(defined)
+                assert bits(decomposition.of(*map(torch.from_numpy, parts))) == bits(defined)
 
 
 def test_a_split_by_hand() -> None:
     """4 seen where 3 were meant and 1 was to be replaced; what is not finite is left out."""
-    seen, oracle, replaced = np.array([4.0, math.inf, 0.0]), np.array([3.0, 1.0, 0.0]), np.array([1.0, 1.0, 0.0])
+    seen, oracle, replaced = torch.tensor([[4.0, math.inf, 0.0], [3.0, 1.0, 0.0], [1.0, 1.0, 0.0]]).double()
     found = decomposition.columns(seen, oracle, replaced)
     assert found == {"total_fro": 3.0, "compute_fro": 1.0, "quantization_fro": 2.0, "identity_error": 0.0}
-    assert set(decomposition.columns(*[np.zeros(0)] * 3).values()) == {0.0}
+    assert set(decomposition.columns(*[torch.zeros(0).double()] * 3).values()) == {0.0}
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -229,6 +231,43 @@ def test_what_is_not_float64_without_gaps_is_refused(wrong: Any, said: str, plac
         of()(*arrays, (4,), math.inf, 2.0**-126, 23, 64)
     view.release()
     resizable.clear()  # a buffer that is still held would keep it from shrinking
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (torch.ones(4), "a tensor of torch.float32 on the CPU; one of torch.float64"),
+        (torch.ones(4, dtype=torch.complex128), "a tensor of torch.complex128"),
+        (torch.ones(4, dtype=torch.float64, device="meta"), "a tensor of torch.float64 on the device"),
+        (torch.ones(5, dtype=torch.float64), "of 4 and 5 elements|of 5 and 4 elements"),
+        (torch.ones(0, dtype=torch.float64), "of 4 and 0 elements|of 0 and 4 elements"),
+    ],
+)
+@pytest.mark.parametrize("place", range(4))
+def test_a_tensor_that_is_not_float64_on_the_cpu_is_refused(wrong: torch.Tensor, said: str, place: int) -> None:
+    """In any place, among arrays, before an element is read."""
+    parts: list[Any] = [ONES.copy() for _ in range(4)]
+    parts[place] = wrong
+    with pytest.raises(ValueError, match=said):
+        of()(*parts, (4,), math.inf, 2.0**-126, 23, 64)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_tensor_with_gaps_is_copied(place: int) -> None:
+    """And read in row-major order."""
+    whole = torch.arange(1.0, 7, dtype=torch.float64).reshape(2, 3)
+    parts: list[Any] = [whole.clone() for _ in range(4)]
+    defined = totals.of(tuple(parts), (6,), below=math.inf, dtype=torch.float32)
+    parts[place] = whole.T.contiguous().T
+    assert not parts[place].is_contiguous()
+    assert bits(totals.of(tuple(parts), (6,), below=math.inf, dtype=torch.float32)) == bits(defined)
+
+
+def test_totals_are_of_something() -> None:
+    """There is no worst element of none, and no first one."""
+    none = np.zeros(0)
+    with pytest.raises(ValueError, match="0 elements of shape"):
+        of()(none, none, none, none, (0,), math.inf, 2.0**-126, 23, 64)
 
 
 @pytest.mark.parametrize("block", [0, -1])

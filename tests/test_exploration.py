@@ -24,6 +24,7 @@ from accuracy.journal import Journal
 from accuracy.packing import pack, unpack
 from accuracy.prepared import Prepared, prepare
 from accuracy.record import Progress
+from accuracy.rows import apart
 
 NAME = "embedding8bit"
 
@@ -187,7 +188,7 @@ def test_a_fault_of_our_own_is_not_lost_in_its_thread() -> None:
     row = ROW | {"case": NAME, "origin": "sample", "stage": "contract", "quantity": "completes", "ratio": 0.0}
     search = Search(cases=[case], tasks=[], budget=Budget(examples=3), seed=1, limits=limits.load(), devices=["cpu"])
     with pytest.raises(ZeroDivisionError, match="planted in a strategy"), search:  # noqa: PT012 - its end raises
-        search.begin({NAME: [unpack(pack([row]), task_id=row["id"], device=row["device"])]})
+        search.begin({NAME: [unpack(pack(apart([row])), task_id=row["id"], device=row["device"])]})
         until = time.monotonic() + 60
         while search.mailbox.open and time.monotonic() < until:
             time.sleep(0.01)

@@ -2,15 +2,17 @@
 
 import math
 import struct
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 from xxhash import xxh3_64_hexdigest
 
-from accuracy.errors import array
+from accuracy import fingerprint, sent, totals
 from accuracy.fingerprint import SAMPLED, digest, positions, sample
 
 QUIET, LOUD = 0x7FC00000, 0x7FC00123
@@ -69,6 +71,50 @@ def test_which_elements_are_kept() -> None:
     assert positions(33) == [0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 32]
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8]
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (5,), (4, 6)])
+def test_what_is_shown_without_an_array_are_the_same_bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """In row-major order, of a part with gaps and a parameter too; and what the function says comes back."""
+    assert fingerprint.show is not None
+    values = (torch.arange(math.prod(shape)) - 3).reshape(shape).to(dtype)
+    parameter = torch.nn.Parameter(values, requires_grad=False)
+    for each in (
+        values,
+        values.T if values.dim() > 1 else values,
+        values[..., ::2] if values.dim() else values,
+        parameter,
+    ):
+        arrays: list[bytes] = []
+        fingerprint.show_in_numpy(lambda memory: arrays.append(bytes(memory)), each)  # noqa: B023  called at once
+        assert fingerprint.show(bytes, each) == arrays[0]
+        assert len(arrays[0]) == each.nbytes
+
+
+def test_what_is_shown_is_not_kept() -> None:
+    """A memory that a function kept shows nothing afterwards, when the tensor may be gone; what it raises is raised."""
+    assert fingerprint.show is not None
+    kept = fingerprint.show(lambda memory: memory, torch.ones(3))
+    with pytest.raises(ValueError, match="released memoryview"):
+        bytes(kept)
+    memories: list[memoryview] = []
+
+    def keep(memory: memoryview) -> None:
+        memories.append(memory)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fingerprint.show(keep, torch.ones(3))
+    with pytest.raises(ValueError, match="released memoryview"):
+        bytes(memories[0])
+    for wrong in (torch.ones(3, device="meta"), torch.ones(3).to_sparse()):
+        with pytest.raises((ValueError, RuntimeError)):
+            fingerprint.show(bytes, wrong)
+    with pytest.raises(TypeError, match="a tensor is wanted"):
+        fingerprint.show(bytes, b"bytes")
+
+
 @given(count=st.integers(2, 10**9))
 def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
     """Whatever the size."""
@@ -78,9 +124,14 @@ def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
     assert kept == sorted(kept)
 
 
+def sampled(values: Tensor) -> NDArray[Any]:
+    """What the other end makes of a sample."""
+    return sent.array(sample(totals.array(values.double())))
+
+
 def test_the_sample_holds_values_as_they_are() -> None:
     """In row-major order, widened exactly, special values among them."""
     values = torch.tensor([[1.0, math.inf], [-0.0, 0.1]], dtype=torch.bfloat16)
-    assert sample(array(values.double())).tolist() == [1.0, math.inf, 0.0, 0.10009765625]
-    assert sample(array(values.double().T)).tolist() == [1.0, 0.0, math.inf, 0.10009765625]
-    assert math.isnan(sample(array(torch.tensor([math.nan], dtype=torch.float64)))[0])
+    assert sampled(values).tolist() == [1.0, math.inf, 0.0, 0.10009765625]
+    assert sampled(values.T).tolist() == [1.0, 0.0, math.inf, 0.10009765625]
+    assert math.isnan(sampled(torch.tensor([math.nan]))[0])

@@ -17,17 +17,23 @@ from faults.workloads import healthy
 from accuracy.files import JOURNAL, StoreError
 from accuracy.journal import Journal
 from accuracy.packing import pack, rows_of
-from accuracy.rows import Row
+from accuracy.rows import Measured, Row
 
 KEY = {"plan": "abc", "seed": 7, "devices": ["cpu"], "versions": {"torch": "2.13.0"}}
 NUMBERS = range(6)
 
 
-def rows(number: int) -> list[Row]:
+def measured(number: int) -> Measured:
     """What task `number` gives."""
     planned = task(number)
     message = {"id": planned.id, "case": planned.case, "config": vars(planned.config), "seed": number}
     return healthy({**message, "origin": "sample", "device": "cpu"}, "cpu")
+
+
+def rows(number: int) -> list[Row]:
+    """Its rows, whole."""
+    shared, rows = measured(number)
+    return [shared | row for row in rows]
 
 
 TRUE = {(task(number).id, "cpu"): comparable(rows(number)) for number in NUMBERS}
@@ -37,7 +43,7 @@ def write(folder: Path, numbers: Iterator[int] | range = NUMBERS) -> None:
     """A journal with these tasks settled."""
     with Journal(folder, KEY) as journal:
         for number in numbers:
-            journal.settle(task(number).id, "cpu", pack(rows(number)))
+            journal.settle(task(number).id, "cpu", pack(measured(number)))
 
 
 def outcomes(folder: Path) -> dict[tuple[str, str], list[dict[str, str]]]:
@@ -81,7 +87,7 @@ def test_a_journal_cut_anywhere_gives_the_outcomes_before_the_cut(tmp_path: Path
         assert list(found.items()) == list(TRUE.items())[:lines]
         with Journal(tmp_path, KEY, resume=True) as journal:
             for number in NUMBERS[lines:]:
-                journal.settle(task(number).id, "cpu", pack(rows(number)))
+                journal.settle(task(number).id, "cpu", pack(measured(number)))
         assert outcomes(tmp_path) == TRUE
 
 
@@ -110,7 +116,7 @@ def test_a_line_of_another_run_does_not_pass(tmp_path: Path) -> None:
     there.mkdir()
     write(here, range(3))
     with Journal(there, {**KEY, "seed": 8}) as journal:
-        journal.settle(task(5).id, "cpu", pack(rows(5)))
+        journal.settle(task(5).id, "cpu", pack(measured(5)))
     with (here / JOURNAL).open("ab") as file:
         file.write((there / JOURNAL).read_bytes().split(b"\n")[1] + b"\n")
 
@@ -291,7 +297,7 @@ def test_the_nth_failure_of_the_disk_loses_nothing_written(
                 assert journal.damaged == 0
                 for number in NUMBERS:
                     if (task(number).id, "cpu") not in before:
-                        journal.settle(task(number).id, "cpu", pack(rows(number)))
+                        journal.settle(task(number).id, "cpu", pack(measured(number)))
             assert outcomes(folder) == TRUE
         else:
             assert nth > 1

@@ -13,9 +13,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
-from accuracy import errors, histogram, metrics, tally, totals
+from accuracy import errors, histogram, metrics, sent, tally, totals
 from accuracy.case import Observation, Stage
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.tally import Tally
@@ -59,13 +60,18 @@ def described(actual: Tensor, expected: Tensor, **options: Any) -> dict[str, Any
     return metrics.describe(comparison(actual, expected, **options))
 
 
+def counted(row: dict[str, Any], which: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A histogram of a row, bins and counts."""
+    return sent.array(row[f"{which}_bins"]), sent.array(row[f"{which}_counts"])
+
+
 def told(error: Tensor, expected: Tensor, *, bound: Tensor | None = None, scale: Tensor | None = None) -> Tally:
     """The tally of these errors, by default under bounds of 1 and scales of 0."""
     found = tally.block(
-        errors.array(error),
-        errors.array(expected),
-        errors.array(torch.ones_like(error) if bound is None else bound),
-        errors.array(torch.zeros_like(error) if scale is None else scale),
+        totals.array(error),
+        totals.array(expected),
+        totals.array(torch.ones_like(error) if bound is None else bound),
+        totals.array(torch.zeros_like(error) if scale is None else scale),
         below=math.inf,
         dtype=torch.float16,
     )
@@ -313,11 +319,11 @@ def test_histograms_of_two_halves_add_up_to_the_whole(pair: list[tuple[float, fl
     whole, left, right = (
         described(actual[part], expected[part]) for part in (slice(None), slice(cut), slice(cut, None))
     )
-    parts = [(half["abs_bins"], half["abs_counts"]) for half in (left, right) if "abs_bins" in half]
+    parts = [counted(half, "abs") for half in (left, right) if "abs_bins" in half]
     bins, counts = histogram.merge(parts)
 
-    assert (bins.tolist(), counts.tolist()) == (whole["abs_bins"].tolist(), whole["abs_counts"].tolist())
-    assert sum(whole["ratio_counts"]) == len(pair)
+    assert (bins.tolist(), counts.tolist()) == tuple(part.tolist() for part in counted(whole, "abs"))
+    assert counted(whole, "ratio")[1].sum() == len(pair)
 
 
 def test_special_values_are_left_out_of_every_error() -> None:
@@ -326,7 +332,7 @@ def test_special_values_are_left_out_of_every_error() -> None:
 
     assert row["ratio"] == 0.5
     assert row["abs_max"] == 0.5
-    assert sum(row["abs_counts"]) == 1
+    assert counted(row, "abs")[1].sum() == 1
 
 
 def lower_model(expected: float, bound: float) -> Callable[[], list[tuple[str, Model]]]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.msgpack import Ext
 
 from accuracy.packing import MOST_ROWS, Ragged, columns, pack, rows_of, unpack
-from accuracy.rows import DEFAULTS, NAMES, Row, RowError
+from accuracy.rows import DEFAULTS, NAMES, Measured, Row, RowError, apart
 
 TASK = task(3)
 MESSAGE = {
@@ -59,7 +59,7 @@ made = st.builds(
 
 def arrived(*rows: Row) -> list[Row]:
     """Rows after their way through pack and unpack."""
-    return rows_of([unpack(pack(rows), task_id=TASK.id, device="cpu")])
+    return rows_of([unpack(pack(apart(rows)), task_id=TASK.id, device="cpu")])
 
 
 def plain(value: Any) -> str:
@@ -82,7 +82,7 @@ def test_rows_come_back_as_they_were_sent(changes: list[Row]) -> None:
 def test_answers_unpacked_together_are_those_unpacked_alone(several: list[list[Row]]) -> None:
     """Whatever widths and lengths each has; and columns hold the same."""
     sent = [[row(MESSAGE, **change) for change in changes] for changes in several]
-    answers = [unpack(pack(rows), task_id=TASK.id, device="cpu") for rows in sent]
+    answers = [unpack(pack(apart(rows)), task_id=TASK.id, device="cpu") for rows in sent]
     alone = [each for rows in sent for each in arrived(*rows)]
 
     together = rows_of(answers)
@@ -99,7 +99,7 @@ def test_answers_unpacked_together_are_those_unpacked_alone(several: list[list[R
 
 def test_what_all_rows_share_is_sent_once() -> None:
     """And what a row has at its default is short."""
-    sent = taken_apart(pack([row(MESSAGE, quantity=name) for name in "ab"]))
+    sent = taken_apart(pack(apart([row(MESSAGE, quantity=name) for name in "ab"])))
 
     assert sent["id"] == TASK.id
     assert [each["quantity"] for each in sent["rows"]] == ["a", "b"]
@@ -108,7 +108,7 @@ def test_what_all_rows_share_is_sent_once() -> None:
 
 def test_a_path_is_sent_once() -> None:
     """Where it comes again, the row that has it first is named."""
-    sent = taken_apart(pack([row(MESSAGE, path=path) for path in ("a", "b", "a", "b", "")]))
+    sent = taken_apart(pack(apart([row(MESSAGE, path=path) for path in ("a", "b", "a", "b", "")])))
 
     assert [each["path"] for each in sent["rows"]] == ["a", "b", 0, 1, ""]
 
@@ -118,7 +118,7 @@ def test_an_array_is_sent_as_its_bytes(dtype: str, size: int) -> None:
     """With its type, and comes back as a column of 64 bits."""
     values = np.array([1, 3], dtype)
     name = "sample_values" if dtype == "float64" else "abs_bins"
-    text = pack([row(MESSAGE, **{name: values})])
+    text = pack(apart([row(MESSAGE, **{name: values})]))
 
     [sent] = taken_apart(text)["rows"]
     assert bytes(sent[name].data) == values.tobytes()
@@ -143,7 +143,7 @@ def test_an_array_is_sent_as_its_bytes(dtype: str, size: int) -> None:
 )
 def test_an_array_of_wide_integers_is_narrowed_to_what_holds_all(value: int, size: int | None) -> None:
     """Or is sent as numbers; it comes back as it is."""
-    text = pack([row(MESSAGE, abs_bins=np.array([1, value]))])
+    text = pack(apart([row(MESSAGE, abs_bins=np.array([1, value]))]))
 
     [sent] = taken_apart(text)["rows"]
     assert sent["abs_bins"] == [1, value] if size is None else len(sent["abs_bins"].data) == 2 * size
@@ -162,7 +162,17 @@ def test_an_array_of_wide_integers_is_narrowed_to_what_holds_all(value: int, siz
 def test_a_worker_cannot_send_what_is_no_field(wrong: Row, said: str) -> None:
     """A slip of ours is told there, and nothing of it reaches the parent."""
     with pytest.raises(ValueError, match=said):
-        pack([row(MESSAGE), row(MESSAGE, **wrong)])
+        pack(apart([row(MESSAGE), row(MESSAGE, **wrong)]))
+
+
+def test_a_field_is_where_the_parent_looks_for_it() -> None:
+    """What rows share is not told of one of them, nor the other way round."""
+    shared, rows = apart([row(MESSAGE)])
+    assert (shared["seed"], rows[0]["quantity"]) == ("3", "output")
+    with pytest.raises(ValueError, match="no observation has a field 'seed' here"):
+        pack(Measured(shared, [rows[0] | {"seed": "3"}]))
+    with pytest.raises(ValueError, match="no observation has a field 'count' here"):
+        pack(Measured(shared | {"count": 1}, rows))
 
 
 Change = Callable[[dict[str, Any]], object]
@@ -220,7 +230,8 @@ def second(**changes: Any) -> Change:
 )
 def test_an_answer_that_is_no_rows_is_refused(change: Change, said: str) -> None:
     """In one line that says what was seen, whatever was tampered with."""
-    parts = taken_apart(pack([row(MESSAGE, quantity="a", sample_values=[1.0, math.nan]), row(MESSAGE, quantity="b")]))
+    rows = [row(MESSAGE, quantity="a", sample_values=[1.0, math.nan]), row(MESSAGE, quantity="b")]
+    parts = taken_apart(pack(apart(rows)))
     change(parts)
     with pytest.raises(RowError, match=said) as error:
         unpack(together(parts), task_id=TASK.id, device="cpu")
@@ -230,7 +241,7 @@ def test_an_answer_that_is_no_rows_is_refused(change: Change, said: str) -> None
 
 def test_half_a_surrogate_pair_costs_no_answer() -> None:
     """A message of the library may hold what no file can: it is read as a question mark."""
-    packed = pack([row(MESSAGE, observed="not \ud800 text", strata=["a"])])
+    packed = pack(apart([row(MESSAGE, observed="not \ud800 text", strata=["a"])]))
 
     assert rows_of([unpack(packed, task_id=TASK.id, device="cpu")])[0]["observed"] == "not ? text"
 
@@ -281,7 +292,7 @@ def test_any_value_in_the_place_of_another_is_a_row_or_refused(
     changes: list[Row], data: st.DataObject, value: object
 ) -> None:
     """Of the answer, of what rows share, and of a field of a row: no other error."""
-    parts = taken_apart(pack([row(MESSAGE, **change) for change in changes]))
+    parts = taken_apart(pack(apart([row(MESSAGE, **change) for change in changes])))
     name = data.draw(st.sampled_from((*NAMES, "rows")))
     refused_or_whole(packed(value))
     if name in parts["rows"][0]:
@@ -295,7 +306,7 @@ def test_any_value_in_the_place_of_another_is_a_row_or_refused(
 @given(made, st.data())
 def test_any_bytes_are_rows_or_refused(changes: list[Row], data: st.DataObject) -> None:
     """An answer with some bytes overwritten, put in or taken out, as text and beneath it: no other error."""
-    text = pack([row(MESSAGE, **change) for change in changes])
+    text = pack(apart([row(MESSAGE, **change) for change in changes]))
     for sound, end in ((text, lambda seen: seen), (a2b_base64(text), in_base64)):
         first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(sound))] * 2)))
         put = data.draw(st.binary(max_size=9))

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from msgspec.msgpack import Ext
 
+from accuracy import sent
 from accuracy.compiled import function
 
 
@@ -28,6 +30,8 @@ def bits(value: Any) -> object:
             return {name: bits(each) for name, each in value.items()}
         case tuple() | list():
             return [bits(each) for each in value]
+        case Ext():
+            return bits(sent.array(value).tolist())
         case np.ndarray() | memoryview():
             return value.tolist()
     return value

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from accuracy.case import Observation, Stage
+from accuracy.rows import Measured, apart
 from accuracy.selftest import plant
 from accuracy.selftest.tasks import CASE, split_origin
 
@@ -26,7 +27,7 @@ RTOL: Final = 0.05
 OUTLIERS: Final = 1
 
 
-def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
+def measure(task: Mapping[str, Any], device: str) -> Measured:
     """The observations of a task under the fault, of the size, that the task's origin names."""
     from accuracy.measure import measure as measure_case
 
@@ -52,7 +53,7 @@ def measure(task: Mapping[str, Any], device: str) -> list[dict[str, Any]]:
         ratio=math.inf if seen else 0.0,
         observed=seen,
     )
-    return [asdict(row)]
+    return apart([asdict(row)])
 
 
 def assertion(kind: str, dtype: str, batches: int) -> str:

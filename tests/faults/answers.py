@@ -5,7 +5,8 @@ from typing import Any
 
 from msgspec import msgpack
 
-from accuracy.packing import OWN, SHARED
+from accuracy.packing import OWN
+from accuracy.rows import SHARED
 
 
 def taken_apart(text: bytes) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import time
 import bitsandbytes
 import torch
 
-from faults.workloads import Row, Task, row
+from accuracy.rows import Measured, apart
+from faults.workloads import Task, row
 
 
-def on_cuda(task: Task, device: str) -> list[Row]:
+def on_cuda(task: Task, device: str) -> Measured:
     """A product on the device whose value depends on the seed alone, after the fault that the config's weight names."""
     fault = task["config"]["weight"]
     if fault == "assert":
@@ -22,7 +23,7 @@ def on_cuda(task: Task, device: str) -> list[Row]:
         time.sleep(600)
     generator = torch.Generator().manual_seed(task["seed"])
     values = torch.randn(64, 64, generator=generator).to(device)
-    return [row(task, abs_max=float((values @ values).abs().max().item()))]
+    return apart([row(task, abs_max=float((values @ values).abs().max().item()))])
 
 
 def _read_unmapped(device: str) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accuracy.rows import Measured, apart
+
 Row = dict[str, Any]
 Task = dict[str, Any]
 
@@ -43,9 +45,9 @@ def row(task: Task, **values: object) -> Row:
     }
 
 
-def healthy(task: Task, _device: str) -> list[Row]:
+def healthy(task: Task, _device: str) -> Measured:
     """Two rows of every task."""
-    return [
+    rows = [
         row(
             task,
             abs_bins=[task["seed"], 2**40],
@@ -62,9 +64,10 @@ def healthy(task: Task, _device: str) -> list[Row]:
             strata=["odd", "wide"],
         ),
     ]
+    return apart(rows)
 
 
-def slow(task: Task, device: str) -> list[Row]:
+def slow(task: Task, device: str) -> Measured:
     """Takes a few milliseconds, so that a run can be killed in its middle."""
     time.sleep(0.004)
     return faulty(task, device)
@@ -253,7 +256,7 @@ FAULTS: dict[str, Callable[[Task], Any]] = {
 }
 
 
-def faulty(task: Task, device: str) -> list[Row]:
+def faulty(task: Task, device: str) -> Measured:
     """Commits the fault that the config's weight names; a healthy answer otherwise."""
     fault = task["config"]["weight"]
     if fault in FAULTS:
@@ -264,16 +267,17 @@ def faulty(task: Task, device: str) -> list[Row]:
 _LEAKED: list[bytearray] = []
 
 
-def leaky(task: Task, device: str) -> list[Row]:
+def leaky(task: Task, device: str) -> Measured:
     """Keeps a mebibyte of each task; its row counts what the process has kept."""
     _LEAKED.append(bytearray(b"x" * (1 << 20)))
-    return [{**healthy(task, device)[0], "count": len(_LEAKED)}]
+    shared, rows = healthy(task, device)
+    return Measured(shared, [{**rows[0], "count": len(_LEAKED)}])
 
 
 _CONTEXT = {"broken": False, "used": False}
 
 
-def on_device(task: Task, device: str) -> list[Row]:
+def on_device(task: Task, device: str) -> Measured:
     """A device whose context breaks at a task named `poison`, after which every answer is wrong.
 
     One named `poison_used` breaks it only where a task came before it. With a `BOX` there is a mark of each try.
@@ -284,7 +288,8 @@ def on_device(task: Task, device: str) -> list[Row]:
     _CONTEXT["broken"] |= fault == "poison" or (fault == "poison_used" and _CONTEXT["used"])
     _CONTEXT["used"] = True
     wrong = {"abs_max": -1.0} if _CONTEXT["broken"] else {}
-    return [{**each, **wrong} for each in healthy(task, device)]
+    shared, rows = healthy(task, device)
+    return Measured(shared, [{**each, **wrong} for each in rows])
 
 
 def check_context(device: str) -> None:
@@ -306,12 +311,13 @@ def check_busy(device: str) -> None:
         raise RuntimeError(f"{device} error: device(s) is/are busy or unavailable")
 
 
-def environment_row(task: Task, _device: str) -> list[Row]:
+def environment_row(task: Task, _device: str) -> Measured:
     """What the worker and the process that forked it look like."""
     server = Path(f"/proc/{os.getppid()}/task")
-    return [
+    rows = [
         row(task, count=len(list(server.iterdir())), quantity="server_threads"),
         row(task, count=os.getpid(), quantity="pid"),
         row(task, count=sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0, quantity="threads"),
         row(task, observed=os.environ.get("ATEN_CPU_CAPABILITY", ""), quantity="capability"),
     ]
+    return apart(rows)
