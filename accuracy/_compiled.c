@@ -297,6 +297,13 @@ static const double *numbers(PyObject *object, Py_buffer *view)
     return first;
 }
 
+/* Says that parts of a comparison differ in size. */
+static void unequal(Py_ssize_t one, Py_ssize_t other)
+{
+    PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; equal lengths are wanted", one, other);
+}
+
+#include "_classes.h"
 #include "_split.h"
 #include "_structure.h"
 #include "_totals.h"
@@ -314,6 +321,7 @@ static PyObject *width_of(PyObject *module, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"totals", totals_of, METH_VARARGS, "The columns of a comparison by name, its worst elements, and samples of values seen and of bounds."},
+    {"classes", classes_of, METH_VARARGS, "Places of elements of the wrong class, those of finite ones, and these."},
     {"strongest", strongest_of, METH_VARARGS, "z, effect and number of the strongest structure of an error."},
     {"projected", projected_on, METH_VARARGS, "Of e·p, (e·p)² and p² for each part p that an error e may hold, float64."},
     {"split", split_of, METH_VARARGS, "Energies and extents of a total error and its terms, in the order of `Split`."},

@@ -300,8 +300,7 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
     const Py_ssize_t size = number_of(&views[0]);
     for (int other = 1; other < ARRAYS; other++)
         if (number_of(&views[other]) != size) {
-            PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; equal lengths are wanted", size,
-                         number_of(&views[other]));
+            unequal(size, number_of(&views[other]));
             goto end;
         }
     if (elements_in(shape) != size || !size) {

@@ -10,27 +10,10 @@ from msgspec.msgpack import Ext
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accuracy import fingerprint, tally, totals
+from accuracy import classes, fingerprint, tally, totals
 from accuracy.comparison import Model
 from accuracy.oracles.rounding import overflow_threshold
-from accuracy.tally import Array
-from accuracy.totals import Arrays, Parts, Totals
-
-
-def of_the_wrong_class(seen: Array, expected: Array, bound: Array, threshold: float) -> NDArray[np.int64]:
-    """Places of the elements that are finite, +Inf, -Inf or NaN where they should be something else.
-
-    The value before it is rounded lies within `bound` of `expected`. An infinity is right where that interval
-    reaches the overflow threshold of its sign, and a finite value where it does not lie beyond one. What is not
-    finite where it is expected has to be met.
-    """
-    bound = np.nan_to_num(bound, nan=0.0, posinf=np.inf)
-    with np.errstate(over="ignore", invalid="ignore"):
-        odd = np.flatnonzero(~(np.isfinite(seen) & (np.abs(expected) - bound < threshold)))
-        seen, expected, bound = seen[odd], expected[odd], bound[odd]
-        overflowed = np.isinf(seen) & (np.sign(seen) * expected + bound >= threshold)
-    met = (seen == expected) | (np.isnan(seen) & np.isnan(expected))
-    return odd[~np.where(np.isfinite(expected), overflowed, met)]
+from accuracy.totals import Parts, Totals
 
 
 class Errors(NamedTuple):
@@ -56,17 +39,12 @@ class Errors(NamedTuple):
         return 0.0 if self.parts[0].numel() else math.nan
 
     @property
-    def arrays(self) -> Arrays:
-        """The parts as arrays, which few comparisons need."""
-        return totals.arrays(self.parts)
-
-    @property
     def samples(self) -> tuple[Ext, Ext]:
         """Some of the values seen, and how far each may be off."""
         if self.told is not None and self.places is None:
             return self.told.samples
-        seen, _, bound, _ = self.arrays
-        return fingerprint.sample(seen), fingerprint.sample(bound)
+        seen, _, bound, _ = self.parts
+        return fingerprint.sample(totals.array(seen)), fingerprint.sample(totals.array(bound))
 
 
 def against(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
@@ -80,12 +58,9 @@ def against(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:
 
 def _with_special_values(parts: Parts, shape: Sequence[int], below: float, dtype: torch.dtype) -> Errors:
     """The errors where some are not finite, or beyond a threshold, or where there are none."""
-    seen, expected, bound, scale = (each.ravel() for each in totals.arrays(parts))
-    wrong = of_the_wrong_class(seen, expected, bound, below)
-    places = np.flatnonzero(np.isfinite(seen) & np.isfinite(expected))
+    wrong, places, finite = classes.of(parts, below)
     if not places.size:
         return Errors(parts, None, places, wrong)
-    finite = seen[places], expected[places], bound[places], scale[places]
     told = totals.of(finite, places.shape, below=math.inf, dtype=dtype)
     if told is not None:
         for element in told.worst:
@@ -102,7 +77,7 @@ def ratio_beyond(found: Errors, entries: int, outliers: int) -> float:
         among = _beyond(found.told, outliers)
         if among is not None:
             return among
-    actual, expected, bound, _ = (each.ravel() for each in found.arrays)
+    actual, expected, bound, _ = (each.ravel() for each in totals.arrays(found.parts))
     finite = slice(None) if found.places is None else found.places
     ratios = np.zeros(actual.size)
     ratios[finite] = tally.quotients(np.abs(actual[finite] - expected[finite]), bound[finite])

@@ -70,12 +70,12 @@ def _worst(found: Errors, shape: Sequence[int]) -> dict[str, object]:
     elements = found.told.worst if found.told is not None else []
     limit = {}
     if found.wrong is not None and found.wrong.size:
-        arrays = found.arrays
+        arrays = totals.arrays(found.parts)
         wrong = [totals.element(arrays, int(place), shape, math.inf) for place in found.wrong[: tally.KEPT]]
         elements = sorted([*wrong, *elements], key=_by_rank)[: tally.KEPT]
         limit = {"limit": elements[0]["limit"]}
     elif found.places is not None and not elements:
-        limit = {"limit": found.arrays[2].item(0)}
+        limit = {"limit": totals.array(found.parts[2]).item(0)}
     # Only where a ratio is not finite can something else be, which JSON has no numbers for.
     if not math.isfinite(found.ratio):
         elements = [{name: _in_json(value) for name, value in element.items()} for element in elements]
@@ -93,5 +93,5 @@ def _in_json(value: object) -> object:
 
 
 def _class_reason(found: Errors, wrong: NDArray[np.int64]) -> str:
-    seen, wanted = (part.item(int(wrong[0])) for part in found.arrays[:2])
-    return f"{wrong.size} of {found.arrays[0].size} elements of the wrong class: {seen!r}, expected {wanted!r}"
+    seen, wanted = (totals.array(part).item(int(wrong[0])) for part in found.parts[:2])
+    return f"{wrong.size} of {found.parts[0].numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"

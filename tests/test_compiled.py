@@ -332,6 +332,6 @@ def test_a_wheel_is_built_with_a_compiler_and_without(compiler: str, tmp_path: P
     names = zipfile.ZipFile(wheel).namelist()
 
     assert "-cp311-abi3-" in wheel.name
-    headers = {f"accuracy/_{name}.h" for name in ("kernels", "split", "structure", "totals")}
+    headers = {f"accuracy/_{name}.h" for name in ("classes", "kernels", "split", "structure", "totals")}
     assert {"accuracy/tally.py", "accuracy/_compiled.c", *headers} <= {*names}
     assert ("accuracy/_compiled.abi3.so" in names) is (compiler == "cc")

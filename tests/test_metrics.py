@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
+from vectors import bits
 
-from accuracy import errors, histogram, metrics, sent, tally, totals
+from accuracy import classes, histogram, metrics, sent, tally, totals
 from accuracy.case import Observation, Stage
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.tally import Tally
@@ -448,6 +449,19 @@ def test_classes_follow_the_rule_in_every_combination() -> None:
     every = list(product(values, values, (math.nan, 0.0, 1.0, 2.0, 30.0, math.inf)))
     actual, wanted, bound = np.array(every).T
 
-    wrong = errors.of_the_wrong_class(actual, wanted, bound, 10.0).tolist()
+    wrong = classes.of_the_wrong_class(actual, wanted, bound, 10.0).tolist()
     assert wrong == [place for place, each in enumerate(every) if not rightly(*each, 10.0)]
     assert 0 < len(wrong) < len(every)
+
+    assert classes.compiled is not None
+    found = classes.of(tuple(map(torch.from_numpy, (actual, wanted, bound, wanted))), 10.0)  # type: ignore[arg-type]  # four
+    assert bits(found) == bits(classes.in_numpy((actual, wanted, bound, wanted), 10.0))
+    assert found.wrong.tolist() == wrong
+
+
+def test_classes_of_nothing_and_of_unlike_parts() -> None:
+    """None is wrong and none is finite; and parts have to be of one size."""
+    none = tensor()
+    assert [part.tolist() for part in classes.of((none, none, none, none), 10.0)[:2]] == [[], []]
+    with pytest.raises(ValueError, match="arrays of 1 and 2 elements; equal lengths are wanted"):
+        classes.of((tensor(1.0), tensor(1.0), tensor(1.0), tensor(1.0, 2.0)), 10.0)

@@ -33,5 +33,5 @@ def bits(value: Any) -> object:
         case Ext():
             return bits(sent.array(value).tolist())
         case np.ndarray() | memoryview():
-            return value.tolist()
+            return bits(value.tolist())
     return value
