@@ -63,12 +63,12 @@ def describe(comparison: Comparison) -> dict[str, object]:
 
 
 def _worst(found: Errors, shape: Sequence[int]) -> dict[str, object]:
-    """The worst elements as JSON, those of the wrong class first; and the limit of the worst if totals tell none.
+    """The worst elements as JSON, those of the wrong class first; and the limit of the worst if totals tell another.
 
-    That of the first element where there is no error.
+    That of the first element where there is no error; `worst` is at its default then.
     """
     elements = found.told.worst if found.told is not None else []
-    limit = {}
+    limit: dict[str, object] = {}
     if found.wrong is not None and found.wrong.size:
         arrays = totals.arrays(found.parts)
         wrong = [totals.element(arrays, int(place), shape, math.inf) for place in found.wrong[: tally.KEPT]]
@@ -76,10 +76,12 @@ def _worst(found: Errors, shape: Sequence[int]) -> dict[str, object]:
         limit = {"limit": elements[0]["limit"]}
     elif found.places is not None and not elements:
         limit = {"limit": totals.array(found.parts[2]).item(0)}
+    if not elements:
+        return limit
     # Only where a ratio is not finite can something else be, which JSON has no numbers for.
     if not math.isfinite(found.ratio):
         elements = [{name: _in_json(value) for name, value in element.items()} for element in elements]
-    return {"worst": orjson.dumps(elements).decode(), **limit}
+    return limit | {"worst": orjson.dumps(elements).decode()}
 
 
 def _by_rank(element: Element) -> tuple[float, list[int]]:
