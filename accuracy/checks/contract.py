@@ -13,6 +13,7 @@ from accuracy.case import Case, Embedding8bitConfig, Stage, Status, Wanted
 from accuracy.checks.setting import Setting
 
 _LONGEST = 300
+_STAGE: Final = Stage.CONTRACT.value
 
 REFUSALS: Final = re.compile(
     # Checks at the head of 0.46.1's kernels for the CPU (backends/cpu/ops.py); later releases do what these refuse.
@@ -32,7 +33,7 @@ def rows(case: Case, setting: Setting, failure: Exception | None) -> Iterator[di
     """
     relation = getattr(setting.config, "relation", "")
     completes = _completes(failure, relation)
-    refused = completes.get("status") == Status.NOT_SUPPORTED.value
+    refused = "status" in completes
     yield completes
     if refused and relation:
         yield {**completes, "stage": Stage.INVARIANT.value, "quantity": relation}
@@ -46,27 +47,26 @@ def rows(case: Case, setting: Setting, failure: Exception | None) -> Iterator[di
 
 
 def _completes(failure: Exception | None, relation: str) -> dict[str, Any]:
-    row = _row("completes")
     if failure is None:
-        return row | {"ratio": 0.0}
+        return _row("completes", ratio=0.0)
     lines = str(failure).strip().splitlines()
     said = f"{type(failure).__name__}: {lines[0] if lines else ''}"[:_LONGEST]
     reason = f"{relation}: {said}" if relation else said
     if isinstance(failure, NotImplementedError) or REFUSALS.fullmatch(lines[0] if lines else ""):
-        return row | {"status": Status.NOT_SUPPORTED.value, "count": 0, "observed": reason}
-    return row | {"ratio": math.inf, "observed": reason}
+        return _row("completes", status=Status.NOT_SUPPORTED.value, observed=reason) | {"count": 0}
+    return _row("completes", ratio=math.inf, observed=reason)
 
 
 def _kept(quantity: str, what: str, seen: str, wanted: Wanted) -> dict[str, Any]:
     allowed = (wanted,) if isinstance(wanted, str) else wanted
     if seen in allowed:
-        return _row(quantity) | {"ratio": 0.0}
+        return _row(quantity, ratio=0.0)
     words = f"{what} is {seen}, expected {' or '.join(allowed)}"
-    return _row(quantity) | {"ratio": math.inf, "observed": words[:_LONGEST]}
+    return _row(quantity, ratio=math.inf, observed=words[:_LONGEST])
 
 
-def _row(quantity: str) -> dict[str, Any]:
-    return {"stage": Stage.CONTRACT.value, "quantity": quantity, "count": 1, "basis": "contract"}
+def _row(quantity: str, **measured: object) -> dict[str, Any]:
+    return {"stage": _STAGE, "quantity": quantity, "count": 1, "basis": "contract", **measured}
 
 
 def _form(output: Any) -> str:
