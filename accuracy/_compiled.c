@@ -320,7 +320,7 @@ static PyObject *width_of(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"totals", totals_of, METH_VARARGS, "The columns of a comparison by name, its worst elements, and samples of values seen and of bounds."},
+    {"totals", totals_of, METH_VARARGS, "The columns of a comparison by name, its worst elements, and two samples."},
     {"classes", classes_of, METH_VARARGS, "Places of elements of the wrong class, those of finite ones, and these."},
     {"strongest", strongest_of, METH_VARARGS, "z, effect and number of the strongest structure of an error."},
     {"projected", projected_on, METH_VARARGS, "Of e·p, (e·p)² and p² for each part p that an error e may hold, float64."},
@@ -350,7 +350,8 @@ PyMODINIT_FUNC PyInit__compiled(void)
 {
     static const char *const bins_texts[2] = {"abs_bins", "ratio_bins"};
     static const char *const counts_texts[2] = {"abs_counts", "ratio_counts"};
-    if (!intern(asked, asked_texts, ASKED) || !intern(names, column_texts, COLUMNS) || !intern(element_names, element_texts, TOLD) ||
+    if (!intern(asked, asked_texts, ASKED) || !intern(names, column_texts, COLUMNS) ||
+        !intern(element_names, element_texts, TOLD) ||
         !intern(bins_names, bins_texts, 2) || !intern(counts_names, counts_texts, 2))
         return NULL;
     kernels = widest(LANES);

@@ -42,8 +42,8 @@ OWN: Final = (*(name for name in NAMES if name not in (*SHARED, "path")), "path"
 
 _FIELDS: Final = (*SHARED, *OWN)
 _shared_of, _own_of = itemgetter(*SHARED), itemgetter(*OWN)
-_sent = {name: None if value != value else value for name, value in DEFAULTS.items()}  # noqa: PLR0124  NaN
-_SENT_SHARED, _SENT_OWN = ({name: _sent[name] for name in names} for names in (SHARED, OWN))
+_SENT: Final = {name: None if value != value else value for name, value in DEFAULTS.items()}  # noqa: PLR0124  NaN
+_SENT_SHARED, _SENT_OWN = ({name: _SENT[name] for name in names} for names in (SHARED, OWN))
 """What a field is sent as that is not there: for NaN nil, which is shorter."""
 
 _DTYPES: Final = {int: np.int64, float: np.float64, tuple[int, ...]: np.int64, tuple[float, ...]: np.float64}
