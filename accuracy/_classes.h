@@ -18,21 +18,12 @@ static PyObject *classes_of(PyObject *module, PyObject *args)
     const double *arrays[ARRAYS];
     double threshold, *finite = NULL;
     int64_t *wrong = NULL;
-    int held = 0;
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOd:classes", &objects[0], &objects[1], &objects[2], &objects[3], &threshold))
         return NULL;
-    for (; held < ARRAYS; held++) {
-        arrays[held] = numbers(objects[held], &views[held]);
-        if (!arrays[held])
-            goto end;
-    }
-    const Py_ssize_t size = number_of(&views[0]);
-    for (int other = 1; other < ARRAYS; other++)
-        if (number_of(&views[other]) != size) {
-            unequal(size, number_of(&views[other]));
-            goto end;
-        }
+    const Py_ssize_t size = take_parts(arrays, views, objects, ARRAYS);
+    if (size < 0)
+        return NULL;
     /* Places of both kinds, and then all four parts of the finite ones. */
     wrong = PyMem_Calloc((size_t)(2 * size) + 1, sizeof *wrong);
     finite = PyMem_Calloc((size_t)(ARRAYS * size) + 1, sizeof *finite);
@@ -59,7 +50,6 @@ static PyObject *classes_of(PyObject *module, PyObject *args)
 end:
     PyMem_Free(wrong);
     PyMem_Free(finite);
-    while (held > 0)
-        PyBuffer_Release(&views[--held]);
+    release(views, ARRAYS);
     return told;
 }

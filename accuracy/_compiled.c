@@ -297,10 +297,29 @@ static const double *numbers(PyObject *object, Py_buffer *view)
     return first;
 }
 
-/* Says that parts of a comparison differ in size. */
-static void unequal(Py_ssize_t one, Py_ssize_t other)
+static void release(Py_buffer *views, int number)
 {
-    PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; equal lengths are wanted", one, other);
+    while (number > 0)
+        PyBuffer_Release(&views[--number]);
+}
+
+/* Takes so many parts of a comparison, and tells how many elements each has; -1 and an exception if they differ. */
+static Py_ssize_t take_parts(const double **parts, Py_buffer *views, PyObject *const *objects, int number)
+{
+    for (int held = 0; held < number; held++) {
+        parts[held] = numbers(objects[held], &views[held]);
+        if (!parts[held]) {
+            release(views, held);
+            return -1;
+        }
+        if (number_of(&views[held]) != number_of(&views[0])) {
+            PyErr_Format(PyExc_ValueError, "arrays of %zd and %zd elements; equal lengths are wanted", number_of(&views[0]),
+                         number_of(&views[held]));
+            release(views, held + 1);
+            return -1;
+        }
+    }
+    return number_of(&views[0]);
 }
 
 #include "_classes.h"

@@ -111,8 +111,10 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
     uint32_t bins[HISTOGRAMS][CHUNK] __attribute__((aligned(WIDTH * sizeof(uint32_t))));
 
     Vector added[SUMS][LANES / WIDTH], highest[MAXIMA] = {{0.0}}, lowest[HISTOGRAMS];
-    /* Below it no element is nearer to the largest κ so far than rounding: then none is divided to tell. */
-    const double kappa = largest(tally->maxima[KAPPA]) * (1 - 4 * DBL_EPSILON);
+    /* The largest κ so far, less what the three roundings of this, of its product with a scale and of a quotient may
+     * come to, each at most EPSILON / 2 of itself; what underflows is less than DBL_MIN off. An element whose error is
+     * at most that share of its scale cannot have a larger κ, and is not divided to tell. */
+    const double kappa = largest(tally->maxima[KAPPA]) * (1 - 2 * DBL_EPSILON);
     Bits beyond = {0};
     memcpy(added, *sums, sizeof added);
     for (int which = 0; which < HISTOGRAMS; which++)
@@ -126,7 +128,7 @@ TARGET static int NAMED(add)(Tally *tally, Sums *sums, const double *const from[
         Vector counts[HISTOGRAMS];
         for (int which = 0; which < HISTOGRAMS; which++) {
             lowest[which] = NAMED(smaller)((Vector)(none | (Bits)quotients[which]), lowest[which]);
-            counts[which] = which == ERRORS ? size : (Vector)(~none & (Bits)quotients[which]);
+            counts[which] = (Vector)(~none & (Bits)quotients[which]);
             highest[which] = NAMED(larger)(counts[which], highest[which]);
             ((Vector *)counted[which])[i] = counts[which];
             const Words single = (Words)__builtin_convertvector(counts[which], Singles);

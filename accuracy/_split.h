@@ -27,19 +27,15 @@ static PyObject *split_of(PyObject *module, PyObject *args)
     Py_buffer views[PARTS];
     const double *arrays[PARTS];
     Py_ssize_t block;
-    int held = 0, finite = 1;
+    int finite = 1;
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOn:split", &objects[SEEN], &objects[ORACLE], &objects[REPLACED], &block))
         return NULL;
-    for (; held < PARTS; held++) {
-        arrays[held] = numbers(objects[held], &views[held]);
-        if (!arrays[held])
-            goto end;
-    }
-    const Py_ssize_t size = number_of(&views[SEEN]);
-    if (number_of(&views[ORACLE]) != size || number_of(&views[REPLACED]) != size || block < 1) {
-        PyErr_Format(PyExc_ValueError, "arrays of %zd, %zd and %zd elements in blocks of %zd; equal lengths are wanted",
-                     size, number_of(&views[ORACLE]), number_of(&views[REPLACED]), block);
+    const Py_ssize_t size = take_parts(arrays, views, objects, PARTS);
+    if (size < 0)
+        return NULL;
+    if (block < 1) {
+        PyErr_Format(PyExc_ValueError, "blocks of %zd elements; 1 or more are wanted", block);
         goto end;
     }
     double energies[ENERGIES] = {0.0};
@@ -54,7 +50,6 @@ static PyObject *split_of(PyObject *module, PyObject *args)
                                   energies[QUANTIZATION_ENERGY], largest(extents[APART]), largest(extents[ENTERING]))
                   : Py_NewRef(Py_None);
 end:
-    while (held > 0)
-        PyBuffer_Release(&views[--held]);
+    release(views, PARTS);
     return told;
 }

@@ -58,14 +58,6 @@ static void take_one(Pairs *pairs, uint32_t *counts, uint32_t bin)
     counts[bin] = 0;
 }
 
-/* Whether of eight counts none is above 0. */
-static int none_of(const uint32_t counts[8])
-{
-    uint64_t pairs[4];
-    memcpy(pairs, counts, sizeof pairs);
-    return !(pairs[0] | pairs[1] | pairs[2] | pairs[3]);
-}
-
 /* The bin of a value, as `count` in accuracy/histogram.py has it; the last one of all for NaN. */
 static uint32_t bin_of(double value)
 {
@@ -93,13 +85,8 @@ static void take(Pairs *pairs, Tally *tally, int which)
     counts[0] += tally->exact;
     take_one(pairs, counts, 0);
     const uint32_t highest = bin_of(largest(tally->maxima[which]));
-    for (uint32_t bin = bin_of(smallest(tally->minima[which])); bin <= highest;) {
-        if (bin % 8 == 0 && bin + 8 <= BINS && none_of(counts + bin)) {
-            bin += 8;
-            continue;
-        }
-        take_one(pairs, counts, bin++);
-    }
+    for (uint32_t bin = bin_of(smallest(tally->minima[which])); bin <= highest; bin++)
+        take_one(pairs, counts, bin);
 }
 
 /* The middle of a bin, as `centre` in accuracy/histogram.py. */
@@ -286,23 +273,14 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
     const double *arrays[ARRAYS];
     Terms terms;
     Py_ssize_t block;
-    int held = 0;
     static Tally tally; /* whoever is here holds the lock of the interpreter */
     (void)module;
     if (!PyArg_ParseTuple(args, "OOOOO!ddin:totals", &objects[0], &objects[1], &objects[2], &objects[3], &PyTuple_Type,
                           &shape, &terms.below, &terms.smallest, &terms.mantissa, &block))
         return NULL;
-    for (; held < ARRAYS; held++) {
-        arrays[held] = numbers(objects[held], &views[held]);
-        if (!arrays[held])
-            goto end;
-    }
-    const Py_ssize_t size = number_of(&views[0]);
-    for (int other = 1; other < ARRAYS; other++)
-        if (number_of(&views[other]) != size) {
-            unequal(size, number_of(&views[other]));
-            goto end;
-        }
+    const Py_ssize_t size = take_parts(arrays, views, objects, ARRAYS);
+    if (size < 0)
+        return NULL;
     if (elements_in(shape) != size || !size) {
         if (!PyErr_Occurred())
             PyErr_Format(PyExc_ValueError, "%zd elements of shape %R; as many as it has, and one or more, are wanted",
@@ -333,7 +311,6 @@ static PyObject *totals_of(PyObject *module, PyObject *args)
     if (!told || !ordinary)
         memset(tally.counts, 0, sizeof tally.counts);
 end:
-    while (held > 0)
-        PyBuffer_Release(&views[--held]);
+    release(views, ARRAYS);
     return told;
 }

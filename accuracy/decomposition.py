@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from accuracy import tally, totals
+from accuracy import tally
 from accuracy.compiled import function
 from accuracy.tally import Array
 
@@ -54,7 +54,7 @@ def of(actual: Tensor, oracle: Tensor, reference: Tensor) -> Split | None:
         ValueError: if they differ in size, or are no float64 on the CPU.
     """
     if compiled is None:
-        return in_numpy(totals.array(actual), totals.array(oracle), totals.array(reference))
+        return in_numpy(tally.array(actual), tally.array(oracle), tally.array(reference))
     found = compiled(actual, oracle, reference, tally.BLOCK)
     return None if found is None else Split(*found)
 

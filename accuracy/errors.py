@@ -44,7 +44,7 @@ class Errors(NamedTuple):
         if self.told is not None and self.places is None:
             return self.told.samples
         seen, _, bound, _ = self.parts
-        return fingerprint.sample(totals.array(seen)), fingerprint.sample(totals.array(bound))
+        return fingerprint.sample(tally.array(seen)), fingerprint.sample(tally.array(bound))
 
 
 def against(actual: Tensor, model: Model, dtype: torch.dtype) -> Errors:

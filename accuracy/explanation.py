@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
-from accuracy import errors, structure, totals
+from accuracy import errors, structure, tally
 from accuracy.comparison import Comparison, Model
 from accuracy.errors import Errors
 from accuracy.structure import NONE, Structure
@@ -61,7 +61,7 @@ def _structure(found: Errors, model: Model, least_effect: float | None) -> Struc
     inner = structure.LEAST_INNER if model.factors is None else model.factors[0].shape[1]
     if least_effect is None or inner < structure.LEAST_INNER:
         return NONE
-    actual, expected = map(totals.array, found.parts[:2])
+    actual, expected = map(tally.array, found.parts[:2])
     columns = expected.shape[-1] if expected.ndim else 1
     actual, expected = actual.reshape(-1, columns), expected.reshape(-1, columns)
     if found.places is not None or model.certain is not None:

@@ -13,7 +13,7 @@ from xxhash import xxh3_64
 from accuracy import sent
 from accuracy.compiled import function
 
-show = function("show")
+compiled = function("show")
 
 SAMPLED = 16
 """How many elements a row keeps."""
@@ -30,15 +30,15 @@ def digest(values: Tensor, *, without_nan: bool = False) -> str:
     if not without_nan and plain.is_floating_point() and plain.isnan().any():
         plain = torch.where(plain.isnan(), torch.nan, plain)
     said = xxh3_64(_head(values.dtype, values.shape))
-    (show or show_in_numpy)(said.update, plain)
+    (compiled or shown_in_numpy)(said.update, plain)
     return said.hexdigest()
 
 
-def show_in_numpy(see: Callable[[memoryview], object], values: Tensor) -> None:
-    """Shows the bytes of a tensor on the CPU, in row-major order, to a function; where compiled, without an array."""
+def shown_in_numpy(see: Callable[[memoryview], object], values: Tensor) -> object:
+    """What a function makes of the bytes of a tensor on the CPU, in row-major order; it must not keep them."""
     if values.dtype == torch.bfloat16:  # which numpy has not
         values = values.view(torch.int16)
-    see(np.ascontiguousarray(values.numpy()).data)
+    return see(np.ascontiguousarray(values.numpy()).data)
 
 
 @cache

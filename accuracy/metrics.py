@@ -45,7 +45,7 @@ def describe(comparison: Comparison) -> dict[str, object]:
         "theory_z": comparison.theory_z,
         "digest": fingerprint.digest(comparison.actual, without_nan=found.places is None),
         "special_mismatch": 0 if found.wrong is None else found.wrong.size,
-        "ratio": found.ratio if actual.numel() else math.nan,
+        "ratio": found.ratio,
     }
     if comparison.paired:
         columns["sample_values"], columns["sample_bounds"] = found.samples
@@ -63,25 +63,22 @@ def describe(comparison: Comparison) -> dict[str, object]:
 
 
 def _worst(found: Errors, shape: Sequence[int]) -> dict[str, object]:
-    """The worst elements as JSON, those of the wrong class first; and the limit of the worst if totals tell another.
+    """The worst elements as JSON, those of the wrong class first, if there are any; and the limit of the very worst.
 
-    That of the first element where there is no error; `worst` is at its default then.
+    That of the first element where there is no error. Where nothing is special, totals have told it.
     """
     elements = found.told.worst if found.told is not None else []
-    limit: dict[str, object] = {}
+    columns: dict[str, object] = {}
     if found.wrong is not None and found.wrong.size:
         arrays = totals.arrays(found.parts)
         wrong = [totals.element(arrays, int(place), shape, math.inf) for place in found.wrong[: tally.KEPT]]
         elements = sorted([*wrong, *elements], key=_by_rank)[: tally.KEPT]
-        limit = {"limit": elements[0]["limit"]}
-    elif found.places is not None and not elements:
-        limit = {"limit": totals.array(found.parts[2]).item(0)}
-    if not elements:
-        return limit
+    if found.places is not None:
+        columns["limit"] = elements[0]["limit"] if elements else tally.array(found.parts[2]).item(0)
     # Only where a ratio is not finite can something else be, which JSON has no numbers for.
     if not math.isfinite(found.ratio):
         elements = [{name: _in_json(value) for name, value in element.items()} for element in elements]
-    return limit | {"worst": orjson.dumps(elements).decode()}
+    return columns | ({"worst": orjson.dumps(elements).decode()} if elements else {})
 
 
 def _by_rank(element: Element) -> tuple[float, list[int]]:
@@ -95,5 +92,5 @@ def _in_json(value: object) -> object:
 
 
 def _class_reason(found: Errors, wrong: NDArray[np.int64]) -> str:
-    seen, wanted = (totals.array(part).item(int(wrong[0])) for part in found.parts[:2])
+    seen, wanted = (tally.array(part).item(int(wrong[0])) for part in found.parts[:2])
     return f"{wrong.size} of {found.parts[0].numel()} elements of the wrong class: {seen!r}, expected {wanted!r}"

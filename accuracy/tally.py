@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from accuracy import histogram
 from accuracy.histogram import Counts
@@ -35,6 +36,11 @@ SHARES: Final = (0.5, 0.99)
 
 GROUP: Final = 64
 """Elements of which the largest is looked at first, where the worst are looked for."""
+
+
+def array(values: Tensor | Array) -> Array:
+    """The elements of a tensor on the CPU, in its shape, in row-major order and without gaps."""
+    return np.ascontiguousarray(values.numpy() if isinstance(values, Tensor) else values)
 
 
 class Tally(NamedTuple):

@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from msgspec.msgpack import Ext
 from torch import Tensor
@@ -74,13 +73,8 @@ def of(parts: Parts | Arrays, shape: Sequence[int], *, below: float, dtype: torc
 
 def arrays(parts: Parts | Arrays) -> Arrays:
     """Parts as arrays, in their shape, in row-major order and without gaps."""
-    actual, expected, bound, scale = map(array, parts)
+    actual, expected, bound, scale = map(tally.array, parts)
     return actual, expected, bound, scale
-
-
-def array(values: Tensor | Array) -> Array:
-    """The elements of a tensor on the CPU, in its shape, in row-major order and without gaps."""
-    return np.ascontiguousarray(values.numpy() if isinstance(values, Tensor) else values)
 
 
 def in_numpy(arrays: Arrays, shape: Sequence[int], *, below: float, dtype: torch.dtype) -> Totals | None:

@@ -116,6 +116,22 @@ def test_a_processor_takes_as_many_at_once_as_it_holds() -> None:
     assert choose(5) == max(width for width in held if width <= 5)
 
 
+@pytest.mark.parametrize("binade", [-1074, -1060, -1022, -500, 0, 500, 1000])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_kappa_is_found_where_it_grows_by_the_least(seed: int, binade: int) -> None:
+    """From chunk to chunk by a few units in the last place, or not at all, at any scale."""
+    dice = np.random.default_rng(seed)
+    size = 6 * 128
+    scale = np.ldexp(1 + dice.random(size), dice.integers(max(-1073, -1070 - binade), min(1000, 1000 - binade), size))
+    growing = np.ldexp(1 + 2.0**-52 * np.cumsum(dice.random(size) < 0.02), binade)
+    with np.errstate(under="ignore"):
+        actual = growing * scale
+
+    told = assert_same((actual, actual * 0, scale * 0 + 1, scale), below=math.inf, dtype=torch.float32)
+    assert told
+    assert told.columns["kappa"] == (actual / scale).max() > 0
+
+
 def test_a_sum_is_taken_in_lanes() -> None:
     """Ten numbers by hand: two lanes get a second one, where 1 is lost beside 2**53 and kept beside -2**53."""
     numbers = np.array([2.0**53, 1, 1, 1, -(2.0**53), 0, 0, 0, 1, 1])

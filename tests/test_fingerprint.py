@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from xxhash import xxh3_64_hexdigest
 
-from accuracy import fingerprint, sent, totals
+from accuracy import fingerprint, sent, tally
 from accuracy.fingerprint import SAMPLED, digest, positions, sample
 
 QUIET, LOUD = 0x7FC00000, 0x7FC00123
@@ -77,7 +77,7 @@ def test_which_elements_are_kept() -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (5,), (4, 6)])
 def test_what_is_shown_without_an_array_are_the_same_bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """In row-major order, of a part with gaps and a parameter too; and what the function says comes back."""
-    assert fingerprint.show is not None
+    assert fingerprint.compiled is not None
     values = (torch.arange(math.prod(shape)) - 3).reshape(shape).to(dtype)
     parameter = torch.nn.Parameter(values, requires_grad=False)
     for each in (
@@ -86,16 +86,15 @@ def test_what_is_shown_without_an_array_are_the_same_bytes(dtype: torch.dtype, s
         values[..., ::2] if values.dim() else values,
         parameter,
     ):
-        arrays: list[bytes] = []
-        fingerprint.show_in_numpy(lambda memory: arrays.append(bytes(memory)), each)  # noqa: B023  called at once
-        assert fingerprint.show(bytes, each) == arrays[0]
-        assert len(arrays[0]) == each.nbytes
+        shown = fingerprint.compiled(bytes, each)
+        assert shown == fingerprint.shown_in_numpy(bytes, each)
+        assert len(shown) == each.nbytes
 
 
 def test_what_is_shown_is_not_kept() -> None:
     """A memory that a function kept shows nothing afterwards, when the tensor may be gone; what it raises is raised."""
-    assert fingerprint.show is not None
-    kept = fingerprint.show(lambda memory: memory, torch.ones(3))
+    assert fingerprint.compiled is not None
+    kept = fingerprint.compiled(lambda memory: memory, torch.ones(3))
     with pytest.raises(ValueError, match="released memoryview"):
         bytes(kept)
     memories: list[memoryview] = []
@@ -105,14 +104,14 @@ def test_what_is_shown_is_not_kept() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        fingerprint.show(keep, torch.ones(3))
+        fingerprint.compiled(keep, torch.ones(3))
     with pytest.raises(ValueError, match="released memoryview"):
         bytes(memories[0])
     for wrong in (torch.ones(3, device="meta"), torch.ones(3).to_sparse()):
         with pytest.raises((ValueError, RuntimeError)):
-            fingerprint.show(bytes, wrong)
+            fingerprint.compiled(bytes, wrong)
     with pytest.raises(TypeError, match="a tensor is wanted"):
-        fingerprint.show(bytes, b"bytes")
+        fingerprint.compiled(bytes, b"bytes")
 
 
 @given(count=st.integers(2, 10**9))
@@ -126,7 +125,7 @@ def test_the_sample_has_both_ends_and_no_element_twice(count: int) -> None:
 
 def sampled(values: Tensor) -> NDArray[Any]:
     """What the other end makes of a sample."""
-    return sent.array(sample(totals.array(values.double())))
+    return sent.array(sample(tally.array(values.double())))
 
 
 def test_the_sample_holds_values_as_they_are() -> None:

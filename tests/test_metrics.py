@@ -8,16 +8,14 @@ from itertools import product
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]  # it has no stubs
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
-from vectors import bits
 
-from accuracy import classes, histogram, metrics, sent, tally, totals
+from accuracy import histogram, metrics, sent, tally, totals
 from accuracy.case import Observation, Stage
 from accuracy.comparison import Comparison, Model, exact
 from accuracy.rows import DEFAULTS
@@ -70,10 +68,10 @@ def counted(row: dict[str, Any], which: str) -> tuple[NDArray[Any], NDArray[Any]
 def told(error: Tensor, expected: Tensor, *, bound: Tensor | None = None, scale: Tensor | None = None) -> Tally:
     """The tally of these errors, by default under bounds of 1 and scales of 0."""
     found = tally.block(
-        totals.array(error),
-        totals.array(expected),
-        totals.array(torch.ones_like(error) if bound is None else bound),
-        totals.array(torch.zeros_like(error) if scale is None else scale),
+        tally.array(error),
+        tally.array(expected),
+        tally.array(torch.ones_like(error) if bound is None else bound),
+        tally.array(torch.zeros_like(error) if scale is None else scale),
         below=math.inf,
         dtype=torch.float16,
     )
@@ -428,41 +426,3 @@ def test_the_two_terms_of_the_total_error_add_up(pair: list[tuple[float, float]]
     assert row["identity_error"] <= 1e-15
     assert row["total_fro"] == pytest.approx((actual - expected).norm().item())
     assert row["total_fro"] <= row["compute_fro"] + row["quantization_fro"] + 1e-9
-
-
-def rightly(seen: float, expected: float, bound: float, threshold: float) -> bool:
-    """The rule for the class of one element, word for word."""
-    if not math.isfinite(expected):
-        return seen == expected or (math.isnan(seen) and math.isnan(expected))
-    bound = 0.0 if math.isnan(bound) else bound
-    lowest, highest = expected - bound, expected + bound
-    if seen == math.inf:
-        return highest >= threshold
-    if seen == -math.inf:
-        return lowest <= -threshold
-    return math.isfinite(seen) and lowest < threshold and highest > -threshold
-
-
-def test_classes_follow_the_rule_in_every_combination() -> None:
-    """Finite and not, on either side of the threshold and at it, of both signs, with every kind of bound."""
-    sizes = (0.0, 1.0, 9.0, 10.0, 11.0, math.inf)
-    values = [math.nan, *sizes, *(-size for size in sizes)]
-    every = list(product(values, values, (math.nan, 0.0, 1.0, 2.0, 30.0, math.inf)))
-    actual, wanted, bound = np.array(every).T
-
-    wrong = classes.of_the_wrong_class(actual, wanted, bound, 10.0).tolist()
-    assert wrong == [place for place, each in enumerate(every) if not rightly(*each, 10.0)]
-    assert 0 < len(wrong) < len(every)
-
-    assert classes.compiled is not None
-    found = classes.of(tuple(map(torch.from_numpy, (actual, wanted, bound, wanted))), 10.0)  # type: ignore[arg-type]  # four
-    assert bits(found) == bits(classes.in_numpy((actual, wanted, bound, wanted), 10.0))
-    assert found.wrong.tolist() == wrong
-
-
-def test_classes_of_nothing_and_of_unlike_parts() -> None:
-    """None is wrong and none is finite; and parts have to be of one size."""
-    none = tensor()
-    assert [part.tolist() for part in classes.of((none, none, none, none), 10.0)[:2]] == [[], []]
-    with pytest.raises(ValueError, match="arrays of 1 and 2 elements; equal lengths are wanted"):
-        classes.of((tensor(1.0), tensor(1.0), tensor(1.0), tensor(1.0, 2.0)), 10.0)
